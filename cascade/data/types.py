@@ -1,0 +1,82 @@
+"""The data model that reading, training, scoring and prediction share: spans, entities, relations, sentences, documents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+class DataError(ValueError):
+    """Data that cannot be used. The message names the file, the line and the field, and says what was expected."""
+
+
+@dataclass(frozen=True, order=True)
+class Entity:
+    """A typed span of words of one sentence: ``start`` and ``end`` count words from 0, both inclusive."""
+
+    start: int
+    end: int
+    label: str
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.start, self.end
+
+
+@dataclass(frozen=True, order=True)
+class Relation:
+    """A directed, typed relation between two entities of the same sentence."""
+
+    subject: Entity
+    object: Entity
+    label: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of words with its (gold or predicted) entities and relations.
+
+    ``offsets`` gives each word's (start, end) characters, end exclusive, in the text it came from, when there was one.
+    """
+
+    words: tuple[str, ...]
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    offsets: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """Sentences under one key. ``extra`` holds the fields of the source record that we do not interpret (clusters, ...)."""
+
+    key: str
+    sentences: tuple[Sentence, ...]
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Entity and relation types, in the order that label indices follow. They come from the data, never from the code."""
+
+    entity_types: tuple[str, ...]
+    relation_types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents from one source, and what was dropped or merged while reading them (reason to count)."""
+
+    documents: tuple[Document, ...]
+    source: str = ""
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def sentences(self) -> Iterator[Sentence]:
+        for document in self.documents:
+            yield from document.sentences
+
+    def labels(self) -> LabelSet:
+        """Every type that occurs, sorted by name, so that the order does not depend on the order of the documents."""
+        entity_types = {entity.label for sentence in self.sentences() for entity in sentence.entities}
+        relation_types = {relation.label for sentence in self.sentences() for relation in sentence.relations}
+        return LabelSet(tuple(sorted(entity_types)), tuple(sorted(relation_types)))
