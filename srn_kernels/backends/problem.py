@@ -1,0 +1,115 @@
+"""What a backend is asked to do, and what it must answer: the interface that every implementation meets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srn_kernels import layout
+from srn_kernels.gradients import DirectionGradients
+from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.reference import Direction
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The parts of a call that decide whether a backend can serve it, and how."""
+
+    rows: int
+    batch: int
+    input_size: int
+    hidden_size: int
+    state_size: int
+    tasks: int
+    directions: int
+    bias: bool
+    projection: bool
+    ragged: bool
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, input: Tensor, h0: Tensor, weights: Sequence[Tensor], batch_sizes: Tensor | None, tasks: int
+    ) -> Problem:
+        """Reads the problem off an operator's arguments: ``input`` (S, D), ``h0`` (directions, B, P)."""
+        first = layout.split_weights(weights, h0.shape[0])[0]
+        return cls(
+            rows=input.shape[0],
+            batch=h0.shape[1],
+            input_size=input.shape[1],
+            hidden_size=first.hidden_size,
+            state_size=h0.shape[2],
+            tasks=tasks,
+            directions=h0.shape[0],
+            bias=first.b_ih is not None,
+            projection=first.hr is not None,
+            ragged=batch_sizes is not None,
+            dtype=input.dtype,
+            device=input.device,
+        )
+
+
+class Backend(ABC):
+    """One implementation of a layer. Stateless: an instance serves every call."""
+
+    name: str
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Why nothing can run on this machine, in a sentence; None when the backend is usable."""
+
+    @abstractmethod
+    def unsupported(self, problem: Problem) -> str | None:
+        """Why this problem cannot be served, in a sentence; None when it can. Only asked of a usable backend."""
+
+    @abstractmethod
+    def forward(
+        self,
+        input: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        weights: DirectionWeights,
+        steps: Steps,
+        tasks: int,
+        reverse: bool,
+        out: Direction,
+        memories: bool,
+        save: bool,
+    ) -> None:
+        """One direction: ``input`` (S, D), ``h0`` (B, P), ``c0`` (B, H), all of one dtype and device.
+
+        Writes every element of ``out``, whose members are views that may be strided by row but are dense in the last
+        dimension; ``out.memories`` only if ``memories`` says so, ``out.gates`` and ``out.cells`` only if ``save``.
+        """
+
+    @abstractmethod
+    def backward(
+        self,
+        input: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        weights: DirectionWeights,
+        steps: Steps,
+        tasks: int,
+        reverse: bool,
+        saved: Direction,
+        grad: Grads,
+        need_input: bool,
+        need_weights: bool,
+    ) -> DirectionGradients:
+        """The gradients of one direction; ``saved`` holds the forward's ``output``, ``gates`` and ``cells``."""
+
+
+@dataclass(frozen=True)
+class Grads:
+    """Incoming gradients of one direction; None stands for zeros."""
+
+    output: Tensor | None  # (S, P)
+    h_n: Tensor | None  # (B, P)
+    c_n: Tensor | None  # (B, H)
+    memories: Tensor | None  # (S, M, H)

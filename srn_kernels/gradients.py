@@ -1,0 +1,151 @@
+"""The backward pass in plain PyTorch, written out: what every kernel's backward computes, step by step.
+
+The recurrence yields gradients by row (:class:`RowGradients`); everything that needs no recurrence then follows from
+them in a few matrix products (:func:`finish`), which all backends share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from srn_kernels import layout
+from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.reference import mask_gates
+
+
+class RowGradients(NamedTuple):
+    """What the backward recurrence of one direction leaves behind for each packed row."""
+
+    dz: Tensor  # (S, G·H), gates before activation
+    dc: Tensor  # (S, H), the whole gradient of c_t
+    s: Tensor  # (S, M·H), the memories before tanh, recomputed
+    dh: Tensor | None  # (S, P), the whole gradient of h_t; with a projection only
+    grad_h0: Tensor  # (B, P)
+    grad_c0: Tensor  # (B, H)
+
+
+class DirectionGradients(NamedTuple):
+    """Gradients of one direction; what was not asked for is None."""
+
+    input: Tensor | None  # (S, D)
+    h0: Tensor  # (B, P)
+    c0: Tensor  # (B, H)
+    weights: list[Tensor] | None  # as DirectionWeights.flat()
+
+
+def mask_gates_backward(masters: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the master gates from those of the memories' gates (Eq. 4, 5 differentiated)."""
+    tasks = len(masters)
+    result = [torch.zeros_like(master) for master in masters]
+    for subset, grad in zip(layout.subsets(tasks), grads, strict=True):
+        # The gate is a product with one factor for each task concerned, of slope +1 (ρ_i) or -1 (1 - ρ_j).
+        factors = {task: (masters[task], 1) for task in subset}
+        if len(subset) == 1:
+            factors |= {task: (1 - masters[task], -1) for task in range(tasks) if task not in subset}
+        for task, (_, slope) in factors.items():
+            term = grad * slope
+            for other, (factor, _) in factors.items():
+                if other != task:
+                    term = term * factor
+            result[task] = result[task] + term
+    return result
+
+
+def recurrence(
+    weights: DirectionWeights,
+    steps: Steps,
+    tasks: int,
+    reverse: bool,
+    c0: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    grad_output: Tensor | None,
+    grad_h_n: Tensor | None,
+    grad_c_n: Tensor | None,
+    grad_memories: Tensor | None,
+) -> RowGradients:
+    """The backward recurrence of one direction, from the activated ``gates`` (S, G·H) and ``cells`` (S, H) saved.
+
+    ``grad_output`` (S, P), ``grad_h_n`` (B, P), ``grad_c_n`` (B, H), ``grad_memories`` (S, M, H); None stands for zeros.
+    """
+    batch, hidden = c0.shape
+    state = weights.hh.shape[1]
+    blocks = gates.chunk(layout.gate_blocks(tasks), dim=-1)
+    f, o, candidate = blocks[: layout.FIRST_MASTER]
+    masters = blocks[layout.FIRST_MASTER :]
+    c_prev = torch.cat([c0, cells])[steps.previous(batch, reverse).to(c0.device)]  # (S, H)
+    history = f * c_prev
+    on_candidate, on_history = mask_gates(masters[:tasks]), mask_gates(masters[tasks:])
+    s = torch.stack([b * history + a * candidate for a, b in zip(on_candidate, on_history, strict=True)], dim=1)
+    ds_output = None if grad_memories is None else grad_memories * (1 - torch.tanh(s) ** 2)  # Eq. 10
+
+    dh_next = cells.new_zeros(batch, state) if grad_h_n is None else grad_h_n.clone()
+    dc_next = torch.zeros_like(c0) if grad_c_n is None else grad_c_n.clone()
+    dz, dc_rows, dh_rows = torch.empty_like(gates), torch.empty_like(cells), cells.new_empty(cells.shape[0], state)
+    for t in steps.order(not reverse):
+        n, rows = steps.sizes[t], steps.rows(t)
+        dh = dh_next[:n] if grad_output is None else dh_next[:n] + grad_output[rows]
+        dm = dh if weights.hr is None else dh @ weights.hr
+        tanh_c = torch.tanh(cells[rows])
+        dc = dc_next[:n] + dm * o[rows] * (1 - tanh_c**2)  # Eq. 9
+        ds = (dc @ weights.mc).unflatten(1, (-1, hidden))  # (n, M, H), Eq. 8
+        if ds_output is not None:
+            ds = ds + ds_output[rows]
+        ds_each = ds.unbind(1)
+        d_candidate = sum(gate[rows] * d for gate, d in zip(on_candidate, ds_each, strict=True))  # Eq. 6, 7
+        d_history = sum(gate[rows] * d for gate, d in zip(on_history, ds_each, strict=True))
+        own = [master[rows] for master in masters]
+        d_masters = mask_gates_backward(own[:tasks], [candidate[rows] * d for d in ds_each])
+        d_masters += mask_gates_backward(own[tasks:], [history[rows] * d for d in ds_each])
+        activated = [
+            (d_history * c_prev[rows], f[rows] * (1 - f[rows])),  # Eq. 2
+            (dm * tanh_c, o[rows] * (1 - o[rows])),
+            (d_candidate, 1 - candidate[rows] ** 2),
+            *((d, master * (1 - master)) for d, master in zip(d_masters, own, strict=True)),
+        ]
+        dz[rows] = torch.cat([d * slope for d, slope in activated], dim=-1)
+        dc_rows[rows], dh_rows[rows] = dc, dh
+        dh_next = torch.cat([dz[rows] @ weights.hh, dh_next[n:]])
+        dc_next = torch.cat([d_history * f[rows], dc_next[n:]])
+    return RowGradients(dz, dc_rows, s.flatten(1), None if weights.hr is None else dh_rows, dh_next, dc_next)
+
+
+def finish(
+    rows: RowGradients,
+    weights: DirectionWeights,
+    steps: Steps,
+    tasks: int,
+    reverse: bool,
+    input: Tensor,
+    h0: Tensor,
+    output: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    need_input: bool,
+    need_weights: bool,
+) -> DirectionGradients:
+    """The products over all rows at once: ``input`` (S, D), ``h0`` (B, P), ``output`` (S, P), ``gates``, ``cells``."""
+    grad_input = rows.dz @ weights.ih if need_input else None
+    if not need_weights:
+        return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, None)
+    h_prev = torch.cat([h0, output])[steps.previous(h0.shape[0], reverse).to(h0.device)]  # (S, P)
+    bias = weights.b_ih is not None
+    db = rows.dz.sum(0) if bias else None
+    d_hr = None
+    if weights.hr is not None:
+        o = gates.chunk(layout.gate_blocks(tasks), dim=-1)[layout.OUTPUT]
+        d_hr = rows.dh.t() @ (o * torch.tanh(cells))  # type: ignore[union-attr]
+    grads = DirectionWeights(
+        ih=rows.dz.t() @ input,
+        hh=rows.dz.t() @ h_prev,
+        b_ih=db,
+        b_hh=db.clone() if bias else None,  # type: ignore[union-attr]
+        mc=rows.dc.t() @ rows.s,
+        b_mc=rows.dc.sum(0) if bias else None,
+        hr=d_hr,
+    )
+    return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, grads.flat())

@@ -1,0 +1,144 @@
+"""The SRN's layout: order of gates and memories, parameter names and shapes, packed rows, and the flops of a step.
+
+Everything that more than one implementation must agree on is defined here and nowhere else.
+
+Notation, used in every file: T steps, B sequences, S packed rows (the sum of ``batch_sizes``; T·B when all lengths are
+equal), D input size, H hidden size, P state size (``proj_size`` or H), N tasks, G = 3 + 2N gate blocks,
+M = 2^N - 1 memories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FORGET, OUTPUT, CANDIDATE, FIRST_MASTER = 0, 1, 2, 3
+"""Gate blocks: f, o, ĉ, then ρ̂_1..ρ̂_N (on the candidate) and ρ̃_1..ρ̃_N (on the filtered history)."""
+
+
+def gate_blocks(tasks: int) -> int:
+    """G: the number of gate blocks of H rows in ``weight_ih`` and ``weight_hh``."""
+    return 3 + 2 * tasks
+
+
+def memory_count(tasks: int) -> int:
+    """M: one memory for every non-empty subset of the tasks."""
+    return 2**tasks - 1
+
+
+@lru_cache
+def subsets(tasks: int) -> tuple[tuple[int, ...], ...]:
+    """The subset of tasks behind each memory, by size and then lexicographically (Eq. 10's e, s, o, es, eo, so, eso)."""
+    return tuple(subset for size in range(1, tasks + 1) for subset in combinations(range(tasks), size))
+
+
+@lru_cache
+def visible_memories(tasks: int, task: int) -> tuple[int, ...]:
+    """Indices of the 2^(N-1) memories that a task can see, in memory order (Eq. 11)."""
+    return tuple(index for index, subset in enumerate(subsets(tasks)) if task in subset)
+
+
+class DirectionWeights(NamedTuple):
+    """The parameters of one direction of one layer; biases are all there or all None, ``hr`` only with a projection."""
+
+    ih: Tensor  # (G·H, D)
+    hh: Tensor  # (G·H, P)
+    b_ih: Tensor | None  # (G·H)
+    b_hh: Tensor | None  # (G·H)
+    mc: Tensor  # (H, M·H), Eq. 8
+    b_mc: Tensor | None  # (H)
+    hr: Tensor | None  # (P, H)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.mc.shape[0]
+
+    def flat(self) -> list[Tensor]:
+        """The tensors that are there, in parameter order; the inverse of :func:`split_weights`."""
+        return [weight for weight in self if weight is not None]
+
+
+def parameter_names(layer: int, reverse: bool, bias: bool, projection: bool) -> list[str]:
+    """Names of one direction's parameters, in the order of :class:`DirectionWeights` without what is absent."""
+    names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bias
+    names += ["weight_mc"] + ["bias_mc"] * bias + ["weight_hr"] * projection
+    suffix = "_reverse" if reverse else ""
+    return [f"{name}_l{layer}{suffix}" for name in names]
+
+
+def parameter_shapes(
+    input_size: int, hidden_size: int, proj_size: int, tasks: int, bias: bool
+) -> list[tuple[int, ...]]:
+    """Shapes to go with :func:`parameter_names`; ``proj_size`` 0 means no projection."""
+    gates, state = gate_blocks(tasks) * hidden_size, proj_size or hidden_size
+    shapes: list[tuple[int, ...]] = [(gates, input_size), (gates, state)] + [(gates,), (gates,)] * bias
+    shapes += [(hidden_size, memory_count(tasks) * hidden_size)] + [(hidden_size,)] * bias
+    return shapes + [(proj_size, hidden_size)] * (proj_size > 0)
+
+
+def split_weights(weights: Sequence[Tensor], directions: int) -> list[DirectionWeights]:
+    """Reads a flat list of parameters (every direction's in turn) by its length: 3, 4, 6 or 7 tensors a direction.
+
+    Raises:
+        ValueError: another number of tensors.
+    """
+    each, rest = divmod(len(weights), directions)
+    if rest or each not in (3, 4, 6, 7):
+        raise ValueError(f"expected 3, 4, 6 or 7 weights for each of {directions} directions, got {len(weights)}")
+    split = []
+    for first in range(0, len(weights), each):
+        own = list(weights[first : first + each])
+        hr = own.pop() if each in (4, 7) else None
+        if each >= 6:
+            ih, hh, b_ih, b_hh, mc, b_mc = own
+        else:
+            (ih, hh, mc), b_ih, b_hh, b_mc = own, None, None, None
+        split.append(DirectionWeights(ih, hh, b_ih, b_hh, mc, b_mc, hr))
+    return split
+
+
+class Steps:
+    """Packed rows: step t is rows ``offsets[t]`` to ``offsets[t] + sizes[t]``, its row b belongs to sequence b."""
+
+    def __init__(self, batch_sizes: Tensor | None, rows: int, batch: int) -> None:
+        """``batch_sizes`` is a PackedSequence's (T,) int64 on the CPU, or None for sequences of equal length."""
+        if batch_sizes is None:
+            batch_sizes = torch.full((rows // batch if batch else 0,), batch, dtype=torch.int64)
+        self.batch_sizes = batch_sizes
+        self.sizes: list[int] = batch_sizes.tolist()
+        self.offsets = [0]
+        for size in self.sizes:
+            self.offsets.append(self.offsets[-1] + size)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def rows(self, step: int) -> slice:
+        return slice(self.offsets[step], self.offsets[step + 1])
+
+    def order(self, reverse: bool) -> range:
+        """The steps as a direction visits them."""
+        return range(len(self) - 1, -1, -1) if reverse else range(len(self))
+
+    def previous(self, batch: int, reverse: bool) -> Tensor:
+        """For each row, where its previous state lies in ``cat([initial state (B), every row's state (S)])``: (S,)."""
+        index = []
+        for step, size in enumerate(self.sizes):
+            before = step + 1 if reverse else step - 1
+            known = self.sizes[before] if 0 <= before < len(self) else 0
+            index += [batch + self.offsets[before] + row if row < known else row for row in range(size)]
+        return torch.tensor(index, dtype=torch.int64)
+
+
+def forward_flops(rows: int, input_size: int, hidden_size: int, tasks: int, state_size: int | None = None) -> int:
+    """Floating-point operations of one direction of a layer over ``rows`` rows; a backward pass counts twice this."""
+    state = hidden_size if state_size is None else state_size
+    gates = gate_blocks(tasks) * hidden_size * (input_size + state)
+    mixing = memory_count(tasks) * hidden_size * hidden_size
+    projection = hidden_size * state if state != hidden_size else 0
+    return 2 * rows * (gates + mixing + projection)
