@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import combinations
+from itertools import accumulate, combinations, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 FORGET, OUTPUT, CANDIDATE, FIRST_MASTER = 0, 1, 2, 3
 """Gate blocks: f, o, ĉ, then ρ̂_1..ρ̂_N (on the candidate) and ρ̃_1..ρ̃_N (on the filtered history)."""
@@ -106,14 +107,23 @@ class Steps:
     """Packed rows: step t is rows ``offsets[t]`` to ``offsets[t] + sizes[t]``, its row b belongs to sequence b."""
 
     def __init__(self, batch_sizes: Tensor | None, rows: int, batch: int) -> None:
-        """``batch_sizes`` is a PackedSequence's (T,) int64 on the CPU, or None for sequences of equal length."""
+        """Takes a PackedSequence's ``batch_sizes``, (T,) int64 on the CPU, or None for ``batch`` equal lengths.
+
+        Raises:
+            ValueError: sizes that are not positive and non-increasing from ``batch``, or do not add up to ``rows``.
+        """
         if batch_sizes is None:
             batch_sizes = torch.full((rows // batch if batch else 0,), batch, dtype=torch.int64)
         self.batch_sizes = batch_sizes
         self.sizes: list[int] = batch_sizes.tolist()
-        self.offsets = [0]
-        for size in self.sizes:
-            self.offsets.append(self.offsets[-1] + size)
+        self.offsets = [0, *accumulate(self.sizes)]
+        if self.sizes and not (self.sizes[0] == batch and self.sizes[-1] > 0 and self.offsets[-1] == rows):
+            raise ValueError(
+                f"batch_sizes should start at the batch size {batch}, stay positive and add up to the {rows} rows of "
+                f"the input; they start at {self.sizes[0]}, end at {self.sizes[-1]} and add up to {self.offsets[-1]}"
+            )
+        if any(size < after for size, after in pairwise(self.sizes)):
+            raise ValueError("batch_sizes should never increase: sequences are packed longest first")
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -127,12 +137,13 @@ class Steps:
 
     def previous(self, batch: int, reverse: bool) -> Tensor:
         """For each row, where its previous state lies in ``cat([initial state (B), every row's state (S)])``: (S,)."""
-        index = []
-        for step, size in enumerate(self.sizes):
-            before = step + 1 if reverse else step - 1
-            known = self.sizes[before] if 0 <= before < len(self) else 0
-            index += [batch + self.offsets[before] + row if row < known else row for row in range(size)]
-        return torch.tensor(index, dtype=torch.int64)
+        # One empty step at each end: what lies before the first step visited is the initial state of every row.
+        sizes = F.pad(self.batch_sizes, (1, 1))
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+        step = torch.repeat_interleave(torch.arange(len(sizes)), sizes)  # (S,)
+        row = torch.arange(len(step)) - offsets[step]
+        before = step + 1 if reverse else step - 1
+        return torch.where(row < sizes[before], batch + offsets[before] + row, row)
 
 
 def forward_flops(rows: int, input_size: int, hidden_size: int, tasks: int, state_size: int | None = None) -> int:

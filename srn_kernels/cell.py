@@ -1,0 +1,114 @@
+"""``SRNCell``: a single step of the SRN, with the contract of ``torch.nn.LSTMCell``, for streaming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from srn_kernels import backends, layout, validation
+from srn_kernels.operator import srn_layer
+from srn_kernels.output import SRNOutput
+
+
+class SRNCell(nn.Module):
+    """One step of the SRN; ``torch.nn.LSTMCell``'s arguments, call form and shapes.
+
+    Parameters are those of one layer of :class:`srn_kernels.SRN` without the layer suffix: ``weight_ih`` (G·H, D),
+    ``weight_hh`` (G·H, H), ``bias_ih``, ``bias_hh`` (G·H), ``weight_mc`` (H, M·H), ``bias_mc`` (H).
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        bias: whether there are bias parameters.
+        tasks: the tasks' names, or their number.
+        backend: the implementation to use by name, or ``"auto"``.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        tasks: int | Sequence[str] = 3,
+        backend: str = backends.AUTO,
+    ) -> None:
+        super().__init__()
+        validation.sizes(input_size, hidden_size, bias)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.tasks = validation.task_names(tasks)
+        self.backend = backends.check_name(backend)
+        self._names = [name.removesuffix("_l0") for name in layout.parameter_names(0, False, bias, False)]
+        shapes = layout.parameter_shapes(input_size, hidden_size, 0, len(self.tasks), bias)
+        for name, shape in zip(self._names, shapes, strict=True):
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws every parameter from U(-1/√H, 1/√H)."""
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        for weight in self.parameters():
+            nn.init.uniform_(weight, -bound, bound)
+
+    def extra_repr(self) -> str:
+        bias = "" if self.bias else ", bias=False"
+        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}"
+
+    def forward(
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, return_memories: bool = False
+    ) -> tuple[Tensor, Tensor] | SRNOutput:
+        """One step: ``input`` (B, D) or (D); ``hx`` is (h, c), each (B, H) or (H), zeros when absent.
+
+        Returns:
+            The new (h, c); or, with ``return_memories``, an :class:`srn_kernels.SRNOutput` whose ``output`` is h and
+            whose memories are (B, M, H).
+
+        Raises:
+            ValueError: ranks other than 1 or 2, or an input dtype that is not that of the weights.
+            RuntimeError: wrong sizes or devices.
+            TypeError: ``hx`` is not a pair of tensors.
+        """
+        if input.dim() not in (1, 2):
+            raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        batched = input.dim() == 2
+        rows = input if batched else input.unsqueeze(0)
+        validation.input_tensor(rows, self.weight_ih, self.input_size)
+        if hx is None:
+            h = c = rows.new_zeros(rows.shape[0], self.hidden_size)
+        else:
+            h, c = validation.pair(hx)
+            for index, tensor in enumerate((h, c)):
+                if tensor.dim() not in (1, 2):
+                    raise ValueError(f"LSTMCell: Expected hx[{index}] to be 1D or 2D, got {tensor.dim()}D instead")
+                if tensor.dim() != input.dim():
+                    raise RuntimeError(
+                        f"LSTMCell: Expected hx[{index}] to be {input.dim()}D as the input, got {tensor.dim()}D instead"
+                    )
+            if not batched:
+                h, c = h.unsqueeze(0), c.unsqueeze(0)
+            expected = (rows.shape[0], self.hidden_size)
+            validation.state((h, c), rows, expected, expected)
+        weights = [getattr(self, name) for name in self._names]
+        _, h_n, c_n, memories = srn_layer(
+            rows,
+            h.unsqueeze(0),
+            c.unsqueeze(0),
+            weights,
+            tasks=len(self.tasks),
+            memories=return_memories,
+            backend=self.backend,
+        )
+        h_n, c_n = h_n[0], c_n[0]
+        if not batched:
+            h_n, c_n = h_n[0], c_n[0]
+            memories = None if memories is None else memories[0]
+        if memories is None:
+            return h_n, c_n
+        return SRNOutput(h_n, (h_n, c_n), memories, self.tasks)
