@@ -1,0 +1,248 @@
+// The pointwise mathematics of one hidden unit, forward and backward: the only copy, for host and device.
+//
+// Everything is branch-free scalar code over one unit, templated on the arithmetic type and the number of tasks, so that
+// a loop over units vectorises on the host and a thread runs it unchanged on a GPU. Equation numbers are the paper's.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__CUDACC__)
+#define SRN_INLINE __host__ __device__ __forceinline__
+#define SRN_INLINE_LAMBDA
+#else
+#define SRN_INLINE inline __attribute__((always_inline))
+#define SRN_INLINE_LAMBDA __attribute__((always_inline))
+#endif
+
+// Host code is compiled once per instruction set: each copy lives in a namespace of its own, so that the linker can
+// never merge a function compiled for one processor with its twin for another.
+#if !defined(SRN_ISA)
+#define SRN_ISA portable
+#endif
+
+namespace srn {
+namespace SRN_ISA {
+
+// -- elementary functions ---------------------------------------------------------------------------------------------
+
+template <typename To, typename From>
+SRN_INLINE To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From), "a change of type, not of size");
+  To to;
+  memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+template <typename A>
+struct ExpTraits;
+
+template <>
+struct ExpTraits<float> {
+  using Int = int32_t;
+  static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  static constexpr int kMantissa = 23;
+  static constexpr int kBias = 127;
+  static constexpr float kLn2High = 0.693359375f;  // few enough bits that n * kLn2High is exact
+  static constexpr float kLn2Low = -2.12194440e-4f;
+  static constexpr float kLimit = 88.8f;  // round(kLimit / ln 2) = 128: 2^n overflows to infinity, as exp does
+  static constexpr int kTerms = 7;
+};
+
+template <>
+struct ExpTraits<double> {
+  using Int = int64_t;
+  static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr int kMantissa = 52;
+  static constexpr int kBias = 1023;
+  static constexpr double kLn2High = 6.93147180369123816490e-01;
+  static constexpr double kLn2Low = 1.90821492927058770002e-10;
+  static constexpr double kLimit = 709.8;  // round(kLimit / ln 2) = 1024
+  static constexpr int kTerms = 14;
+};
+
+// e^x - 1 = scale * p + (scale - 1) with scale = 2^n, |x - n ln 2| <= ln 2 / 2 and p = e^(x - n ln 2) - 1.
+template <typename A>
+struct Expm1Parts {
+  A scale, p;
+};
+
+constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
+
+// Taylor's series of (e^r - 1 - r) / r^2 by Horner's rule, unrolled at compile time. |r| <= 0.347 makes the first term
+// left out smaller than half a unit in the last place.
+template <typename A, int term, int last>
+struct ExpSeries {
+  static SRN_INLINE A sum(A r) { return A(1) / A(factorial(term)) + r * ExpSeries<A, term + 1, last>::sum(r); }
+};
+
+template <typename A, int last>
+struct ExpSeries<A, last, last> {
+  static SRN_INLINE A sum(A) { return A(1) / A(factorial(last)); }
+};
+
+// x in [-kLimit, kLimit] or NaN; NaN gives NaN in p.
+template <typename A>
+SRN_INLINE Expm1Parts<A> expm1_parts(A x) {
+  using Traits = ExpTraits<A>;
+  using Int = typename Traits::Int;
+  const A shifted = x * A(1.44269504088896340736) + Traits::kRound;
+  const A n = shifted - Traits::kRound;
+  const A r = (x - n * Traits::kLn2High) - n * Traits::kLn2Low;
+  const A p = r + r * r * ExpSeries<A, 2, Traits::kTerms>::sum(r);
+  const Int exponent = bits_as<Int>(shifted) - bits_as<Int>(Traits::kRound) + Traits::kBias;
+  return {bits_as<A>(Int(exponent << Traits::kMantissa)), p};
+}
+
+// Written so that NaN, which compares false, passes through.
+template <typename A>
+SRN_INLINE A clamp(A x, A low, A high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
+template <typename A>
+SRN_INLINE A sigmoid(A x) {
+  const A limit = ExpTraits<A>::kLimit;
+  const Expm1Parts<A> e = expm1_parts(clamp(-x, A(-limit + 1.5), limit));
+  return A(1) / (A(1) + e.scale * (A(1) + e.p));  // this order: infinity times a positive number
+}
+
+// tanh x = (e^2x - 1) / (e^2x + 1), from e^2x - 1 itself: exact to a few units in the last place near zero too.
+template <typename A>
+SRN_INLINE A tanh(A x) {
+  const A end = sizeof(A) == 4 ? A(20) : A(40);  // tanh rounds to 1 well before
+  const Expm1Parts<A> e = expm1_parts(clamp(A(2) * x, -end, end));
+  const A m = e.scale * e.p + (e.scale - A(1));
+  return m / (m + A(2));
+}
+
+// -- subsets of tasks -------------------------------------------------------------------------------------------------
+
+constexpr int gate_blocks(int tasks) { return 3 + 2 * tasks; }
+constexpr int memory_count(int tasks) { return (1 << tasks) - 1; }
+
+enum Gate { kForget = 0, kOutput = 1, kCandidate = 2, kFirstMaster = 3 };
+
+constexpr int bit_count(int mask) { return mask == 0 ? 0 : (mask & 1) + bit_count(mask >> 1); }
+
+// Whether subset a (bit i: task i) comes before b: the smaller first, then the one that holds the lowest task at which
+// the two differ, which is lexicographic order for subsets of equal size.
+constexpr bool comes_before(int a, int b) {
+  return bit_count(a) != bit_count(b) ? bit_count(a) < bit_count(b) : (a & ((a ^ b) & -(a ^ b))) != 0;
+}
+
+// The subset behind memory `index` of `tasks` tasks: the one that exactly `index` others come before.
+constexpr int subset_of(int tasks, int index) {
+  for (int mask = 1; mask < (1 << tasks); ++mask) {
+    int before = 0;
+    for (int other = 1; other < (1 << tasks); ++other) before += other != mask && comes_before(other, mask);
+    if (before == index) return mask;
+  }
+  return 0;
+}
+
+// -- the cell ---------------------------------------------------------------------------------------------------------
+
+// Compile-time loop: calls f(std::integral_constant-like Index<i>) for i = 0..count-1, so that masks are constants.
+template <int i>
+struct Index {
+  static constexpr int value = i;
+};
+
+template <int i, int count, typename F>
+SRN_INLINE void unrolled(const F& f) {
+  if constexpr (i < count) {
+    f(Index<i>{});
+    unrolled<i + 1, count>(f);
+  }
+}
+
+template <typename A, int N>
+struct Cell {
+  static constexpr int G = gate_blocks(N);
+  static constexpr int M = memory_count(N);
+
+  // Eq. 1, 3: gates before activation to gates.
+  static SRN_INLINE void activate(const A (&z)[G], A (&gate)[G]) {
+    unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA {
+      constexpr int i = decltype(g)::value;
+      gate[i] = i == kCandidate ? tanh(z[i]) : sigmoid(z[i]);
+    });
+  }
+
+  // Eq. 4, 5: the gate of memory m from the master gates; inclusive for several tasks, exclusive for one.
+  template <int m, int skip = -1>
+  static SRN_INLINE A mask_gate(const A* master) {
+    constexpr int mask = subset_of(N, m);
+    A product = 1;
+    unrolled<0, N>([&](auto task) SRN_INLINE_LAMBDA {
+      constexpr int i = decltype(task)::value;
+      if constexpr (i != skip) {
+        if constexpr ((mask >> i) & 1) {
+          product *= master[i];
+        } else if constexpr (bit_count(mask) == 1) {
+          product *= A(1) - master[i];
+        }
+      }
+    });
+    return product;
+  }
+
+  // Eq. 2, 6, 7: the memories before tanh.
+  static SRN_INLINE void memories(const A (&gate)[G], A c_prev, A (&s)[M]) {
+    const A history = gate[kForget] * c_prev;
+    unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
+      constexpr int m = decltype(memory)::value;
+      s[m] = mask_gate<m>(gate + kFirstMaster + N) * history + mask_gate<m>(gate + kFirstMaster) * gate[kCandidate];
+    });
+  }
+
+  // Eq. 9.
+  static SRN_INLINE A hidden(A output_gate, A c) { return output_gate * tanh(c); }
+
+  // Backward of Eq. 9: from the gradient of h (before a projection) and of c, the whole gradient of c.
+  static SRN_INLINE A cell_gradient(A output_gate, A c, A dh, A dc) {
+    const A t = tanh(c);
+    return dc + dh * output_gate * (A(1) - t * t);
+  }
+
+  // Backward of Eq. 1-7: from the gradients ds of the memories to those dz of the gates before activation. `dh` and `c`
+  // are the gradient of h and the new cell state, for the output gate. Returns the gradient of c_prev.
+  static SRN_INLINE A backward(const A (&gate)[G], A c_prev, A c, A dh, const A (&ds)[M], A (&dz)[G]) {
+    const A history = gate[kForget] * c_prev;
+    A d_candidate = 0, d_history = 0;
+    A d_master[2][N] = {};
+    unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
+      constexpr int m = decltype(memory)::value;
+      constexpr int mask = subset_of(N, m);
+      d_candidate += mask_gate<m>(gate + kFirstMaster) * ds[m];
+      d_history += mask_gate<m>(gate + kFirstMaster + N) * ds[m];
+      unrolled<0, N>([&](auto task) SRN_INLINE_LAMBDA {
+        constexpr int i = decltype(task)::value;
+        if constexpr ((mask >> i) & 1) {
+          d_master[0][i] += mask_gate<m, i>(gate + kFirstMaster) * ds[m];
+          d_master[1][i] += mask_gate<m, i>(gate + kFirstMaster + N) * ds[m];
+        } else if constexpr (bit_count(mask) == 1) {
+          d_master[0][i] -= mask_gate<m, i>(gate + kFirstMaster) * ds[m];
+          d_master[1][i] -= mask_gate<m, i>(gate + kFirstMaster + N) * ds[m];
+        }
+      });
+    });
+    dz[kForget] = d_history * c_prev * slope(gate[kForget]);
+    dz[kOutput] = dh * tanh(c) * slope(gate[kOutput]);
+    dz[kCandidate] = d_candidate * (A(1) - gate[kCandidate] * gate[kCandidate]);
+    unrolled<0, N>([&](auto task) SRN_INLINE_LAMBDA {
+      constexpr int i = decltype(task)::value;
+      dz[kFirstMaster + i] = d_master[0][i] * gate[kCandidate] * slope(gate[kFirstMaster + i]);
+      dz[kFirstMaster + N + i] = d_master[1][i] * history * slope(gate[kFirstMaster + N + i]);
+    });
+    return d_history * gate[kForget];
+  }
+
+  // Derivative of the logistic function where its value is y.
+  static SRN_INLINE A slope(A y) { return y * (A(1) - y); }
+};
+
+}  // namespace SRN_ISA
+}  // namespace srn

@@ -1,0 +1,141 @@
+// Matrix products with packed weights: the register tile, packing, and the split of work over threads.
+//
+// A packed matrix is cut into panels of at most kTileVectors vectors of columns; a panel stores its columns side by side
+// for each k, so that the inner loop reads weights as one forward stream. Columns come in groups of kGroup, which is how
+// hidden units are handed out; columns past the end of the last group are zeros.
+#pragma once
+
+#include "cpu/numeric.h"
+
+namespace srn {
+namespace SRN_ISA {
+
+constexpr int kGroup = 16;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// A half-open range, and the part of `count` things that falls to a thread.
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+SRN_INLINE Range share(int64_t count, int thread, int threads) {
+  return {count * thread / threads, count * (thread + 1) / threads};
+}
+
+// Widths of the panels that `vectors` vectors of columns are cut into: as even as can be, so that none is thin.
+struct Panels {
+  int64_t vectors, count;
+  explicit Panels(int64_t v) : vectors(v), count(ceil_div(v, kTileVectors)) {}
+  int64_t begin(int64_t panel) const { return vectors * panel / count; }
+};
+
+// Packs K x (groups * kGroup) numbers into `packed`. Column c of group j at row k is source(j)[k * k_stride + c *
+// column_stride]; source(j) yields the group's pointer, valid(j) how many of its columns there are.
+template <typename T, typename Source, typename Valid>
+void pack(int64_t K, int64_t groups, const Source& source, const Valid& valid, int64_t k_stride, int64_t column_stride,
+          Compute<T>* packed) {
+  using A = Compute<T>;
+  constexpr int64_t lanes = kLanes<A>;
+  constexpr int64_t kBlock = 16;  // rows at a time: the block written stays in the first-level cache
+  const Panels panels(groups * kGroup / lanes);
+  for (int64_t panel = 0; panel < panels.count; ++panel) {
+    const int64_t first = panels.begin(panel) * lanes;
+    const int64_t width = panels.begin(panel + 1) * lanes - first;
+    A* out = packed + first * K;
+    for (int64_t k0 = 0; k0 < K; k0 += kBlock) {
+      const int64_t k1 = smaller(k0 + kBlock, K);
+      for (int64_t c = 0; c < width; ++c) {
+        const int64_t group = (first + c) / kGroup, column = (first + c) % kGroup;
+        if (column < valid(group)) {
+          const T* in = source(group) + column * column_stride;
+          for (int64_t k = k0; k < k1; ++k) out[k * width + c] = widen(in[k * k_stride]);
+        } else {
+          for (int64_t k = k0; k < k1; ++k) out[k * width + c] = 0;
+        }
+      }
+    }
+  }
+}
+
+// y (rows x vectors) = init + x (rows x K) * panel, summed in registers kSumLength products at a time: a sum of short
+// sums has a far smaller rounding error than one long sum, and costs little.
+constexpr int64_t kSumLength = 128;
+
+template <typename A, int kRows, int kVectors>
+void tile(int64_t K, const A* x, int64_t x_stride, const A* panel, const A* init, int64_t init_stride, A* y,
+          int64_t y_stride) {
+  using V = Vector<A>;
+  constexpr int lanes = kLanes<A>;
+  int64_t k = 0;
+  do {
+    V sum[kRows][kVectors] = {};
+    const int64_t end = smaller(k + kSumLength, K);
+    for (; k < end; ++k) {
+      V weight[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) weight[v] = *reinterpret_cast<const V*>(panel + (k * kVectors + v) * lanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const V value = x[r * x_stride + k] - V{};
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) sum[r][v] += value * weight[v];
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        if (init != nullptr) sum[r][v] += *reinterpret_cast<const V*>(init + r * init_stride + v * lanes);
+        *reinterpret_cast<V*>(y + r * y_stride + v * lanes) = sum[r][v];
+      }
+    }
+    init = y;
+    init_stride = y_stride;
+  } while (k < K);
+}
+
+template <typename A, int kVectors, int kRows = kTileRows>
+SRN_INLINE void tile_of(int64_t rows, int64_t K, const A* x, int64_t x_stride, const A* panel, const A* init,
+                        int64_t init_stride, A* y, int64_t y_stride) {
+  if (rows == kRows) {
+    tile<A, kRows, kVectors>(K, x, x_stride, panel, init, init_stride, y, y_stride);
+  } else if constexpr (kRows > 1) {
+    tile_of<A, kVectors, kRows - 1>(rows, K, x, x_stride, panel, init, init_stride, y, y_stride);
+  }
+}
+
+// y (rows x vectors * kLanes) = init + x (rows x K) * packed. `init` is a matrix (which y may be), a row for all rows
+// (init_stride 0), or null for zeros. Rows are taken evenly in tiles; each row's sum runs over k in order, whatever the
+// tile, so results do not depend on how work was split.
+template <typename A>
+void multiply(int64_t rows, int64_t K, const A* x, int64_t x_stride, const A* packed, int64_t vectors, const A* init,
+              int64_t init_stride, A* y, int64_t y_stride) {
+  if (rows == 0) return;
+  constexpr int lanes = kLanes<A>;
+  const Panels panels(vectors);
+  const int64_t tiles = ceil_div(rows, kTileRows);
+  for (int64_t panel = 0; panel < panels.count; ++panel) {
+    const int64_t first = panels.begin(panel), width = panels.begin(panel + 1) - first;
+    const A* weights = packed + first * lanes * K;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = rows * t / tiles, own = rows * (t + 1) / tiles - row;
+      const A* from = init == nullptr ? nullptr : init + row * init_stride + first * lanes;
+      const A* in = x + row * x_stride;
+      A* out = y + row * y_stride + first * lanes;
+      if (width == 1) {
+        tile_of<A, 1>(own, K, in, x_stride, weights, from, init_stride, out, y_stride);
+      } else if (width == 2) {
+        tile_of<A, 2>(own, K, in, x_stride, weights, from, init_stride, out, y_stride);
+      } else if constexpr (kTileVectors >= 3) {
+        tile_of<A, 3>(own, K, in, x_stride, weights, from, init_stride, out, y_stride);
+      }
+    }
+  }
+}
+
+}  // namespace SRN_ISA
+}  // namespace srn

@@ -1,0 +1,97 @@
+// The contract of the native kernels: what each takes, with every buffer's shape, layout, owner and lifetime.
+//
+// Nothing here knows torch or Python. Every buffer belongs to the caller, is dense in its last dimension, and lives at
+// least until the call returns; kernels allocate nothing and keep nothing. Rows of a matrix lie `*_stride` elements
+// apart where a stride is named, and otherwise as many as the last dimension has.
+//
+// Notation: T steps, B sequences, S packed rows, D input size, H hidden size, P state size (with a projection its size,
+// otherwise H), N tasks, G = 3 + 2N gate blocks, M = 2^N - 1 memories. Gates lie in the order f, o, c^, rho^_1..rho^_N
+// (on the candidate), rho~_1..rho~_N (on the filtered history); memories by subset size, then lexicographically.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace srn {
+
+// Element type of every buffer of a call but the workspace. bfloat16 is computed in float32.
+enum class DType { kFloat32, kFloat64, kBFloat16 };
+
+// The most tasks that the native kernels serve.
+constexpr int kMaxTasks = 4;
+
+struct Shape {
+  DType dtype;
+  int tasks;          // N, 1 to kMaxTasks
+  int64_t steps;      // T
+  int64_t batch;      // B
+  int64_t rows;       // S, the sum of batch_sizes
+  int64_t input;      // D
+  int64_t hidden;     // H
+  int64_t state;      // P
+  bool projection;    // whether h passes through w_hr; without, P = H
+  bool reverse;       // whether the recurrence starts at the last step
+  int threads;        // at most so many threads work on the call
+  const int64_t* batch_sizes;  // (T): rows of each step, never increasing, from B down to at least 1
+};
+
+struct Weights {
+  const void* ih;    // (G*H, D)
+  const void* hh;    // (G*H, P)
+  const void* b_ih;  // (G*H), or null
+  const void* b_hh;  // (G*H), or null
+  const void* mc;    // (H, M*H)
+  const void* b_mc;  // (H), or null
+  const void* hr;    // (P, H), or null without a projection
+};
+
+struct ForwardParams {
+  Shape shape;
+  Weights weights;
+  const void* input;  // (S, D)
+  const void* h0;     // (B, P)
+  const void* c0;     // (B, H)
+
+  void* output;            // (S, P), rows output_stride apart: h_t of every row
+  int64_t output_stride;
+  void* h_n;               // (B, P), each sequence's last state
+  void* c_n;               // (B, H)
+  void* memories;          // (S, M, H), or null: tanh(s_S), memories of a row memory_stride apart
+  int64_t memories_row_stride;
+  int64_t memory_stride;
+  void* gates;             // (S, G*H), or null: activated gates, for the backward pass
+  void* cells;             // (S, H), or null with gates: c_t, for the backward pass
+
+  void* workspace;         // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
+};
+
+// The backward recurrence. What follows from its results without a recurrence (input and weight gradients) is a few
+// matrix products over all rows, and is left to the caller.
+struct BackwardParams {
+  Shape shape;
+  Weights weights;
+  const void* c0;     // (B, H)
+  const void* gates;  // (S, G*H), from the forward pass
+  const void* cells;  // (S, H), from the forward pass
+
+  const void* grad_output;    // (S, P), rows grad_output_stride apart, or null for zeros
+  int64_t grad_output_stride;
+  const void* grad_h_n;       // (B, P), or null for zeros
+  const void* grad_c_n;       // (B, H), or null for zeros
+  const void* grad_memories;  // (S, M, H), or null for zeros, strided as in the forward pass
+  int64_t grad_memories_row_stride;
+  int64_t grad_memory_stride;
+
+  void* dz;       // (S, G*H): gradient of the gates before activation
+  void* dc;       // (S, H): gradient of c_t
+  void* s;        // (S, M*H): the memories before tanh, recomputed
+  void* dh;       // (S, P): gradient of h_t; null without a projection
+  void* grad_h0;  // (B, P)
+  void* grad_c0;  // (B, H)
+
+  void* workspace;  // backward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
+};
+
+constexpr size_t kAlignment = 64;
+
+}  // namespace srn

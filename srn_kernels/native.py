@@ -1,0 +1,38 @@
+"""The native library ``srn_kernels._C``: loaded once, and if it cannot be, the reason is kept, not hidden."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+# torch first: the library then shares torch's OpenMP runtime, and there is one thread pool instead of two.
+import torch  # noqa: F401
+
+_module: ModuleType | None = None
+_missing: str | None = None
+
+try:
+    _module = importlib.import_module("srn_kernels._C")
+except ImportError as error:
+    _missing = f"the native library could not be loaded ({error}); build it with `pip install .`"
+else:
+    try:
+        _module.cpu_isa()
+    except RuntimeError as error:
+        _missing = str(error)
+
+
+def missing() -> str | None:
+    """Why the native library cannot be used, or None."""
+    return _missing
+
+
+def module() -> ModuleType:
+    """The library.
+
+    Raises:
+        RuntimeError: it cannot be used; the message says why.
+    """
+    if _module is None or _missing is not None:
+        raise RuntimeError(_missing)
+    return _module
