@@ -1,7 +1,8 @@
 // The pointwise mathematics of one hidden unit, forward and backward: the only copy, for host and device.
 //
-// Everything is branch-free scalar code over one unit, templated on the arithmetic type and the number of tasks, so that
-// a loop over units vectorises on the host and a thread runs it unchanged on a GPU. Equation numbers are the paper's.
+// Everything is branch-free code, templated on the number of tasks and on the arithmetic type: a GPU thread runs it with
+// a scalar for one hidden unit, the host with a vector of units (GCC's vector extension). Equation numbers are the
+// paper's.
 #pragma once
 
 #include <cstdint>
@@ -34,12 +35,27 @@ SRN_INLINE To bits_as(From from) {
   return to;
 }
 
+// The element type of a vector of units, and the integers of the same width and count; a scalar is its own element.
 template <typename A>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  using Element = float;
+  using Int = int32_t;
+};
+template <>
+struct Lanes<double> {
+  using Element = double;
+  using Int = int64_t;
+};
+template <typename A>
+using Element = typename Lanes<A>::Element;
+
+template <typename E>
 struct ExpTraits;
 
 template <>
 struct ExpTraits<float> {
-  using Int = int32_t;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
   static constexpr int kMantissa = 23;
   static constexpr int kBias = 127;
@@ -51,7 +67,6 @@ struct ExpTraits<float> {
 
 template <>
 struct ExpTraits<double> {
-  using Int = int64_t;
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr int kMantissa = 52;
   static constexpr int kBias = 1023;
@@ -72,49 +87,53 @@ constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 // Taylor's series of (e^r - 1 - r) / r^2 by Horner's rule, unrolled at compile time. |r| <= 0.347 makes the first term
 // left out smaller than half a unit in the last place.
 template <typename A, int term, int last>
-struct ExpSeries {
-  static SRN_INLINE A sum(A r) { return A(1) / A(factorial(term)) + r * ExpSeries<A, term + 1, last>::sum(r); }
-};
-
-template <typename A, int last>
-struct ExpSeries<A, last, last> {
-  static SRN_INLINE A sum(A) { return A(1) / A(factorial(last)); }
-};
+SRN_INLINE A exp_series(A r) {
+  const Element<A> coefficient = Element<A>(1.0 / factorial(term));
+  if constexpr (term == last) {
+    return A{} + coefficient;
+  } else {
+    return coefficient + r * exp_series<A, term + 1, last>(r);
+  }
+}
 
 // x in [-kLimit, kLimit] or NaN; NaN gives NaN in p.
 template <typename A>
 SRN_INLINE Expm1Parts<A> expm1_parts(A x) {
-  using Traits = ExpTraits<A>;
-  using Int = typename Traits::Int;
-  const A shifted = x * A(1.44269504088896340736) + Traits::kRound;
+  using E = Element<A>;
+  using Traits = ExpTraits<E>;
+  using Int = typename Lanes<A>::Int;
+  const A shifted = x * E(1.44269504088896340736) + Traits::kRound;
   const A n = shifted - Traits::kRound;
   const A r = (x - n * Traits::kLn2High) - n * Traits::kLn2Low;
-  const A p = r + r * r * ExpSeries<A, 2, Traits::kTerms>::sum(r);
-  const Int exponent = bits_as<Int>(shifted) - bits_as<Int>(Traits::kRound) + Traits::kBias;
+  const A p = r + r * r * exp_series<A, 2, Traits::kTerms>(r);
+  const Int exponent = bits_as<Int>(shifted) - (bits_as<typename Lanes<E>::Int>(Traits::kRound) - Traits::kBias);
   return {bits_as<A>(Int(exponent << Traits::kMantissa)), p};
 }
 
 // Written so that NaN, which compares false, passes through.
 template <typename A>
-SRN_INLINE A clamp(A x, A low, A high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
+SRN_INLINE A clamp(A x, Element<A> low, Element<A> high) {
+  const A lowest = A{} + low, highest = A{} + high;
+  x = x < lowest ? lowest : x;
+  return x > highest ? highest : x;
 }
 
 template <typename A>
 SRN_INLINE A sigmoid(A x) {
-  const A limit = ExpTraits<A>::kLimit;
-  const Expm1Parts<A> e = expm1_parts(clamp(-x, A(-limit + 1.5), limit));
-  return A(1) / (A(1) + e.scale * (A(1) + e.p));  // this order: infinity times a positive number
+  using E = Element<A>;
+  const E limit = ExpTraits<E>::kLimit;
+  const Expm1Parts<A> e = expm1_parts<A>(clamp<A>(-x, -limit + E(1.5), limit));
+  return E(1) / (E(1) + e.scale * (E(1) + e.p));  // this order: infinity times a positive number
 }
 
 // tanh x = (e^2x - 1) / (e^2x + 1), from e^2x - 1 itself: exact to a few units in the last place near zero too.
 template <typename A>
 SRN_INLINE A tanh(A x) {
-  const A end = sizeof(A) == 4 ? A(20) : A(40);  // tanh rounds to 1 well before
-  const Expm1Parts<A> e = expm1_parts(clamp(A(2) * x, -end, end));
-  const A m = e.scale * e.p + (e.scale - A(1));
-  return m / (m + A(2));
+  using E = Element<A>;
+  const E end = sizeof(E) == 4 ? E(20) : E(40);  // tanh rounds to 1 well before
+  const Expm1Parts<A> e = expm1_parts<A>(clamp<A>(E(2) * x, -end, end));
+  const A m = e.scale * e.p + (e.scale - E(1));
+  return m / (m + E(2));
 }
 
 // -- subsets of tasks -------------------------------------------------------------------------------------------------
@@ -162,6 +181,7 @@ template <typename A, int N>
 struct Cell {
   static constexpr int G = gate_blocks(N);
   static constexpr int M = memory_count(N);
+  static constexpr Element<A> kOne = 1;
 
   // Eq. 1, 3: gates before activation to gates.
   static SRN_INLINE void activate(const A (&z)[G], A (&gate)[G]) {
@@ -175,14 +195,14 @@ struct Cell {
   template <int m, int skip = -1>
   static SRN_INLINE A mask_gate(const A* master) {
     constexpr int mask = subset_of(N, m);
-    A product = 1;
+    A product = A{} + kOne;
     unrolled<0, N>([&](auto task) SRN_INLINE_LAMBDA {
       constexpr int i = decltype(task)::value;
       if constexpr (i != skip) {
         if constexpr ((mask >> i) & 1) {
           product *= master[i];
         } else if constexpr (bit_count(mask) == 1) {
-          product *= A(1) - master[i];
+          product *= kOne - master[i];
         }
       }
     });
@@ -204,14 +224,14 @@ struct Cell {
   // Backward of Eq. 9: from the gradient of h (before a projection) and of c, the whole gradient of c.
   static SRN_INLINE A cell_gradient(A output_gate, A c, A dh, A dc) {
     const A t = tanh(c);
-    return dc + dh * output_gate * (A(1) - t * t);
+    return dc + dh * output_gate * (kOne - t * t);
   }
 
   // Backward of Eq. 1-7: from the gradients ds of the memories to those dz of the gates before activation. `dh` and `c`
   // are the gradient of h and the new cell state, for the output gate. Returns the gradient of c_prev.
   static SRN_INLINE A backward(const A (&gate)[G], A c_prev, A c, A dh, const A (&ds)[M], A (&dz)[G]) {
     const A history = gate[kForget] * c_prev;
-    A d_candidate = 0, d_history = 0;
+    A d_candidate{}, d_history{};
     A d_master[2][N] = {};
     unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
       constexpr int m = decltype(memory)::value;
@@ -231,7 +251,7 @@ struct Cell {
     });
     dz[kForget] = d_history * c_prev * slope(gate[kForget]);
     dz[kOutput] = dh * tanh(c) * slope(gate[kOutput]);
-    dz[kCandidate] = d_candidate * (A(1) - gate[kCandidate] * gate[kCandidate]);
+    dz[kCandidate] = d_candidate * (kOne - gate[kCandidate] * gate[kCandidate]);
     unrolled<0, N>([&](auto task) SRN_INLINE_LAMBDA {
       constexpr int i = decltype(task)::value;
       dz[kFirstMaster + i] = d_master[0][i] * gate[kCandidate] * slope(gate[kFirstMaster + i]);
@@ -241,7 +261,7 @@ struct Cell {
   }
 
   // Derivative of the logistic function where its value is y.
-  static SRN_INLINE A slope(A y) { return y * (A(1) - y); }
+  static SRN_INLINE A slope(A y) { return y * (kOne - y); }
 };
 
 }  // namespace SRN_ISA

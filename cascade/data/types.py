@@ -1,4 +1,4 @@
-"""The data model that reading, training, scoring and prediction share: spans, entities, relations, sentences, documents."""
+"""The data model that reading, training, scoring and prediction share: entities, relations, sentences, documents."""
 
 from __future__ import annotations
 
@@ -48,16 +48,21 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Document:
-    """Sentences under one key. ``extra`` holds the fields of the source record that we do not interpret (clusters, ...)."""
+    """Sentences under one key. ``extra`` holds the fields of the source record that we do not interpret (clusters).
+
+    ``record`` is the whole source record in DyGIE++'s form, to which predictions are added when they are written; empty
+    for a document that came from no file.
+    """
 
     key: str
     sentences: tuple[Sentence, ...]
     extra: Mapping[str, object] = field(default_factory=dict)
+    record: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Entity and relation types, in the order that label indices follow. They come from the data, never from the code."""
+    """Entity and relation types, in the order of the label indices. They come from the data, never from the code."""
 
     entity_types: tuple[str, ...]
     relation_types: tuple[str, ...]
@@ -80,3 +85,13 @@ class Corpus:
         entity_types = {entity.label for sentence in self.sentences() for entity in sentence.entities}
         relation_types = {relation.label for sentence in self.sentences() for relation in sentence.relations}
         return LabelSet(tuple(sorted(entity_types)), tuple(sorted(relation_types)))
+
+    def summary(self) -> str:
+        """One line for a log: the counts, and whatever was dropped or merged while reading."""
+        sentences = list(self.sentences())
+        counts = (
+            f"{self.source or 'corpus'}: {len(self.documents)} documents, {len(sentences)} sentences, "
+            f"{sum(len(sentence.entities) for sentence in sentences)} entities, "
+            f"{sum(len(sentence.relations) for sentence in sentences)} relations"
+        )
+        return "; ".join([counts, *(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))])

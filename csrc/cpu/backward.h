@@ -14,7 +14,8 @@ namespace SRN_ISA {
 template <typename T, int N>
 class Backward {
   using A = Compute<T>;
-  using Unit = Cell<A, N>;
+  using V = Vector<A>;
+  using Unit = Cell<V, N>;
   static constexpr int G = Unit::G;
   static constexpr int M = Unit::M;
   static constexpr int kBlock = M * kGroup;  // memory columns of a group of units
@@ -129,18 +130,21 @@ class Backward {
 
   // Phase 1, second half: the whole gradient of c_t, own columns.
   void cell_gradient(const BackwardParams& params, Range units, const Schedule::Step& step) const {
-    const int64_t first = units.begin * kGroup, last = smaller(units.end * kGroup, shape_.hidden);
     const T* cells = static_cast<const T*>(params.cells);
     const T* gates = static_cast<const T*>(params.gates);
     for (int64_t b = 0; b < step.rows; ++b) {
-      const int64_t row = step.row + b, at = b * size_.hidden;
-      const T* c = cells + row * shape_.hidden;
-      const T* o = gates + (row * G + kOutput) * shape_.hidden;
-#pragma omp simd
-      for (int64_t u = first; u < last; ++u) {
-        dc_[at + u] = Unit::cell_gradient(widen(o[u]), widen(c[u]), dm_[at + u], dc_next_[at + u]);
+      const int64_t row = step.row + b;
+      for (int64_t group = units.begin; group < units.end; ++group) {
+        const int64_t first = group * kGroup, at = b * size_.hidden + first;
+        const int64_t valid = valid_columns(shape_.hidden, group);
+        alignas(kAlignment) A o[kGroup], c[kGroup];
+        gather<1>(gates + (row * G + kOutput) * shape_.hidden + first, 0, valid, o);
+        gather<1>(cells + row * shape_.hidden + first, 0, valid, c);
+        for (int u = 0; u < kGroup; u += kLanes<A>) {
+          store(dc_ + at + u, Unit::cell_gradient(load(o + u), load(c + u), load(dm_ + at + u), load(dc_next_ + at + u)));
+        }
+        scatter<T, 1>(dc_ + at, valid, static_cast<T*>(params.dc) + row * shape_.hidden + first, 0);
       }
-      narrow_rows<T>(dc_ + at, 0, 1, {first, last}, static_cast<T*>(params.dc) + row * shape_.hidden, 0);
     }
   }
 
@@ -185,19 +189,19 @@ class Backward {
   };
 
   static void through_cell(Block& block, const A* dm, const A* ds, A* dc_prev) {
-#pragma omp simd
-    for (int u = 0; u < kGroup; ++u) {
-      A gate[G], s[M], d[M], dz[G];
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { gate[g.value] = block.gate[g.value * kGroup + u]; });
-      Unit::memories(gate, block.c_prev[u], s);
+    for (int u = 0; u < kGroup; u += kLanes<A>) {
+      V gate[G], s[M], d[M], dz[G];
+      const V c_prev = load(block.c_prev + u);
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { gate[g.value] = load(block.gate + g.value * kGroup + u); });
+      Unit::memories(gate, c_prev, s);
       unrolled<0, M>([&](auto m) SRN_INLINE_LAMBDA {
         const int i = m.value * kGroup + u;
-        const A t = tanh(s[m.value]);
-        d[m.value] = ds[i] + block.memory[i] * (A(1) - t * t);
-        block.memory[i] = s[m.value];
+        const V t = tanh(s[m.value]);
+        d[m.value] = load(ds + i) + load(block.memory + i) * (A(1) - t * t);
+        store(block.memory + i, s[m.value]);
       });
-      dc_prev[u] = Unit::backward(gate, block.c_prev[u], block.c[u], dm[u], d, dz);
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { block.gate[g.value * kGroup + u] = dz[g.value]; });
+      store(dc_prev + u, Unit::backward(gate, c_prev, load(block.c + u), load(dm + u), d, dz));
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(block.gate + g.value * kGroup + u, dz[g.value]); });
     }
   }
 

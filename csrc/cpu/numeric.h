@@ -22,16 +22,38 @@ constexpr int kTileRows = 4;     // what 16 registers (SSE2) hold; Neon has 32
 constexpr int kTileVectors = 2;
 #endif
 
-template <typename A>
-constexpr int kLanes = kVectorBytes / int(sizeof(A));
+template <typename E>
+constexpr int kLanes = kVectorBytes / int(sizeof(E));
 
-template <typename A>
+template <typename E>
 struct VectorOf {
-  typedef A type __attribute__((vector_size(kVectorBytes), aligned(sizeof(A)), may_alias));
+  typedef E type __attribute__((vector_size(kVectorBytes)));
+};
+template <typename E>
+using Vector = typename VectorOf<E>::type;
+
+template <>
+struct Lanes<Vector<float>> {
+  using Element = float;
+  using Int = Vector<int32_t>;
+};
+template <>
+struct Lanes<Vector<double>> {
+  using Element = double;
+  using Int = Vector<int64_t>;
 };
 
-template <typename A>
-using Vector = typename VectorOf<A>::type;
+// From and to memory that need not be aligned.
+template <typename E>
+SRN_INLINE Vector<E> load(const E* from) {
+  Vector<E> value;
+  memcpy(&value, from, sizeof(value));
+  return value;
+}
+template <typename E>
+SRN_INLINE void store(E* to, Vector<E> value) {
+  memcpy(to, &value, sizeof(value));
+}
 
 // Stored as its upper sixteen bits, computed as float.
 struct BFloat16 {
@@ -67,6 +89,19 @@ SRN_INLINE BFloat16 narrow<BFloat16>(float value) {
   const uint32_t bits = bits_as<uint32_t>(value);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
   return {uint16_t(value == value ? rounded : 0x7fc0)};                 // rounding could turn NaN into infinity
+}
+
+// A vector's worth of stored numbers, computed.
+template <typename T>
+SRN_INLINE Vector<Compute<T>> load_widened(const T* from) {
+  if constexpr (sizeof(T) == sizeof(Compute<T>)) {
+    return load(from);
+  } else {
+    typedef uint16_t Stored __attribute__((vector_size(kVectorBytes / 2)));
+    Stored stored;
+    memcpy(&stored, from, sizeof(stored));
+    return bits_as<Vector<float>>(__builtin_convertvector(stored, Vector<uint32_t>) << 16);
+  }
 }
 
 }  // namespace SRN_ISA

@@ -1,0 +1,30 @@
+"""Corpora: their data model, readers, writers, raw text, and the two corpora that come with the package."""
+
+from .labels import check_labels
+from .reading import read_corpus, read_predictions
+from .samples import sample_corpus
+from .synthetic import synthetic_corpus
+from .text import document_from_text, document_from_words, normalize_word, split_text
+from .types import Corpus, DataError, Document, Entity, LabelSet, Relation, Sentence
+from .writing import write_corpus, write_predictions
+
+__all__ = [
+    "Corpus",
+    "DataError",
+    "Document",
+    "Entity",
+    "LabelSet",
+    "Relation",
+    "Sentence",
+    "check_labels",
+    "document_from_text",
+    "document_from_words",
+    "normalize_word",
+    "read_corpus",
+    "read_predictions",
+    "sample_corpus",
+    "split_text",
+    "synthetic_corpus",
+    "write_corpus",
+    "write_predictions",
+]

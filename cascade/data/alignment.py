@@ -1,0 +1,30 @@
+"""Pairs gold and predicted sentences, which must be the same sentences in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+
+from .types import Corpus, DataError, Sentence
+
+Sentences = Corpus | Iterable[Sentence]
+
+
+def sentences_of(source: Sentences) -> Iterator[Sentence]:
+    return source.sentences() if isinstance(source, Corpus) else iter(source)
+
+
+def aligned(gold: Sentences, predicted: Sentences) -> Iterator[tuple[Sentence, Sentence]]:
+    """Pairs of sentences with the same words; raises DataError at the first that differ, or where one side ends."""
+    for index, (ours, theirs) in enumerate(zip_longest(sentences_of(gold), sentences_of(predicted))):
+        if ours is None or theirs is None:
+            side = "predictions" if theirs is None else "gold sentences"
+            raise DataError(f"sentence {index}: expected as many predictions as gold sentences, found no more {side}")
+        if ours.words != theirs.words:
+            raise DataError(f"sentence {index}: expected the words {_shown(ours)}, found {_shown(theirs)}")
+        yield ours, theirs
+
+
+def _shown(sentence: Sentence, limit: int = 60) -> str:
+    text = " ".join(sentence.words)
+    return f'"{text if len(text) <= limit else text[: limit - 3] + "..."}"'

@@ -1,0 +1,65 @@
+"""Writes corpora and predictions as DyGIE++ JSON lines: a whole file or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .alignment import Sentences, aligned
+from .dygie import PREDICTED, encode_document, encode_entities, encode_relations
+from .types import Corpus
+
+
+def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: Sentences) -> None:
+    """Writes each record of ``source`` as it was read, with ``predicted_ner`` and ``predicted_relations`` added.
+
+    ``predicted`` holds the same sentences in the same order, those without words included, with what was predicted. The
+    form is PURE's: ``[start, end, label]`` and ``[subject start, subject end, object start, object end, label]``, words
+    counted through the document, ends inclusive, no scores. A document without a record is written with the labels it
+    has. Predictions that the input already held are replaced.
+
+    Raises DataError when the sentences differ, OSError when the file cannot be written; then nothing has changed.
+    """
+    _write_lines(path, _prediction_records(source, predicted))
+
+
+def write_corpus(path: str | os.PathLike[str], corpus: Corpus) -> None:
+    """Writes the documents with their entities and relations; ``read_corpus`` gives them back. Raises OSError."""
+    _write_lines(path, (encode_document(document) for document in corpus.documents))
+
+
+def _prediction_records(source: Corpus, predicted: Sentences) -> Iterator[dict[str, Any]]:
+    pairs = aligned(source, predicted)
+    for document in source.documents:
+        sentences = [next(pairs)[1] for _ in document.sentences]
+        yield {
+            **(document.record or encode_document(document)),
+            PREDICTED.entities: encode_entities(sentences),
+            PREDICTED.relations: encode_relations(sentences),
+        }
+    next(pairs, None)  # raises when predictions are left over
+
+
+def _write_lines(path: str | os.PathLike[str], records: Iterator[dict[str, Any]]) -> None:
+    """Into a new file beside the target, then in its place, so that no reader ever sees half of it."""
+    target = Path(os.path.realpath(path))  # through a link, which os.replace would replace
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write {path}: expected a file, found something that is none")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("x", encoding="ascii", newline="\n") as file:
+            for record in records:
+                # ASCII, because other readers open these files in whatever encoding their locale has.
+                file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,195 @@
+"""Predictions and corpora on their way out: the form other scorers read, round trips, and whole files or none."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cascade.data import (
+    Corpus,
+    DataError,
+    Document,
+    Entity,
+    Relation,
+    Sentence,
+    document_from_text,
+    read_corpus,
+    read_predictions,
+    sample_corpus,
+    synthetic_corpus,
+    write_corpus,
+    write_predictions,
+)
+
+RECORD = {
+    "_note": "kept \u2019 \U0001f600",
+    "doc_key": "towns",
+    "sentences": [["Ada", "visits", "-LRB-", "Turin", "-RRB-"], [], ["Turin", "waits"]],
+    "relations": [[[0, 0, 3, 3, "IN"], [0, 0, 3, 3, "IN"]], [], []],
+    "ner": [[[0, 0, "Person"], [3, 3, "Place"]], [], [[5, 5, "Place"]]],
+    "clusters": [[[3, 3], [5, 5]]],
+}
+TURIN, WAITS = Entity(0, 0, "Place"), Entity(1, 1, "Act")
+PREDICTED = [
+    Sentence(("Ada", "visits", "-LRB-", "Turin", "-RRB-"), (Entity(3, 3, "Place"),)),
+    Sentence(()),
+    Sentence(("Turin", "waits"), (TURIN, WAITS), (Relation(WAITS, TURIN, "IN"),)),
+]
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.json"
+    path.write_text(json.dumps(RECORD) + "\n")
+    return path
+
+
+def test_the_record_stays_verbatim_and_predictions_are_added(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    write_predictions(target, read_corpus(source), PREDICTED)
+    (record,) = lines(target)
+    assert record == {
+        **RECORD,
+        "predicted_ner": [[[3, 3, "Place"]], [], [[5, 5, "Place"], [6, 6, "Act"]]],
+        "predicted_relations": [[], [], [[6, 6, 5, 5, "IN"]]],
+    }
+    assert list(record)[: len(RECORD)] == list(RECORD)
+
+
+def test_predictions_come_back_and_can_be_replaced(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    write_predictions(target, read_corpus(source), PREDICTED)
+    assert list(read_predictions(target).sentences()) == PREDICTED
+    nothing = [Sentence(sentence.words) for sentence in PREDICTED]
+    write_predictions(target, read_corpus(target), nothing)
+    assert list(read_predictions(target).sentences()) == nothing
+    assert list(read_corpus(target).sentences()) == list(read_corpus(source).sentences())
+
+
+def test_spert_input_becomes_documents_of_one_sentence(tmp_path: Path) -> None:
+    items = [
+        {
+            "tokens": ["Turin", "waits"],
+            "entities": [{"type": "Place", "start": 0, "end": 1}, {"type": "Act", "start": 1, "end": 2}],
+            "relations": [{"type": "In", "head": 1, "tail": 0}],
+            "orig_id": 31,
+        },
+        {"tokens": ["No"]},
+    ]
+    path, target = tmp_path / "a.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps(items))
+    corpus = read_corpus(path, labelled=False)
+    write_predictions(target, corpus, [PREDICTED[2], Sentence(("No",))])
+    assert lines(target) == [
+        {
+            "doc_key": "31",
+            "sentences": [["Turin", "waits"]],
+            "ner": [[[0, 0, "Place"], [1, 1, "Act"]]],
+            "relations": [[[1, 1, 0, 0, "In"]]],
+            "_orig_id": [31],
+            "predicted_ner": [[[0, 0, "Place"], [1, 1, "Act"]]],
+            "predicted_relations": [[[1, 1, 0, 0, "IN"]]],
+        },
+        {"doc_key": "1", "sentences": [["No"]], "predicted_ner": [[]], "predicted_relations": [[]]},
+    ]
+    assert next(read_predictions(target).sentences()) == PREDICTED[2]
+
+
+def test_raw_text_keeps_its_character_offsets(tmp_path: Path) -> None:
+    document = document_from_text("Go on.  Turin waits", "t")
+    target = tmp_path / "out.jsonl"
+    write_predictions(target, Corpus((document,)), [Sentence(("Go", "on", ".")), PREDICTED[2]])
+    (record,) = lines(target)
+    assert record["_offsets"] == [[[0, 2], [3, 5], [5, 6]], [[8, 13], [14, 19]]]
+    assert record["predicted_ner"] == [[], [[3, 3, "Place"], [4, 4, "Act"]]]
+    assert "ner" not in record
+
+
+def test_other_readers_find_one_value_a_sentence_in_every_field(source: Path, tmp_path: Path) -> None:
+    """PURE zips every field but ``doc_key`` and ``clusters`` with the sentences: ours must not add one that breaks it."""
+    path, target = tmp_path / "a.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps([{"tokens": ["Turin", "waits"], "entities": [], "relations": [], "orig_id": "x"}]))
+    for corpus in (read_corpus(path), Corpus((document_from_text("Turin waits"),))):
+        write_predictions(target, corpus, [PREDICTED[2]])
+        (record,) = lines(target)
+        assert {len(value) for name, value in record.items() if name != "doc_key"} == {1}
+
+
+@pytest.mark.parametrize("corpus", [sample_corpus("train"), sample_corpus("dev"), synthetic_corpus(40, seed=3)])
+def test_a_corpus_comes_back(corpus: Corpus, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    write_corpus(target, corpus)
+    assert read_corpus(target).documents == corpus.documents
+
+
+def test_a_document_without_a_record_is_written_with_its_labels(tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    corpus = Corpus((Document("d", (PREDICTED[2],)),))
+    write_predictions(target, corpus, corpus)
+    assert (
+        read_corpus(target).documents[0].sentences == read_predictions(target).documents[0].sentences == (PREDICTED[2],)
+    )
+
+
+@pytest.mark.parametrize(
+    ("predicted", "message"),
+    [
+        (PREDICTED[:2], "sentence 2: expected as many predictions as gold sentences, found no more predictions"),
+        ([*PREDICTED, PREDICTED[1]], "sentence 3: .* found no more gold sentences"),
+        (PREDICTED[::-1], 'sentence 0: expected the words "Ada visits -LRB- Turin -RRB-", found "Turin waits"'),
+    ],
+)
+def test_other_sentences_are_refused_and_the_old_file_stays(
+    predicted: list[Sentence], message: str, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    with pytest.raises(DataError, match=message):
+        write_predictions(target, read_corpus(source), predicted)
+    assert target.read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["out.jsonl", "source.json"]
+
+
+def test_a_full_disk_leaves_nothing_behind(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_predictions(tmp_path / "out.jsonl", read_corpus(source), PREDICTED)
+    assert os.listdir(tmp_path) == ["source.json"]
+
+
+def test_the_file_written_is_the_one_a_link_points_to(source: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "real.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(target)
+    write_corpus(link, read_corpus(source))
+    assert link.is_symlink()
+    assert len(lines(target)) == 1
+
+
+def test_targets_that_are_no_files(source: Path, tmp_path: Path) -> None:
+    corpus = read_corpus(source)
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*out\.jsonl: the folder .* does not exist"):
+        write_corpus(tmp_path / "none" / "out.jsonl", corpus)
+    with pytest.raises(OSError, match="expected a file, found something that is none"):
+        write_corpus(tmp_path, corpus)
+
+
+def test_scierc_round_trip(scierc_dir: Path, tmp_path: Path) -> None:
+    source, target = scierc_dir / "test.json", tmp_path / "out.jsonl"
+    corpus = read_corpus(source)
+    write_predictions(target, corpus, corpus)
+    written = lines(target)
+    assert list(read_predictions(target).sentences()) == list(corpus.sentences())
+    for record, line in zip(written, source.read_text(encoding="utf-8").splitlines(), strict=True):
+        assert record.pop("predicted_ner") == record["ner"]
+        assert record.pop("predicted_relations") == record["relations"]
+        assert record == json.loads(line)
