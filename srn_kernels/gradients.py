@@ -13,8 +13,25 @@ import torch
 from torch import Tensor
 
 from srn_kernels import layout
-from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.layout import DirectionCall, DirectionWeights
 from srn_kernels.reference import mask_gates
+
+
+class Saved(NamedTuple):
+    """What the forward pass of one direction leaves for its backward pass."""
+
+    output: Tensor  # (S, P)
+    gates: Tensor  # (S, G·H), activated
+    cells: Tensor  # (S, H)
+
+
+class Incoming(NamedTuple):
+    """Incoming gradients of one direction; None stands for zeros."""
+
+    output: Tensor | None  # (S, P)
+    h_n: Tensor | None  # (B, P)
+    c_n: Tensor | None  # (B, H)
+    memories: Tensor | None  # (S, M, H)
 
 
 class RowGradients(NamedTuple):
@@ -55,23 +72,10 @@ def mask_gates_backward(masters: Sequence[Tensor], grads: Sequence[Tensor]) -> l
     return result
 
 
-def recurrence(
-    weights: DirectionWeights,
-    steps: Steps,
-    tasks: int,
-    reverse: bool,
-    c0: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    grad_output: Tensor | None,
-    grad_h_n: Tensor | None,
-    grad_c_n: Tensor | None,
-    grad_memories: Tensor | None,
-) -> RowGradients:
-    """The backward recurrence of one direction, from the activated ``gates`` (S, G·H) and ``cells`` (S, H) saved.
-
-    ``grad_output`` (S, P), ``grad_h_n`` (B, P), ``grad_c_n`` (B, H), ``grad_memories`` (S, M, H); None stands for zeros.
-    """
+def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradients:
+    """The backward recurrence of one direction."""
+    _, _, c0, weights, steps, tasks, reverse = call
+    _, gates, cells = saved
     batch, hidden = c0.shape
     state = weights.hh.shape[1]
     blocks = gates.chunk(layout.gate_blocks(tasks), dim=-1)
@@ -81,14 +85,14 @@ def recurrence(
     history = f * c_prev
     on_candidate, on_history = mask_gates(masters[:tasks]), mask_gates(masters[tasks:])
     s = torch.stack([b * history + a * candidate for a, b in zip(on_candidate, on_history, strict=True)], dim=1)
-    ds_output = None if grad_memories is None else grad_memories * (1 - torch.tanh(s) ** 2)  # Eq. 10
+    ds_output = None if grad.memories is None else grad.memories * (1 - torch.tanh(s) ** 2)  # Eq. 10
 
-    dh_next = cells.new_zeros(batch, state) if grad_h_n is None else grad_h_n.clone()
-    dc_next = torch.zeros_like(c0) if grad_c_n is None else grad_c_n.clone()
+    dh_next = cells.new_zeros(batch, state) if grad.h_n is None else grad.h_n.clone()
+    dc_next = torch.zeros_like(c0) if grad.c_n is None else grad.c_n.clone()
     dz, dc_rows, dh_rows = torch.empty_like(gates), torch.empty_like(cells), cells.new_empty(cells.shape[0], state)
     for t in steps.order(not reverse):
         n, rows = steps.sizes[t], steps.rows(t)
-        dh = dh_next[:n] if grad_output is None else dh_next[:n] + grad_output[rows]
+        dh = dh_next[:n] if grad.output is None else dh_next[:n] + grad.output[rows]
         dm = dh if weights.hr is None else dh @ weights.hr
         tanh_c = torch.tanh(cells[rows])
         dc = dc_next[:n] + dm * o[rows] * (1 - tanh_c**2)  # Eq. 9
@@ -115,20 +119,11 @@ def recurrence(
 
 
 def finish(
-    rows: RowGradients,
-    weights: DirectionWeights,
-    steps: Steps,
-    tasks: int,
-    reverse: bool,
-    input: Tensor,
-    h0: Tensor,
-    output: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    need_input: bool,
-    need_weights: bool,
+    rows: RowGradients, call: DirectionCall, saved: Saved, need_input: bool, need_weights: bool
 ) -> DirectionGradients:
-    """The products over all rows at once: ``input`` (S, D), ``h0`` (B, P), ``output`` (S, P), ``gates``, ``cells``."""
+    """The products over all rows at once, of what is needed."""
+    input, h0, _, weights, steps, tasks, reverse = call
+    output, gates, cells = saved
     grad_input = rows.dz @ weights.ih if need_input else None
     if not need_weights:
         return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, None)

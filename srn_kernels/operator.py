@@ -15,8 +15,8 @@ from torch import Tensor
 
 from srn_kernels import backends, layout, reference
 from srn_kernels.backends import Problem
-from srn_kernels.backends.problem import Grads
-from srn_kernels.layout import Steps
+from srn_kernels.gradients import Incoming, Saved
+from srn_kernels.layout import DirectionCall, Steps
 from srn_kernels.reference import Direction, Layer
 
 
@@ -74,9 +74,8 @@ def layer(
     steps = Steps(batch_sizes, input.shape[0], h0.shape[1])
     with _without_autocast(input):
         for index, own in enumerate(layout.split_weights(weights, h0.shape[0])):
-            reverse = index == 1
-            view = _direction_view(out, index, memories, save)
-            chosen.forward(input, h0[index], c0[index], own, steps, tasks, reverse, view, memories, save)
+            call = DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1)
+            chosen.forward(call, _direction_view(out, index), memories, save)
     return tuple(out)
 
 
@@ -100,7 +99,7 @@ def _empty_layer(input: Tensor, h0: Tensor, c0: Tensor, tasks: int, memories: bo
     )
 
 
-def _direction_view(out: Layer, index: int, memories: bool, save: bool) -> Direction:
+def _direction_view(out: Layer, index: int) -> Direction:
     """One direction's part of a layer's outputs, as views."""
     directions = out.h_n.shape[0]
     return Direction(
@@ -157,30 +156,15 @@ def layer_backward(
     done = []
     with _without_autocast(input):
         for index, own in enumerate(layout.split_weights(weights, directions)):
-            saved = Direction(
-                _own_columns(output, index, directions), h0[index], c0[index], cells[index], gates[index], cells[index]
-            )
-            grad = Grads(
+            call = DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1)
+            saved = Saved(_own_columns(output, index, directions), gates[index], cells[index])
+            grad = Incoming(
                 output=None if grad_output is None else _own_columns(grad_output, index, directions),
                 h_n=None if grad_h_n is None else grad_h_n[index],
                 c_n=None if grad_c_n is None else grad_c_n[index],
                 memories=None if grad_memories is None else _own_columns(grad_memories, index, directions),
             )
-            done.append(
-                chosen.backward(
-                    input,
-                    h0[index],
-                    c0[index],
-                    own,
-                    steps,
-                    tasks,
-                    index == 1,
-                    saved,
-                    grad,
-                    need_input,
-                    need_weights,
-                )
-            )
+            done.append(chosen.backward(call, saved, grad, need_input, need_weights))
     grad_input = torch.stack([one.input for one in done]).sum(0) if len(done) > 1 and need_input else done[0].input
     return (
         input.new_empty(0) if grad_input is None else grad_input,

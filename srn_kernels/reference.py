@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srn_kernels import layout
-from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
 
 
 class Step(NamedTuple):
@@ -69,12 +69,10 @@ class Direction(NamedTuple):
     cells: Tensor  # (S, H)
 
 
-def direction(
-    input: Tensor, h0: Tensor, c0: Tensor, weights: DirectionWeights, steps: Steps, tasks: int, reverse: bool
-) -> Direction:
-    """One direction of a layer over packed rows: ``input`` (S, D), ``h0`` (B, P), ``c0`` (B, H)."""
+def direction(call: DirectionCall) -> Direction:
+    """One direction of a layer over packed rows."""
+    input, h, c, weights, steps, tasks, reverse = call
     z_input = F.linear(input, weights.ih, weights.b_ih)  # (S, G·H), hoisted out of the recurrence
-    h, c = h0, c0
     done: list[Step | None] = [None] * len(steps)
     for t in steps.order(reverse):
         n = steps.sizes[t]
@@ -83,7 +81,7 @@ def direction(
         h, c = torch.cat([step.h, h[n:]]), torch.cat([step.c, c[n:]])  # a finished sequence keeps its state
         done[t] = step
     if not done:
-        hidden, state = weights.hidden_size, h0.shape[-1]
+        hidden, state = weights.hidden_size, h.shape[-1]
         memories = layout.memory_count(tasks)
         empty = Step(
             input.new_empty(0, state),
@@ -119,7 +117,8 @@ def layer(
     steps = Steps(batch_sizes, input.shape[0], h0.shape[1])
     each = layout.split_weights(weights, h0.shape[0])
     done = [
-        direction(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1) for index, own in enumerate(each)
+        direction(DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1))
+        for index, own in enumerate(each)
     ]
     return Layer(
         torch.cat([one.output for one in done], dim=-1),

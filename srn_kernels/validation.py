@@ -17,7 +17,7 @@ def task_names(tasks: int | Sequence[str]) -> tuple[str, ...]:
         TypeError: neither a number nor a sequence of strings.
         ValueError: no task, an empty name, or a name given twice.
     """
-    if isinstance(tasks, bool) or isinstance(tasks, str) or not isinstance(tasks, (int, Sequence)):
+    if isinstance(tasks, (bool, str)) or not isinstance(tasks, (int, Sequence)):
         raise TypeError(f"tasks should be an int or a sequence of names, got: {type(tasks).__name__}")
     names = tuple(str(index) for index in range(tasks)) if isinstance(tasks, int) else tuple(tasks)
     for name in names:
@@ -81,9 +81,7 @@ def input_tensor(input: Tensor, weight: Tensor, input_size: int) -> None:
             f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
         )
     if input.size(-1) != input_size:
-        raise RuntimeError(
-            f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}"
-        )
+        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}")
     if input.device != weight.device:
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found input tensor at "

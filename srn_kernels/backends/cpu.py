@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from srn_kernels import gradients, native
-from srn_kernels.backends.problem import Backend, Grads, Problem
-from srn_kernels.gradients import DirectionGradients, RowGradients
-from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.backends.problem import Backend, Problem
+from srn_kernels.gradients import DirectionGradients, Incoming, RowGradients, Saved
+from srn_kernels.layout import DirectionCall, DirectionWeights
 from srn_kernels.reference import Direction
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
@@ -31,30 +31,16 @@ class CPUBackend(Backend):
             return f"it serves at most {native.module().MAX_TASKS} tasks, these are {problem.tasks}"
         return None
 
-    def forward(
-        self,
-        input: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        weights: DirectionWeights,
-        steps: Steps,
-        tasks: int,
-        reverse: bool,
-        out: Direction,
-        memories: bool,
-        save: bool,
-    ) -> None:
-        kernels = native.module()
-        input, h0, c0 = input.contiguous(), h0.contiguous(), c0.contiguous()
-        weights = _contiguous(weights)
-        shape = _shape(input, h0, weights, steps, tasks, reverse)
+    def forward(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+        call = _contiguous(call)
+        shape = _shape(call)
         workspace = _workspace(shape.forward_workspace)
-        kernels.forward(
+        native.module().forward(
             shape,
-            _addresses(weights),
-            input=input.data_ptr(),
-            h0=h0.data_ptr(),
-            c0=c0.data_ptr(),
+            _addresses(call.weights),
+            input=call.input.data_ptr(),
+            h0=call.h0.data_ptr(),
+            c0=call.c0.data_ptr(),
             output=out.output.data_ptr(),
             output_stride=out.output.stride(0),
             h_n=out.h_n.data_ptr(),
@@ -68,41 +54,27 @@ class CPUBackend(Backend):
         )
 
     def backward(
-        self,
-        input: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        weights: DirectionWeights,
-        steps: Steps,
-        tasks: int,
-        reverse: bool,
-        saved: Direction,
-        grad: Grads,
-        need_input: bool,
-        need_weights: bool,
+        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
-        kernels = native.module()
-        weights = _contiguous(weights)
-        c0 = c0.contiguous()
+        call = _contiguous(call)
         gates, cells = saved.gates.contiguous(), saved.cells.contiguous()
-        shape = _shape(input, h0, weights, steps, tasks, reverse)
-        rows, hidden = cells.shape
-        row_gradients = RowGradients(
+        shape = _shape(call)
+        rows = RowGradients(
             dz=torch.empty_like(gates),
             dc=torch.empty_like(cells),
-            s=cells.new_empty(rows, weights.mc.shape[1]),
-            dh=cells.new_empty(rows, h0.shape[1]) if weights.hr is not None else None,
-            grad_h0=torch.empty_like(h0, memory_format=torch.contiguous_format),
-            grad_c0=torch.empty_like(c0),
+            s=cells.new_empty(cells.shape[0], call.weights.mc.shape[1]),
+            dh=cells.new_empty(cells.shape[0], call.h0.shape[1]) if call.weights.hr is not None else None,
+            grad_h0=torch.empty_like(call.h0),
+            grad_c0=torch.empty_like(call.c0),
         )
         grad_output, grad_memories = _dense_rows(grad.output), _dense_rows(grad.memories)
         grad_h_n = None if grad.h_n is None else grad.h_n.contiguous()
         grad_c_n = None if grad.c_n is None else grad.c_n.contiguous()
         workspace = _workspace(shape.backward_workspace)
-        kernels.backward(
+        native.module().backward(
             shape,
-            _addresses(weights),
-            c0=c0.data_ptr(),
+            _addresses(call.weights),
+            c0=call.c0.data_ptr(),
             gates=gates.data_ptr(),
             cells=cells.data_ptr(),
             grad_output=_address(grad_output),
@@ -112,49 +84,40 @@ class CPUBackend(Backend):
             grad_memories=_address(grad_memories),
             grad_memories_row_stride=0 if grad_memories is None else grad_memories.stride(0),
             grad_memory_stride=0 if grad_memories is None else grad_memories.stride(1),
-            dz=row_gradients.dz.data_ptr(),
-            dc=row_gradients.dc.data_ptr(),
-            s=row_gradients.s.data_ptr(),
-            dh=_address(row_gradients.dh),
-            grad_h0=row_gradients.grad_h0.data_ptr(),
-            grad_c0=row_gradients.grad_c0.data_ptr(),
+            dz=rows.dz.data_ptr(),
+            dc=rows.dc.data_ptr(),
+            s=rows.s.data_ptr(),
+            dh=_address(rows.dh),
+            grad_h0=rows.grad_h0.data_ptr(),
+            grad_c0=rows.grad_c0.data_ptr(),
             workspace=_aligned(workspace),
         )
-        return gradients.finish(
-            row_gradients,
-            weights,
-            steps,
-            tasks,
-            reverse,
-            input,
-            h0,
-            saved.output,
-            gates,
-            cells,
-            need_input,
-            need_weights,
-        )
+        return gradients.finish(rows, call, saved, need_input, need_weights)
 
 
-def _shape(input: Tensor, h0: Tensor, weights: DirectionWeights, steps: Steps, tasks: int, reverse: bool):
+def _shape(call: DirectionCall):
     return native.module().Shape(
-        dtype=_DTYPES[input.dtype],
-        tasks=tasks,
-        steps=len(steps),
-        batch=h0.shape[0],
-        rows=input.shape[0],
-        input=input.shape[1],
-        hidden=weights.hidden_size,
-        state=h0.shape[1],
-        projection=weights.hr is not None,
-        reverse=reverse,
+        dtype=_DTYPES[call.input.dtype],
+        tasks=call.tasks,
+        steps=len(call.steps),
+        batch=call.h0.shape[0],
+        rows=call.input.shape[0],
+        input=call.input.shape[1],
+        hidden=call.weights.hidden_size,
+        state=call.h0.shape[1],
+        projection=call.weights.hr is not None,
+        reverse=call.reverse,
         threads=torch.get_num_threads(),
-        batch_sizes=steps.batch_sizes.data_ptr(),
+        batch_sizes=call.steps.batch_sizes.data_ptr(),
     )
 
 
-def _contiguous(weights: DirectionWeights) -> DirectionWeights:
-    return DirectionWeights(*(None if weight is None else weight.contiguous() for weight in weights))
+def _contiguous(call: DirectionCall) -> DirectionCall:
+    """The call with every tensor dense: what the kernels take."""
+    weights = DirectionWeights(*(None if weight is None else weight.contiguous() for weight in call.weights))
+    return call._replace(
+        input=call.input.contiguous(), h0=call.h0.contiguous(), c0=call.c0.contiguous(), weights=weights
+    )
 
 
 def _addresses(weights: DirectionWeights):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from srn_kernels import layout
-from srn_kernels.gradients import DirectionGradients
-from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.gradients import DirectionGradients, Incoming, Saved
+from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 
@@ -68,20 +68,8 @@ class Backend(ABC):
         """Why this problem cannot be served, in a sentence; None when it can. Only asked of a usable backend."""
 
     @abstractmethod
-    def forward(
-        self,
-        input: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        weights: DirectionWeights,
-        steps: Steps,
-        tasks: int,
-        reverse: bool,
-        out: Direction,
-        memories: bool,
-        save: bool,
-    ) -> None:
-        """One direction: ``input`` (S, D), ``h0`` (B, P), ``c0`` (B, H), all of one dtype and device.
+    def forward(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+        """Runs one direction.
 
         Writes every element of ``out``, whose members are views that may be strided by row but are dense in the last
         dimension; ``out.memories`` only if ``memories`` says so, ``out.gates`` and ``out.cells`` only if ``save``.
@@ -89,27 +77,6 @@ class Backend(ABC):
 
     @abstractmethod
     def backward(
-        self,
-        input: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        weights: DirectionWeights,
-        steps: Steps,
-        tasks: int,
-        reverse: bool,
-        saved: Direction,
-        grad: Grads,
-        need_input: bool,
-        need_weights: bool,
+        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
-        """The gradients of one direction; ``saved`` holds the forward's ``output``, ``gates`` and ``cells``."""
-
-
-@dataclass(frozen=True)
-class Grads:
-    """Incoming gradients of one direction; None stands for zeros."""
-
-    output: Tensor | None  # (S, P)
-    h_n: Tensor | None  # (B, P)
-    c_n: Tensor | None  # (B, H)
-    memories: Tensor | None  # (S, M, H)
+        """The gradients of one direction, those of input and weights only if they are needed."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from srn_kernels import gradients, reference
-from srn_kernels.backends.problem import Backend, Grads, Problem
-from srn_kernels.gradients import DirectionGradients
-from srn_kernels.layout import DirectionWeights, Steps
+from srn_kernels.backends.problem import Backend, Problem
+from srn_kernels.gradients import DirectionGradients, Incoming, Saved
+from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 
@@ -22,53 +20,15 @@ class ReferenceBackend(Backend):
     def unsupported(self, problem: Problem) -> str | None:
         return None
 
-    def forward(
-        self,
-        input: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        weights: DirectionWeights,
-        steps: Steps,
-        tasks: int,
-        reverse: bool,
-        out: Direction,
-        memories: bool,
-        save: bool,
-    ) -> None:
-        done = reference.direction(input, h0, c0, weights, steps, tasks, reverse)
+    def forward(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+        done = reference.direction(call)
         wanted = {"memories": memories, "gates": save, "cells": save}
         for name, target, value in zip(Direction._fields, out, done, strict=True):
             if wanted.get(name, True):
                 target.copy_(value)
 
     def backward(
-        self,
-        input: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        weights: DirectionWeights,
-        steps: Steps,
-        tasks: int,
-        reverse: bool,
-        saved: Direction,
-        grad: Grads,
-        need_input: bool,
-        need_weights: bool,
+        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
-        rows = gradients.recurrence(
-            weights, steps, tasks, reverse, c0, saved.gates, saved.cells, grad.output, grad.h_n, grad.c_n, grad.memories
-        )
-        return gradients.finish(
-            rows,
-            weights,
-            steps,
-            tasks,
-            reverse,
-            input,
-            h0,
-            saved.output,
-            saved.gates,
-            saved.cells,
-            need_input,
-            need_weights,
-        )
+        rows = gradients.recurrence(call, saved, grad)
+        return gradients.finish(rows, call, saved, need_input, need_weights)
