@@ -47,7 +47,7 @@ class Forward {
     mc_ = arena.take<A>(packed * size_.hidden * M * shape.hidden);
     hr_ = arena.take<A>(shape.projection ? packed * size_.state * shape.hidden : 0);
     bias_ = arena.take<A>(size_.unit_groups * kBlock);
-    bias_mc_ = arena.take<A>(packed * size_.hidden);
+    bias_mc_ = arena.take<A>(size_.hidden);
     x_ = arena.take<A>(sizeof(T) == sizeof(A) ? 0 : chunk_rows_ * shape.input);
     z_ = arena.take<A>(size_.unit_groups * kBlock * chunk_rows_);
     o_ = arena.take<A>(shape.batch * size_.hidden);
