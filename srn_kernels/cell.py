@@ -39,7 +39,8 @@ class SRNCell(nn.Module):
         backend: str = backends.AUTO,
     ) -> None:
         super().__init__()
-        validation.sizes(input_size, hidden_size, bias)
+        validation.flag("bias", bias)
+        validation.sizes(input_size, hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
@@ -49,6 +50,9 @@ class SRNCell(nn.Module):
         shapes = layout.parameter_shapes(input_size, hidden_size, 0, len(self.tasks), bias)
         for name, shape in zip(self._names, shapes, strict=True):
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        if not bias:
+            for name in ("bias_ih", "bias_hh", "bias_mc"):
+                self.register_parameter(name, None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -79,7 +83,9 @@ class SRNCell(nn.Module):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         batched = input.dim() == 2
         rows = input if batched else input.unsqueeze(0)
-        validation.input_tensor(rows, self.weight_ih, self.input_size)
+        validation.input_dtype(rows, self.weight_ih)
+        if rows.shape[1] != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {rows.shape[1]} expected {self.input_size}")
         if hx is None:
             h = c = rows.new_zeros(rows.shape[0], self.hidden_size)
         else:
@@ -93,8 +99,9 @@ class SRNCell(nn.Module):
                     )
             if not batched:
                 h, c = h.unsqueeze(0), c.unsqueeze(0)
-            expected = (rows.shape[0], self.hidden_size)
-            validation.state((h, c), rows, expected, expected)
+            validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)
+        validation.devices(rows, self.weight_ih, (h, c))
+        validation.state_dtypes((h, c), rows)
         weights = [getattr(self, name) for name in self._names]
         _, h_n, c_n, memories = srn_layer(
             rows,

@@ -107,20 +107,20 @@ class Steps:
     """Packed rows: step t is rows ``offsets[t]`` to ``offsets[t] + sizes[t]``, its row b belongs to sequence b."""
 
     def __init__(self, batch_sizes: Tensor | None, rows: int, batch: int) -> None:
-        """Takes a PackedSequence's ``batch_sizes``, (T,) int64 on the CPU, or None for ``batch`` equal lengths.
+        """Takes a PackedSequence's ``batch_sizes``, (T,) whole numbers, or None for ``batch`` equal lengths.
 
         Raises:
             ValueError: sizes that are not positive and non-increasing from ``batch``, or do not add up to ``rows``.
         """
         if batch_sizes is None:
             batch_sizes = torch.full((rows // batch if batch else 0,), batch, dtype=torch.int64)
-        self.batch_sizes = batch_sizes
-        self.sizes: list[int] = batch_sizes.tolist()
+        self.batch_sizes = batch_sizes.to("cpu", torch.int64).contiguous()  # kernels read its memory
+        self.sizes: list[int] = self.batch_sizes.tolist()
         self.offsets = [0, *accumulate(self.sizes)]
-        if self.sizes and not (self.sizes[0] == batch and self.sizes[-1] > 0 and self.offsets[-1] == rows):
+        if self.offsets[-1] != rows or (self.sizes and not (self.sizes[0] == batch and self.sizes[-1] > 0)):
             raise ValueError(
                 f"batch_sizes should start at the batch size {batch}, stay positive and add up to the {rows} rows of "
-                f"the input; they start at {self.sizes[0]}, end at {self.sizes[-1]} and add up to {self.offsets[-1]}"
+                f"the input; they are {self.sizes[:3]}... of {len(self.sizes)} steps and add up to {self.offsets[-1]}"
             )
         if any(size < after for size, after in pairwise(self.sizes)):
             raise ValueError("batch_sizes should never increase: sequences are packed longest first")

@@ -69,9 +69,9 @@ class SRN(nn.Module):
         backend: str = backends.AUTO,
     ) -> None:
         super().__init__()
-        validation.network(num_layers, batch_first, dropout, proj_size, hidden_size)
-        validation.sizes(input_size, hidden_size, bias)
+        validation.network(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
         validation.probability("recurrent_dropout", recurrent_dropout)
+        self.mode = "SRN"
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -210,7 +210,7 @@ class SRN(nn.Module):
         self._check(input, hx, batch)
         if time == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        rows = (input.transpose(0, 1) if batch_dim == 0 else input).reshape(time * batch, -1)  # (T·B, D)
+        rows = (input.transpose(0, 1) if batch_dim == 0 else input).reshape(time * batch, self.input_size)  # (T·B, D)
         output, h_n, c_n, memories = self._run(rows, hx, None, batch, return_memories)
 
         def unpack(data: Tensor) -> Tensor:
@@ -224,10 +224,15 @@ class SRN(nn.Module):
         return self._result(unpack(output), h_n, c_n, None if memories is None else unpack(memories))
 
     def _check(self, input: Tensor, hx: tuple[Tensor, Tensor] | None, batch: int) -> None:
-        validation.input_tensor(input, getattr(self, self._names(0, False)[0]), self.input_size)
+        weight = getattr(self, self._names(0, False)[0])
+        validation.input_dtype(input, weight)
+        validation.input_width(input, self.input_size)
         if hx is not None:
             first = self.num_layers * self._directions
-            validation.state(hx, input, (first, batch, self._state_size), (first, batch, self.hidden_size))
+            validation.state_sizes(hx, (first, batch, self._state_size), (first, batch, self.hidden_size))
+        validation.devices(input, weight, hx or ())
+        if hx is not None:
+            validation.state_dtypes(hx, input)
 
     def _result(self, output, h_n, c_n, memories):
         if memories is None:

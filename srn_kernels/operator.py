@@ -1,8 +1,7 @@
 """The operator: one SRN layer, all directions, as a functional ``torch.library`` operator that autograd understands.
 
 ``srn_kernels::layer`` runs the forward pass on a backend of the registry; ``srn_kernels::layer_backward`` is its
-registered gradient, and is itself differentiable, through the reference. Arguments are taken as valid: the modules
-check them.
+registered gradient, and is itself differentiable, through the reference.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from srn_kernels import backends, layout, reference
+from srn_kernels import backends, layout, reference, validation
 from srn_kernels.backends import Problem
 from srn_kernels.gradients import Incoming, Saved
 from srn_kernels.layout import DirectionCall, Steps
@@ -47,7 +46,9 @@ def srn_layer(
         (S, M, directions·H) or None.
 
     Raises:
-        RuntimeError: the backend asked for by name cannot serve the call.
+        RuntimeError: tensors that do not fit together, or a backend asked for by name that cannot serve the call.
+        ValueError: batch sizes that do not describe the rows, a number of weights that makes no layer, or an unknown
+            backend.
     """
     weights = list(weights)
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (input, h0, c0, *weights))
@@ -67,6 +68,7 @@ def layer(
     save: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    validation.layer_arguments(input, h0, c0, weights, tasks)
     out = _empty_layer(input, h0, c0, tasks, memories, save)
     problem = Problem.of(input, h0, weights, batch_sizes, tasks)
     chosen = backends.select(problem, backend)

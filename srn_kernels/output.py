@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from srn_kernels import layout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value: a result equals itself
 class SRNOutput:
     """Output, final state and memory representations of the last layer.
 

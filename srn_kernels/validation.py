@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from srn_kernels import layout
+
 
 def task_names(tasks: int | Sequence[str]) -> tuple[str, ...]:
     """The tasks' names; a number stands for as many tasks named "0", "1", ...
@@ -32,10 +34,7 @@ def task_names(tasks: int | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def sizes(input_size: int, hidden_size: int, bias: bool) -> None:
-    """Checks what a single cell and a whole network have in common."""
-    if not isinstance(bias, bool):
-        raise TypeError(f"bias should be of type bool, got: {type(bias).__name__}")
+def sizes(input_size: int, hidden_size: int) -> None:
     for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
         if not isinstance(value, int):
             raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
@@ -43,8 +42,21 @@ def sizes(input_size: int, hidden_size: int, bias: bool) -> None:
             raise ValueError(f"{name} must be greater than zero")
 
 
-def network(num_layers: int, batch_first: bool, dropout: float, proj_size: int, hidden_size: int) -> None:
-    """Checks what a network has beyond a cell."""
+def flag(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
+
+
+def network(
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    proj_size: int,
+) -> None:
+    """Checks a network's arguments, in the order in which ``nn.LSTM`` does."""
     probability("dropout", dropout)
     if dropout > 0 and num_layers == 1:
         warnings.warn(
@@ -52,14 +64,14 @@ def network(num_layers: int, batch_first: bool, dropout: float, proj_size: int, 
             f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
             stacklevel=3,
         )
-    if not isinstance(batch_first, bool):
-        raise TypeError(f"batch_first should be of type bool, got: {type(batch_first).__name__}")
-    if not isinstance(num_layers, int):
-        raise TypeError(f"num_layers should be of type int, got: {type(num_layers).__name__}")
+    flag("bias", bias)
+    flag("batch_first", batch_first)
+    sizes(input_size, hidden_size)
+    for name, value in (("num_layers", num_layers), ("proj_size", proj_size)):
+        if not isinstance(value, int):
+            raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
     if num_layers <= 0:
         raise ValueError("num_layers must be greater than zero")
-    if not isinstance(proj_size, int):
-        raise TypeError(f"proj_size should be of type int, got: {type(proj_size).__name__}")
     if proj_size < 0:
         raise ValueError("proj_size should be a positive integer or zero to disable projections")
     if proj_size >= hidden_size:
@@ -73,20 +85,39 @@ def probability(name: str, value: float) -> None:
         )
 
 
-def input_tensor(input: Tensor, weight: Tensor, input_size: int) -> None:
-    """Checks dtype, device and width of an input against the first weight; its rank is the caller's to check."""
-    if input.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
+def _mismatch(tensor: Tensor, expected: torch.dtype) -> bool:
+    """Whether a dtype differs and autocast will not see to it: it casts on its own device, and never float64."""
+    if tensor.dtype == expected:
+        return False
+    cast = torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point()
+    return not cast or torch.float64 in (tensor.dtype, expected)
+
+
+def input_dtype(input: Tensor, weight: Tensor) -> None:
+    if _mismatch(input, weight.dtype):
         raise ValueError(
             f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
             f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
         )
+
+
+def input_width(input: Tensor, input_size: int) -> None:
     if input.size(-1) != input_size:
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}")
+
+
+def devices(input: Tensor, weight: Tensor, hx: Sequence[Tensor]) -> None:
     if input.device != weight.device:
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found input tensor at "
             f"{input.device} and parameter tensor at {weight.device}"
         )
+    for tensor in hx:
+        if tensor.device != input.device:
+            raise RuntimeError(
+                "Input and hidden tensors are not at the same device, found input tensor at "
+                f"{input.device} and hidden tensor at {tensor.device}"
+            )
 
 
 def pair(hx: object) -> tuple[Tensor, Tensor]:
@@ -101,18 +132,58 @@ def pair(hx: object) -> tuple[Tensor, Tensor]:
     return hx[0], hx[1]
 
 
-def state(hx: tuple[Tensor, Tensor], input: Tensor, expected_h: tuple[int, ...], expected_c: tuple[int, ...]) -> None:
-    """Checks shapes, device and dtype of a batched state against the input."""
+def state_sizes(hx: tuple[Tensor, Tensor], expected_h: tuple[int, ...], expected_c: tuple[int, ...]) -> None:
     for index, (tensor, expected) in enumerate(zip(hx, (expected_h, expected_c), strict=True)):
         if tuple(tensor.shape) != expected:
             raise RuntimeError(f"Expected hidden[{index}] size {expected}, got {list(tensor.shape)}")
-        if tensor.device != input.device:
+
+
+def cell_state_sizes(hx: tuple[Tensor, Tensor], batch: int, hidden_size: int) -> None:
+    """The same for a single cell, whose words are others in ``nn.LSTMCell``."""
+    for index, tensor in enumerate(hx):
+        if tensor.shape[0] != batch:
+            raise RuntimeError(f"Input batch size {batch} doesn't match hidden{index} batch size {tensor.shape[0]}")
+        if tensor.shape[1] != hidden_size:
             raise RuntimeError(
-                "Input and hidden tensors are not at the same device, found input tensor at "
-                f"{input.device} and hidden tensor at {tensor.device}"
+                f"hidden{index} has inconsistent hidden_size: got {tensor.shape[1]}, expected {hidden_size}"
             )
-        if tensor.dtype != input.dtype and not torch._C._is_any_autocast_enabled():
+
+
+def state_dtypes(hx: tuple[Tensor, Tensor], input: Tensor) -> None:
+    for index, tensor in enumerate(hx):
+        if _mismatch(tensor, input.dtype):
             raise ValueError(
                 f"hidden[{index}] dtype ({tensor.dtype}) does not match input dtype ({input.dtype}). "
                 f"Convert it: hidden[{index}].to({input.dtype})"
+            )
+
+
+def layer_arguments(input: Tensor, h0: Tensor, c0: Tensor, weights: Sequence[Tensor], tasks: int) -> None:
+    """Checks that an operator's tensors fit together: kernels read and write by address.
+
+    Raises:
+        RuntimeError: a shape, dtype or device that does not fit the others; the message names the argument.
+        ValueError: a number of weights that makes no layer.
+    """
+    if input.dim() != 2 or h0.dim() != 3 or c0.dim() != 3:
+        raise RuntimeError(
+            f"input should be (S, D), h0 and c0 (directions, B, .), got {list(input.shape)}, {list(h0.shape)}, "
+            f"{list(c0.shape)}"
+        )
+    directions, batch, state = h0.shape
+    hidden = c0.shape[2]
+    expected = [("c0", c0, (directions, batch, hidden)), ("h0", h0, (directions, batch, state))]
+    for index, own in enumerate(layout.split_weights(weights, directions)):
+        proj_size = state if own.hr is not None else 0
+        if own.hr is None and state != hidden:
+            raise RuntimeError(f"h0 is {state} wide and c0 {hidden}: without a projection they are equally wide")
+        shapes = layout.parameter_shapes(input.shape[1], hidden, proj_size, tasks, own.b_ih is not None)
+        names = layout.parameter_names(0, index == 1, own.b_ih is not None, own.hr is not None)
+        expected += zip([name.replace("_l0", "") for name in names], own.flat(), shapes, strict=True)
+    for name, tensor, shape in expected:
+        if tuple(tensor.shape) != shape:
+            raise RuntimeError(f"{name} should have the shape {list(shape)}, got {list(tensor.shape)}")
+        if tensor.dtype != input.dtype or tensor.device != input.device:
+            raise RuntimeError(
+                f"{name} should be {input.dtype} on {input.device} as the input, got {tensor.dtype} on {tensor.device}"
             )
