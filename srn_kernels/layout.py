@@ -10,7 +10,6 @@ M = 2^N - 1 memories.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate, combinations, pairwise
 from typing import NamedTuple
 
@@ -32,13 +31,11 @@ def memory_count(tasks: int) -> int:
     return 2**tasks - 1
 
 
-@lru_cache
 def subsets(tasks: int) -> tuple[tuple[int, ...], ...]:
     """The subset of tasks behind each memory, by size and then lexicographically (Eq. 10's e, s, o, es, eo, so, eso)."""
     return tuple(subset for size in range(1, tasks + 1) for subset in combinations(range(tasks), size))
 
 
-@lru_cache
 def visible_memories(tasks: int, task: int) -> tuple[int, ...]:
     """Indices of the 2^(N-1) memories that a task can see, in memory order (Eq. 11)."""
     return tuple(index for index, subset in enumerate(subsets(tasks)) if task in subset)

@@ -71,7 +71,7 @@ class SRN(nn.Module):
         super().__init__()
         validation.network(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
         validation.probability("recurrent_dropout", recurrent_dropout)
-        self.mode = "SRN"
+        self.mode = "LSTM"  # what code reads to know that the state is a pair
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -174,7 +174,12 @@ class SRN(nn.Module):
             data, batch_sizes, sorted_indices, unsorted_indices = input
             if data.dim() != 2:
                 raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
-            batch = int(batch_sizes[0]) if sorted_indices is None else sorted_indices.shape[0]
+            if sorted_indices is not None:
+                batch = sorted_indices.shape[0]
+            elif torch.compiler.is_compiling() and hx is not None:
+                batch = hx[0].shape[1]  # no value of a tensor decides a graph: the operator compares at run time
+            else:
+                batch = int(batch_sizes[0])
             if hx is not None:
                 h, c = validation.pair(hx)
                 self._check(data, (h, c), batch)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from srn_kernels import backends, layout, reference, validation
 from srn_kernels.backends import Problem
@@ -51,9 +52,16 @@ def srn_layer(
             backend.
     """
     weights = list(weights)
+    _refuse_forward_mode(input, h0, c0, *weights)
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (input, h0, c0, *weights))
     output, h_n, c_n, s, _, _ = layer(input, h0, c0, weights, batch_sizes, tasks, memories, save, backend)
     return output, h_n, c_n, s if memories else None
+
+
+def _refuse_forward_mode(*tensors: Tensor) -> None:
+    """An operator without a forward-mode rule would drop tangents without a word, and its derivatives would be zeros."""
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+        raise NotImplementedError("srn_kernels has no forward-mode derivatives (jvp); use reverse mode")
 
 
 @torch.library.custom_op("srn_kernels::layer", mutates_args=())
@@ -273,19 +281,24 @@ def _backward_layer_backward(ctx, gg_input, gg_h0, gg_c0, gg_weights):
         input, h0, c0, *weights = inputs
         done = reference.layer(input, h0, c0, weights, batch_sizes, ctx.tasks)
         targets = [t for t, present in zip(done[:4], ctx.present, strict=True) if present]
-        first = torch.autograd.grad(targets, inputs, given, create_graph=True, materialize_grads=True)
+        first = _gradients(targets, inputs, given)
         gg = [gg_input if ctx.need_input else None, gg_h0, gg_c0]
         gg += gg_weights if ctx.need_weights else [None] * len(weights)
-        pairs = [(value, grad) for value, grad in zip(first, gg, strict=True) if grad is not None]
-        if pairs:
-            values, seeds = zip(*pairs, strict=True)
-            second = torch.autograd.grad(values, leaves, seeds, create_graph=True, allow_unused=True)
-        else:
-            second = (None,) * len(leaves)
+        values = [value for value, grad in zip(first, gg, strict=True) if grad is not None]
+        second = _gradients(values, leaves, [grad for grad in gg if grad is not None])
     it = iter(second)
     grads = [next(it) if present else None for present in ctx.present]
     grad_input, grad_h0, grad_c0, *grad_weights = it
     return (*grads, grad_input, grad_h0, grad_c0, grad_weights, *[None] * 8)
+
+
+def _gradients(values: list[Tensor | None], inputs: list[Tensor], seeds: list[Tensor]) -> list[Tensor | None]:
+    """``torch.autograd.grad`` with a graph; None where nothing depends on an input, values that do not included."""
+    pairs = [(v, seed) for v, seed in zip(values, seeds, strict=True) if v is not None and v.requires_grad]
+    if not pairs:
+        return [None] * len(inputs)
+    values, seeds = zip(*pairs, strict=True)
+    return list(torch.autograd.grad(values, inputs, seeds, create_graph=True, allow_unused=True))
 
 
 layer_backward.register_autograd(_backward_layer_backward, setup_context=_setup_layer_backward)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
@@ -58,3 +59,7 @@ class SRNOutput:
         if isinstance(self.memories, PackedSequence):
             return self.memories._replace(data=self.memories.data[..., list(memories), :].flatten(-2))
         return self.memories[..., list(memories), :].flatten(-2)
+
+
+# So that torch.export takes a module that returns one.
+torch.export.register_dataclass(SRNOutput, serialized_type_name="srn_kernels.SRNOutput")
