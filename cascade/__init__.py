@@ -1,0 +1,51 @@
+"""Entity-relation extraction with a cascade of span extractors over a Selection Recurrent Network."""
+
+from transformers import AutoConfig, AutoModel
+
+from .base import ExtractionModel, ExtractionOutput, Given
+from .config import CascadeConfig, ConfigError, ExtractorConfig, TableConfig
+from .creation import create_model, load_model
+from .data import (
+    Corpus,
+    DataError,
+    Document,
+    Entity,
+    LabelSet,
+    Relation,
+    Sentence,
+    read_corpus,
+)
+from .extraction import Extraction, StageTimer
+from .modeling import CascadeModel
+from .scoring import Scores, score
+from .table import TableModel
+
+for _config, _model in ((CascadeConfig, CascadeModel), (TableConfig, TableModel)):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)
+
+__all__ = [
+    "CascadeConfig",
+    "CascadeModel",
+    "ConfigError",
+    "Corpus",
+    "DataError",
+    "Document",
+    "Entity",
+    "Extraction",
+    "ExtractionModel",
+    "ExtractionOutput",
+    "ExtractorConfig",
+    "Given",
+    "LabelSet",
+    "Relation",
+    "Scores",
+    "Sentence",
+    "StageTimer",
+    "TableConfig",
+    "TableModel",
+    "create_model",
+    "load_model",
+    "read_corpus",
+    "score",
+]

@@ -1,0 +1,117 @@
+"""What the models share: a Hugging Face trunk, an encoder, and words out of pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .config import ConfigError, ExtractorConfig
+from .data.types import LabelSet
+from .encoders import RECURRENT_LAYERS, build_encoder
+from .pairs import LogitLinear
+from .sequences import Sequences
+from .spans import Spans
+
+
+@dataclass
+class ExtractionOutput(ModelOutput):
+    """``loss`` (scalar) is the weighted sum of ``terms``: (9,) for the cascade, (2,) for the table model."""
+
+    loss: Tensor | None = None
+    terms: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """Entities, and relations as pairs of their spans: gold in training; or spans that drive the later turns of
+    ``extract`` in place of predicted ones. Rows are sentences of the batch; relation r goes from ``subjects[r]`` to
+    ``objects[r]``, whose labels are relation types."""
+
+    entities: Spans
+    subjects: Spans
+    objects: Spans
+
+    @classmethod
+    def gold(cls, tensors: Mapping[str, Tensor]) -> Given:
+        """From ``entities`` (E, 4): sentence, start, end, type, and ``relations`` (R, 3): subject, object, label."""
+        if tensors.get("entities") is None or tensors.get("relations") is None:
+            raise ValueError("expected a batch with `entities` and `relations`, as collated from labelled sentences")
+        entities, (subject, object, label) = Spans.given(*tensors["entities"].unbind(1)), tensors["relations"].unbind(1)
+        return cls(entities, entities[subject], replace(entities[object], label=label))
+
+
+class ExtractionModel(PreTrainedModel):
+    """A trunk, an encoder with features for each of ``tasks``, and heads that a subclass adds.
+
+    Args:
+        config: of the subclass's ``config_class``.
+        trunk: a Hugging Face encoder with its weights; without one, ``config.trunk`` is built with random weights.
+
+    A batch is a dictionary of tensors as ``cascade.batching.collate`` makes it.
+    """
+
+    config_class = ExtractorConfig
+    main_input_name = "word_counts"
+    # the loss is a mean over the batch's own words, whatever Trainer counts as items
+    accepts_loss_kwargs = False
+    supports_gradient_checkpointing = True
+    # what the trunk supports is its own to check; without these the wrapper would pin it to eager attention
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    tasks: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, config: ExtractorConfig, trunk: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.trunk = AutoModel.from_config(config.trunk) if trunk is None else trunk
+        # a pooler reads the first piece only, and nothing here does: its weights would never get a gradient
+        if getattr(self.trunk, "pooler", None) is not None:
+            self.trunk.pooler = None
+        size = getattr(self.trunk.config, "hidden_size", None)
+        if size is None or self.trunk.config.is_encoder_decoder:
+            raise ConfigError(f"trunk: expected an encoder with a hidden_size, found {self.trunk.config.model_type!r}")
+        self.encoder = build_encoder(config, size, self.tasks)
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def labels(self) -> LabelSet:
+        return LabelSet(tuple(self.config.entity_types), tuple(self.config.relation_types))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.trunk.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.trunk.set_input_embeddings(value)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # transformers 5 builds on the meta device and fills what a checkpoint lacks through here; what it does not know
+        # would stay uninitialised memory. The guard spares what was loaded.
+        if isinstance(module, (LogitLinear, *RECURRENT_LAYERS)):
+            with init.guard_torch_init_functions():
+                module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    def encode(self, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """(N, F) features for each of ``tasks`` of the N words of ``sequences``: each word's first piece, after the encoder.
+
+        Only real pieces go through the encoder, so that padding costs it nothing and no direction reads it.
+        """
+        place = torch.arange(sequences.input_ids.shape[1], device=sequences.input_ids.device)
+        mask = (place < sequences.lengths[:, None]).long()
+        states = self.trunk(input_ids=sequences.input_ids, attention_mask=mask).last_hidden_state  # (S, longest, D)
+        packed = pack_padded_sequence(
+            self.dropout(states), sequences.lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        step = packed.batch_sizes.cumsum(0) - packed.batch_sizes  # where each step begins among the packed rows
+        rank = packed.unsorted_indices[sequences.words.row]
+        index = step.to(rank.device)[sequences.word_positions] + rank  # (N,)
+        return {task: features[index] for task, features in self.encoder(packed, tasks).items()}

@@ -1,0 +1,287 @@
+"""The command line: train, evaluate, predict, benchmark."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from transformers import HfArgumentParser, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from .base import ExtractionModel
+from .config import ConfigError
+from .creation import create_model, load_model
+from .data import Corpus, DataError, LabelSet, check_labels, read_corpus, split_text, write_predictions
+from .prediction import Predictor, text_record
+from .scoring import score
+from .tiny import make_tiny_trunk
+from .training import CascadeTrainingArguments, last_checkpoint, make_trainer, save_model
+
+USAGE = """usage: cascade <verb> [options]
+
+verbs:
+  train      train a model on a corpus
+  evaluate   score a model on a labelled corpus
+  predict    find entities and relations in a corpus or in text
+  benchmark  run the benchmarks of a source checkout (arguments go to pytest)
+
+`cascade <verb> --help` lists the options of a verb."""
+
+TINY = "tiny"
+WITHOUT_DEV = ("--eval_strategy", "no", "--load_best_model_at_end", "false")  # defaults when there is nothing to score
+USER_ERRORS = (DataError, ConfigError, OSError, HFValidationError)
+
+
+def option(text: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class CorpusArguments:
+    train_file: str = field(metadata={"help": "Corpus to train on: DyGIE++ JSON lines or SpERT JSON."})
+    trunk: str = field(
+        metadata={
+            "help": "Hugging Face encoder with its tokenizer: a folder, or a name on the Hub. `tiny`: a small one with "
+            "random weights and the corpus's own vocabulary, made under output_dir, to try things without a download."
+        }
+    )
+    dev_file: str | None = option("Corpus to score after each epoch, and to choose the best checkpoint by.")
+    architecture: Literal["cascade", "table"] = option("The cascade, or the table-filling model.", "cascade")
+
+
+@dataclass
+class ModelArguments:
+    """Options of the model; what is not given keeps the default of ``CascadeConfig`` or ``TableConfig``."""
+
+    encoder: str | None = option("srn (default), bisrn, bilstm, pfn or none.")
+    hidden_size: int | None = option("Units of the encoder and of hidden layers (300).")
+    fusion: str | None = option("late (default) or early.")
+    match: str | None = option("hidden (default) or additive, which is as printed.")
+    object_turn: str | None = option("Late fusion: subject (default) or printed, which cannot tell subjects apart.")
+    thresholds: list[float] | None = field(
+        default=None, metadata={"help": "Entity, subject, object (0.5 0.5 0.5); table: entity, relation."}
+    )
+    loss_weights: list[float] | None = field(
+        default=None, metadata={"help": "Nine: start, end, match of the entity, subject and object turn (all 1)."}
+    )
+    candidate_subjects: str | None = option("all (default): every gold entity; gold: only those that are subjects.")
+    restrict_to_entities: bool | None = option("Subjects and objects must be predicted entities (true).")
+    tag_size: int | None = option("Width of the embeddings of tags in late fusion (32).")
+    dropout: float | None = option("Dropout (0.1).")
+    recurrent_dropout: float | None = option("DropConnect on recurrent weights (0).")
+    backend: str | None = option("srn_kernels backend (auto).")
+
+
+@dataclass
+class RunArguments:
+    model: str = field(metadata={"help": "Folder of a saved model or of a checkpoint."})
+    batch_size: int = option("Sentences a batch.", 32)
+    object_batch_size: int | None = option("Subjects a pass of the object turn; default: all of a batch.")
+    device: str | None = option("Device, such as cpu or cuda:1; default: a GPU when there is one.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("Precision; auto: as saved.", "auto")
+    backend: str | None = option("srn_kernels backend; default: as saved.")
+    thresholds: list[float] | None = field(default=None, metadata={"help": "In place of the saved ones."})
+    restrict_to_entities: bool | None = option("In place of the saved setting.")
+
+
+@dataclass
+class EvaluateArguments(RunArguments):
+    file: str = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON.", "")
+    symmetric: list[str] = field(
+        default_factory=lambda: ["CONJUNCTION", "COMPARE"],
+        metadata={"help": "Relation types that the symmetric score takes as such."},
+    )
+    output: str | None = option("Also write the scores here, as JSON.")
+
+
+@dataclass
+class PredictArguments(RunArguments):
+    file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON.")
+    text: str | None = option("Text. Without file and text it is read from the standard input.")
+    output: str | None = option("Where to write. Needed with file; text goes to the standard output by default.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Exits with 0, or 2 after an error of use, in one line on the standard error."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.WARNING, format="cascade: %(message)s")
+    disable_progress_bar()  # of loading and saving weights; Trainer's own stays
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, file=sys.stdout if arguments else sys.stderr)
+        sys.exit(0 if arguments else 2)
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        fail(f"unknown verb {verb!r}: expected {', '.join(VERBS)}")
+    try:
+        VERBS[verb](rest)
+    except USER_ERRORS as error:
+        fail(str(error))
+
+
+def train(arguments: Sequence[str]) -> None:
+    if not any(argument.split("=")[0] in ("--dev_file", "--dev-file") for argument in arguments):
+        arguments = [*WITHOUT_DEV, *arguments]  # what is given comes later, and wins
+    corpus_args, model_args, args = parse(
+        "train", (CorpusArguments, ModelArguments, CascadeTrainingArguments), arguments
+    )
+    if args.output_dir is None:
+        raise ConfigError("output_dir: expected a folder for checkpoints and the model, found none")
+    resume = checkpoint_to_resume(args)
+    corpus = read(corpus_args.train_file)
+    dev = read(corpus_args.dev_file) if corpus_args.dev_file else None
+    set_seed(args.seed)
+    trunk = corpus_args.trunk
+    if trunk == TINY:
+        trunk = str(Path(args.output_dir) / "trunk")
+        with args.main_process_first(local=False):
+            if args.process_index == 0:
+                make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), trunk)
+    labels = joined_labels(corpus, dev)
+    model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **given(model_args))
+    trainer = make_trainer(model, tokenizer, args, corpus, dev)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if dev is not None:
+        trainer.log_metrics("eval", trainer.evaluate())
+    if trainer.is_world_process_zero():
+        folder = Path(args.output_dir) / "model"
+        save_model(model, tokenizer, folder)
+        print(f"model: {folder}")
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    (args,) = parse("evaluate", (EvaluateArguments,), arguments)
+    if not args.file:
+        raise ConfigError("file: expected a labelled corpus, found none")
+    predictor = load_predictor(args)
+    corpus = read(args.file)
+    check_labels(corpus, predictor.model.labels)
+    scores = score(corpus, predictor(corpus), symmetric=args.symmetric)
+    values = json.dumps(scores.as_dict())
+    print(scores.table())
+    print(values)
+    if args.output:
+        Path(args.output).write_text(values + "\n")
+
+
+def predict(arguments: Sequence[str]) -> None:
+    (args,) = parse("predict", (PredictArguments,), arguments)
+    if args.file is not None and args.text is not None:
+        raise ConfigError("file and text: expected one of them")
+    if args.file is not None and args.output is None:
+        raise ConfigError("output: expected a file to write the predictions for `file` to, found none")
+    predictor = load_predictor(args)
+    if args.file is not None:
+        corpus = read(args.file, labelled=False)
+        write_predictions(args.output, corpus, predictor(corpus))
+        return
+    text = sys.stdin.read() if args.text is None else args.text
+    record = json.dumps(text_record(text, predictor(split_text(text))), ensure_ascii=False)
+    if args.output:
+        Path(args.output).write_text(record + "\n", encoding="utf-8")
+    else:
+        print(record)
+
+
+def benchmark(arguments: Sequence[str]) -> None:
+    folder = Path(__file__).parent.parent / "benchmarks"
+    if not folder.is_dir():
+        raise ConfigError(f"no benchmarks at {folder}: they come with a source checkout, not with an installed package")
+    sys.exit(subprocess.run([sys.executable, "-m", "pytest", str(folder), *arguments], check=False).returncode)
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "benchmark": benchmark,
+}
+
+
+def parse(verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> tuple[Any, ...]:
+    """The arguments of a verb as objects of ``classes``; anything else is an error of use."""
+    parser = HfArgumentParser(classes, prog=f"cascade {verb}", allow_abbrev=False)
+    try:
+        *parsed, rest = parser.parse_args_into_dataclasses(
+            list(arguments), return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:  # TrainingArguments that contradict each other
+        fail(str(error))
+    if rest:
+        fail(f"{verb}: unknown arguments {' '.join(rest)}")
+    return tuple(parsed)
+
+
+def given(args: object) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in vars(args).items() if value is not None}
+
+
+def load_predictor(args: RunArguments) -> Predictor:
+    options = {name: getattr(args, name) for name in ("backend", "thresholds", "restrict_to_entities")}
+    model, tokenizer = load_model(
+        args.model, dtype=args.dtype, **{name: value for name, value in options.items() if value is not None}
+    )
+    return Predictor(
+        on_device(model, args.device),
+        tokenizer,
+        batch_size=args.batch_size,
+        object_batch_size=args.object_batch_size,
+    )
+
+
+def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
+    try:
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+        raise ConfigError(f"device: {error}") from error
+
+
+def read(path: str, labelled: bool = True) -> Corpus:
+    """A corpus; what reading dropped is printed."""
+    corpus = read_corpus(path, labelled=labelled)
+    for reason, count in corpus.dropped.items():
+        print(f"cascade: {path}: {count} {reason}", file=sys.stderr)
+    return corpus
+
+
+def joined_labels(*corpora: Corpus | None) -> LabelSet:
+    """Every label of the corpora, sorted by name."""
+    found = [corpus.labels() for corpus in corpora if corpus is not None]
+    return LabelSet(
+        tuple(sorted({label for labels in found for label in labels.entity_types})),
+        tuple(sorted({label for labels in found for label in labels.relation_types})),
+    )
+
+
+def checkpoint_to_resume(args: CascadeTrainingArguments) -> Path | None:
+    """The checkpoint that ``--resume_from_checkpoint`` means: a folder, or ``last``.
+
+    Raises:
+        ConfigError: there is none; or none was asked for, and the output folder holds some of an earlier run.
+    """
+    last = last_checkpoint(args.output_dir)
+    if args.resume_from_checkpoint is None:
+        if last is not None:
+            raise ConfigError(
+                f"output_dir: {args.output_dir} holds checkpoints of an earlier run; continue it with "
+                "`--resume_from_checkpoint last`, or choose another folder"
+            )
+        return None
+    if args.resume_from_checkpoint.lower() not in ("last", "true"):
+        return Path(args.resume_from_checkpoint)
+    if last is None:
+        raise ConfigError(f"resume_from_checkpoint: expected a complete checkpoint in {args.output_dir}, found none")
+    return last
+
+
+def fail(message: str) -> NoReturn:
+    print(f"cascade: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,202 @@
+"""Configurations: everything that ``from_pretrained`` needs to rebuild a model without a network, checked on creation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PreTrainedConfig
+
+TURNS = ("entity", "subject", "object")
+TERMS = ("start", "end", "match")
+ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
+WITH_RECURRENT_DROPOUT = ("srn", "bisrn", "pfn")
+
+
+class ConfigError(ValueError):
+    """A configuration that makes no model. The message names the field, what it holds and what was expected."""
+
+
+class ExtractorConfig(PreTrainedConfig):
+    """What every extraction model here shares: labels, trunk, encoder.
+
+    Args:
+        trunk: the configuration of the Hugging Face encoder underneath, as an object or as a dictionary.
+        entity_types, relation_types: label names, in the order that label indices follow.
+        encoder: ``srn``, ``bisrn``, ``bilstm``, ``pfn`` or ``none``.
+        hidden_size: units of the encoder (each direction) and of hidden layers.
+        dropout: on the trunk's states, on the encoder's features and inside hidden layers.
+        recurrent_dropout: DropConnect on recurrent weights; for ``srn``, ``bisrn`` and ``pfn``.
+        backend: ``srn_kernels`` backend by name, or ``auto``.
+        max_pieces: pieces a sequence may have, whatever the tokenizer adds and markers included; None: any number.
+        pad_token_id: the piece that pads (masked; some trunks number positions by it).
+
+    Raises:
+        ConfigError: for a value that makes no model.
+    """
+
+    sub_configs: ClassVar[dict[str, Any]] = {"trunk": AutoConfig}
+
+    def __init__(
+        self,
+        trunk: PreTrainedConfig | Mapping[str, Any] | None = None,
+        entity_types: Sequence[str] = (),
+        relation_types: Sequence[str] = (),
+        encoder: str = "srn",
+        hidden_size: int = 300,
+        dropout: float = 0.1,
+        recurrent_dropout: float = 0.0,
+        backend: str = "auto",
+        max_pieces: int | None = None,
+        pad_token_id: int = 0,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(trunk, Mapping):
+            if "model_type" not in trunk:
+                raise ConfigError("trunk: expected a configuration with a `model_type`, found none")
+            trunk = AutoConfig.for_model(**trunk)
+        self.trunk = trunk
+        self.entity_types = list(entity_types)
+        self.relation_types = list(relation_types)
+        self.encoder = encoder
+        self.hidden_size = hidden_size
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.backend = backend
+        self.max_pieces = max_pieces
+        self.pad_token_id = pad_token_id
+        self.initializer_range = initializer_range
+        super().__init__(**kwargs)
+        # transformers itself builds a configuration without arguments, to save only what differs from the defaults
+        if trunk is not None or entity_types:
+            self.check()
+
+    def check(self) -> None:
+        _among("encoder", self.encoder, ENCODERS)
+        for name in ("entity_types", "relation_types"):
+            labels = getattr(self, name)
+            if len(set(labels)) != len(labels):
+                raise ConfigError(f"{name}: expected names that differ, found {labels}")
+        if not self.entity_types:
+            raise ConfigError("entity_types: expected at least one name, found none")
+        if self.trunk is None:
+            raise ConfigError("trunk: expected the configuration of a Hugging Face encoder, found none")
+        if not isinstance(self.hidden_size, int) or self.hidden_size < 1:
+            raise ConfigError(f"hidden_size: expected a whole number above 0, found {self.hidden_size!r}")
+        for name in ("dropout", "recurrent_dropout"):
+            _in_range(name, getattr(self, name), below_one=True)
+        if self.recurrent_dropout and self.encoder not in WITH_RECURRENT_DROPOUT:
+            raise ConfigError(
+                f"recurrent_dropout: the encoder {self.encoder!r} has none; expected 0, found {self.recurrent_dropout}"
+            )
+
+
+class CascadeConfig(ExtractorConfig):
+    """The cascade: entities, then subjects, then each subject's objects.
+
+    Args:
+        fusion: ``late`` (one encoding serves all turns; labels enter as embeddings) or ``early`` (each turn reads the
+            text again with markers in it).
+        match: ``additive`` (Eq. 13 as printed, which cannot tell nested spans apart) or ``hidden``.
+        object_turn: late fusion only. ``subject`` gives the object turn the subject's own start and end states through
+            a nonlinear layer; ``printed`` is Eq. 11, in which a word outside the subject has the same object scores for
+            every subject of its sentence.
+        thresholds: three probabilities, for the entity, subject and object turn.
+        loss_weights: nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and
+            object turn.
+        candidate_subjects: ``all`` trains the object turn on every gold entity, with empty targets for those that are
+            no subjects; ``gold`` on the subjects of relations only.
+        restrict_to_entities: subjects and objects must be predicted entities.
+        tag_size: width of the embeddings of entity types and of the subject (late fusion).
+        marker_ids: (opening, closing) vocabulary ids for each entity type and, last, the subject (early fusion).
+    """
+
+    model_type = "cascade"
+
+    def __init__(
+        self,
+        fusion: str = "late",
+        match: str = "hidden",
+        object_turn: str = "subject",
+        thresholds: Sequence[float] = (0.5, 0.5, 0.5),
+        loss_weights: Sequence[float] = (1.0,) * 9,
+        candidate_subjects: str = "all",
+        restrict_to_entities: bool = True,
+        tag_size: int = 32,
+        marker_ids: Sequence[Sequence[int]] = (),
+        **kwargs: Any,
+    ) -> None:
+        self.fusion = fusion
+        self.match = match
+        self.object_turn = object_turn
+        self.thresholds = list(thresholds)
+        self.loss_weights = list(loss_weights)
+        self.candidate_subjects = candidate_subjects
+        self.restrict_to_entities = restrict_to_entities
+        self.tag_size = tag_size
+        self.marker_ids = [list(pair) for pair in marker_ids]
+        super().__init__(**kwargs)
+
+    def check(self) -> None:
+        super().check()
+        _among("fusion", self.fusion, ("early", "late"))
+        _among("match", self.match, ("additive", "hidden"))
+        _among("object_turn", self.object_turn, ("printed", "subject"))
+        _among("candidate_subjects", self.candidate_subjects, ("all", "gold"))
+        if not self.relation_types:
+            raise ConfigError("relation_types: expected at least one name, found none")
+        if len(self.thresholds) != len(TURNS):
+            raise ConfigError(f"thresholds: expected {len(TURNS)} numbers, found {len(self.thresholds)}")
+        if len(self.loss_weights) != len(TURNS) * len(TERMS):
+            raise ConfigError(
+                f"loss_weights: expected {len(TURNS) * len(TERMS)} numbers, found {len(self.loss_weights)}"
+            )
+        for threshold in self.thresholds:
+            _in_range("thresholds", threshold)
+        for weight in self.loss_weights:
+            _in_range("loss_weights", weight)
+        if self.tag_size < 1:
+            raise ConfigError(f"tag_size: expected a whole number above 0, found {self.tag_size!r}")
+        if self.fusion == "early" and len(self.marker_ids) != len(self.entity_types) + 1:
+            raise ConfigError(
+                f"marker_ids: early fusion needs a pair of ids for each of {len(self.entity_types)} entity types and "
+                f"the subject, found {len(self.marker_ids)} pairs (cascade.markers.reserve_markers makes them)"
+            )
+
+    def threshold(self, turn: str) -> float:
+        return self.thresholds[TURNS.index(turn)]
+
+
+class TableConfig(ExtractorConfig):
+    """The two-task table-filling model: a table of entities and a table of relations.
+
+    Args:
+        thresholds: two probabilities, for the entity and the relation table.
+    """
+
+    model_type = "cascade-table"
+
+    def __init__(self, thresholds: Sequence[float] = (0.5, 0.5), **kwargs: Any) -> None:
+        self.thresholds = list(thresholds)
+        super().__init__(**kwargs)
+
+    def check(self) -> None:
+        super().check()
+        if not self.relation_types:
+            raise ConfigError("relation_types: expected at least one name, found none")
+        if len(self.thresholds) != 2:
+            raise ConfigError(f"thresholds: expected 2 numbers, found {len(self.thresholds)}")
+        for threshold in self.thresholds:
+            _in_range("thresholds", threshold)
+
+
+def _among(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
+
+
+def _in_range(name: str, value: float, below_one: bool = False) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= 1 or (below_one and value == 1):
+        expected = "a number from 0 up to, but not including, 1" if below_one else "numbers from 0 to 1"
+        raise ConfigError(f"{name}: expected {expected}, found {value!r}")

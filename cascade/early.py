@@ -1,0 +1,61 @@
+"""Early fusion: each turn reads the text again, with what is known so far written into it as marker pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .config import CascadeConfig
+from .extractor import Turn
+from .sequences import Batch, Sequences, splice
+from .spans import Spans
+
+Encode = Callable[[Sequences, Sequence[str]], dict[str, Tensor]]
+
+
+class EarlyReading:
+    """One batch read turn by turn. ``passes`` counts sequences through the trunk; ``unmarked`` the entities that got no
+    marker because the sequence would have outgrown the trunk (those with the highest scores are marked)."""
+
+    def __init__(self, encode: Encode, batch: Batch, config: CascadeConfig) -> None:
+        self.encode = encode
+        self.batch = batch
+        self.config = config
+        self.marker_ids = torch.tensor(config.marker_ids, device=batch.piece_ids.device)  # (K + 1, 2)
+        self.passes = 0
+        self.unmarked = 0
+
+    def entity_turn(self) -> Turn:
+        return self._read("entity", self.batch.all_rows, Spans.empty(self.batch.piece_ids.device))
+
+    def subject_turn(self, entities: Spans, sentences: Tensor) -> Turn:
+        """The given sentences (R,), each with markers around its ``entities`` (whose rows are sentences)."""
+        marked = self._marked(entities)
+        self.unmarked += len(entities) - len(marked)
+        return self._read("subject", sentences, marked.of_rows(sentences, self.batch.words.rows))
+
+    def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
+        """A row a subject: its sentence with markers around the entities and around the subject."""
+        marked = self._marked(entities).of_rows(subjects.row, self.batch.words.rows)
+        rows = torch.arange(len(subjects), device=subjects.row.device)
+        label = torch.full_like(rows, len(self.config.entity_types))
+        return self._read("object", subjects.row, Spans.concatenate([marked, replace(subjects, row=rows, label=label)]))
+
+    def _read(self, task: str, sentences: Tensor, marked: Spans) -> Turn:
+        sequences = splice(self.batch, sentences, marked, self.marker_ids, self.config.pad_token_id)
+        self.passes += len(sentences)
+        return Turn(self.encode(sequences, (task,))[task], sequences.words, sentences)
+
+    def _marked(self, entities: Spans) -> Spans:
+        """The entities that can be marked, the subject's markers included, within ``max_pieces``."""
+        if self.config.max_pieces is None:
+            return entities
+        room = (self.config.max_pieces - self.batch.pieces.lengths) // 2 - 1  # (B,)
+        order = torch.argsort(entities.score, descending=True, stable=True)
+        order = order[torch.argsort(entities.row[order], stable=True)]
+        place = torch.empty_like(order)
+        place[order] = entities.per_row(self.batch.words.rows).position
+        return entities[place < room[entities.row]]

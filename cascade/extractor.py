@@ -1,0 +1,128 @@
+"""The span extractor of one turn (Eq. 12, 13): start, end and match logits, their loss, and sparse decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .pairs import LogitLinear, PairScorer, summed_bce
+from .ragged import Ragged
+from .spans import Spans
+
+PAIRS_AT_ONCE = 1 << 17  # bounds the memory of a decode when untrained weights let half of all starts and ends fire
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn reads: N words in R rows.
+
+    ``features`` (N, F); ``words`` lays them out in rows; ``sentence`` (R,) int64 is the sentence of the batch that each
+    row shows. A row is a sentence, or in the object turn a sentence read for one subject.
+    """
+
+    features: Tensor
+    words: Ragged
+    sentence: Tensor
+
+
+class SpanExtractor(nn.Module):
+    """K labels; a span (i, j, k) counts when start i, end j and their match all reach the threshold for k, i <= j."""
+
+    def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.edges = LogitLinear(features, 2 * labels)  # start and end of Eq. 12 in one product
+        self.match = PairScorer(features, labels, match, hidden_size, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def edge_logits(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Start and end logits, (N, K) each, of words (N, F)."""
+        start, end = self.edges(features).chunk(2, dim=-1)
+        return start, end
+
+    def loss(self, turn: Turn, gold: Spans) -> Tensor:
+        """(3,): the start, end and match terms of Eq. 14, summed over labels and pairs, a word of the turn's rows.
+
+        ``gold.row`` counts the turn's rows. The match is scored for every pair i <= j of a row.
+        """
+        if not len(turn.words):
+            return turn.features.new_zeros(3, dtype=torch.float32)
+        features = self.dropout(turn.features)
+        first = turn.words.offsets[gold.row]
+        i, j, pairs_of = turn.words.upper_pairs()
+        start, end = self.edge_logits(features)
+        match = self.match(self.match.halves(features), i, j)
+        terms = (
+            summed_bce(start, (first + gold.start, gold.label)),
+            summed_bce(end, (first + gold.end, gold.label)),
+            summed_bce(match, (pairs_of[first + gold.start] + gold.end - gold.start, gold.label)),
+        )
+        return torch.stack(terms) / len(turn.words)
+
+    def decode(self, turn: Turn, threshold: float, candidates: Spans | None = None) -> Spans:
+        """The spans that count, in the order of rows, starts, ends and labels.
+
+        With ``candidates`` (``row`` counts the turn's rows, labels ignored) only those spans are considered.
+        The match is computed only where start and end fired.
+        """
+        if not len(turn.words) or (candidates is not None and not len(candidates)):
+            return Spans.empty(turn.features.device)
+        start, end = (logits.float().sigmoid() for logits in self.edge_logits(turn.features))
+        halves = self.match.halves(turn.features)
+        if candidates is None:
+            fired = _fired_edges(start, end, turn.words, threshold)
+        else:
+            fired = _fired_candidates(start, end, turn.words, threshold, candidates)
+        found = []
+        for i, j, label in fired:
+            match = self.match(halves, i, j).float().gather(1, label[:, None])[:, 0].sigmoid()
+            keep = match >= threshold
+            i, j, label = i[keep], j[keep], label[keep]
+            score = start[i, label] * end[j, label] * match[keep]
+            found.append(Spans(turn.words.row[i], turn.words.position[i], turn.words.position[j], label, score))
+        return _ordered(Spans.concatenate(found), start.shape) if found else Spans.empty(turn.features.device)
+
+
+def _fired_edges(start: Tensor, end: Tensor, words: Ragged, threshold: float) -> Iterator[tuple[Tensor, ...]]:
+    """Word pairs (i, j, label) whose start and end fired for one label in one row, i <= j, a bounded number at a time.
+
+    Fired starts and ends are sorted by (row, label, word), so the partners of a start are one run of the ends.
+    """
+    labels, total = start.shape[1], len(words)
+
+    def sorted_keys(probability: Tensor) -> tuple[Tensor, Tensor]:
+        word, label = (probability >= threshold).nonzero(as_tuple=True)
+        keys, _ = ((words.row[word] * labels + label) * total + word).sort()
+        return keys, keys // total
+
+    starts, start_group = sorted_keys(start)
+    ends, _ = sorted_keys(end)
+    low = torch.searchsorted(ends, starts)
+    high = torch.searchsorted(ends, (start_group + 1) * total)
+    reach = (high - low).cumsum(0)  # pairs up to and with each start
+    first = 0
+    while first < len(starts):
+        before = reach[first - 1] if first else reach.new_zeros(())
+        last = max(int(torch.searchsorted(reach, before + PAIRS_AT_ONCE, right=True)), first + 1)
+        runs = Ragged((high - low)[first:last])
+        which = first + runs.row
+        yield starts[which] % total, ends[low[which] + runs.position] % total, start_group[which] % labels
+        first = last
+
+
+def _fired_candidates(
+    start: Tensor, end: Tensor, words: Ragged, threshold: float, candidates: Spans
+) -> Iterator[tuple[Tensor, ...]]:
+    """Word pairs (i, j, label) of given spans whose start and end fired, a bounded number at a time."""
+    for part in candidates.chunks(max(1, PAIRS_AT_ONCE // start.shape[1])):
+        first = words.offsets[part.row]
+        i, j = first + part.start, first + part.end
+        which, label = ((start[i] >= threshold) & (end[j] >= threshold)).nonzero(as_tuple=True)
+        yield i[which], j[which], label
+
+
+def _ordered(spans: Spans, shape: torch.Size) -> Spans:
+    width, labels = shape
+    return spans[torch.argsort(spans.keys(width) * labels + spans.label)]

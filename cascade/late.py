@@ -1,0 +1,94 @@
+"""Late fusion (Eq. 11): one encoding serves all turns; what is known so far joins it as embeddings of tags."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import TURNS, CascadeConfig
+from .early import Encode
+from .extractor import Turn
+from .ragged import Ragged
+from .sequences import Batch, plain
+from .spans import Spans
+
+
+class LateFusion(nn.Module):
+    """The embeddings of tags and, unless the object turn is the printed one, the layer where subject meets word."""
+
+    def __init__(self, config: CascadeConfig, features: int) -> None:
+        super().__init__()
+        tag = config.tag_size
+        self.entity_embedding = nn.Embedding(len(config.entity_types) + 1, tag)  # 0: no entity
+        self.subject_embedding = nn.Embedding(2, tag)  # 1: inside the subject
+        self.sizes = {"entity": features, "subject": features + tag, "object": features + 2 * tag}
+        self.dropout = nn.Dropout(config.dropout)
+        self.word = None
+        if config.object_turn == "subject":
+            self.word = nn.Linear(features + tag, config.hidden_size)
+            self.subject = nn.Linear(2 * (features + tag), config.hidden_size, bias=False)
+            self.inside = nn.Linear(tag, config.hidden_size, bias=False)
+            self.sizes["object"] = config.hidden_size
+
+    def tagged(self, features: Tensor, tags: Tensor) -> Tensor:
+        """(N, F + tag): each word with the embedding of its entity tag (N,)."""
+        return torch.cat([features, self.entity_embedding(tags).to(features.dtype)], dim=-1)
+
+    def object_features(self, tagged: Tensor, words: Ragged, chosen: Tensor, subjects: Spans) -> Tensor:
+        """Words (N', sizes["object"]) as each subject's row sees them.
+
+        ``tagged`` (N, F + tag) are the batch's words, ``chosen`` (N',) which of them fill the rows ``words``, and
+        ``subjects`` one span a row. What depends on the word alone is computed once, not once a subject.
+        """
+        inside = (words.position >= subjects.start[words.row]) & (words.position <= subjects.end[words.row])
+        if self.word is None:
+            return torch.cat([tagged[chosen], self.subject_embedding(inside.long()).to(tagged.dtype)], dim=-1)
+        first = words.offsets
+        ends = torch.cat([tagged[chosen[first + subjects.start]], tagged[chosen[first + subjects.end]]], dim=-1)
+        tagged, ends = self.dropout(tagged), self.dropout(ends)
+        place = self.inside(self.subject_embedding.weight)  # (2, H)
+        return F.gelu(self.word(tagged)[chosen] + self.subject(ends)[words.row] + place[inside.long()])
+
+
+class LateReading:
+    """One batch read once. ``passes`` counts sequences through the trunk; nothing is marked, so nothing is unmarked."""
+
+    unmarked = 0
+
+    def __init__(self, encode: Encode, batch: Batch, config: CascadeConfig, fusion: LateFusion) -> None:
+        self.batch = batch
+        self.config = config
+        self.fusion = fusion
+        self.encode = encode
+        self.features: dict[str, Tensor] = {}  # of each turn, (N, F): filled by the entity turn
+        self.passes = 0
+
+    def entity_turn(self) -> Turn:
+        sequences = plain(self.batch, self.config.pad_token_id)
+        self.features = self.encode(sequences, TURNS)
+        self.passes += self.batch.words.rows
+        return Turn(self.features["entity"], self.batch.words, self.batch.all_rows)
+
+    def subject_turn(self, entities: Spans, sentences: Tensor) -> Turn:
+        """The given sentences (R,), each word with the tag of the entity it is in (whose rows are sentences)."""
+        words, chosen = self.batch.words.select(sentences)
+        tags = entity_tags(entities, self.batch.words, len(self.config.entity_types))
+        return Turn(self.fusion.tagged(self.features["subject"][chosen], tags[chosen]), words, sentences)
+
+    def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
+        """A row a subject: its sentence with the tags of the entities and of the subject."""
+        words, chosen = self.batch.words.select(subjects.row)
+        tags = entity_tags(entities, self.batch.words, len(self.config.entity_types))
+        tagged = self.fusion.tagged(self.features["object"], tags)
+        return Turn(self.fusion.object_features(tagged, words, chosen, subjects), words, subjects.row)
+
+
+def entity_tags(entities: Spans, words: Ragged, types: int) -> Tensor:
+    """(N,) int64: 0 for a word in no entity, else 1 + the type of the innermost one (then of the lowest label)."""
+    covered = Ragged(entities.end - entities.start + 1)
+    word = (words.offsets[entities.row] + entities.start)[covered.row] + covered.position
+    rank = (covered.lengths * types + entities.label)[covered.row]  # the innermost is the shortest
+    none = torch.iinfo(torch.int64).max
+    best = torch.full((len(words),), none, device=word.device).scatter_reduce(0, word, rank, "amin")
+    return torch.where(best == none, 0, best % types + 1)

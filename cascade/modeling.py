@@ -1,0 +1,163 @@
+"""The cascade: entities, then subjects, then the objects of each subject, with early or late fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .base import ExtractionModel, ExtractionOutput, Given
+from .config import TURNS, CascadeConfig
+from .early import EarlyReading
+from .extraction import Extraction, StageTimer
+from .extractor import SpanExtractor, Turn
+from .late import LateFusion, LateReading
+from .ragged import Ragged
+from .sequences import Batch
+from .spans import Spans
+
+SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes unless told: bounds its memory
+
+
+class CascadeModel(ExtractionModel):
+    """Entities, then subjects, then the objects of each subject: three span extractors over one trunk and one encoder."""
+
+    config_class = CascadeConfig
+    tasks = TURNS
+
+    def __init__(self, config: CascadeConfig, trunk: PreTrainedModel | None = None) -> None:
+        super().__init__(config, trunk)
+        size = self.encoder.feature_size
+        self.fusion = LateFusion(config, size) if config.fusion == "late" else None
+        sizes = dict.fromkeys(TURNS, size) if self.fusion is None else self.fusion.sizes
+        labels = {"entity": len(config.entity_types), "subject": 1, "object": len(config.relation_types)}
+        self.extractors = nn.ModuleDict(
+            {
+                turn: SpanExtractor(sizes[turn], labels[turn], config.match, config.hidden_size, config.dropout)
+                for turn in TURNS
+            }
+        )
+        self.post_init()
+
+    def read(self, batch: Batch) -> EarlyReading | LateReading:
+        """A batch to be read turn by turn, in the way of the configured fusion. Computes nothing yet."""
+        if self.fusion is None:
+            return EarlyReading(self.encode, batch, self.config)
+        return LateReading(self.encode, batch, self.config, self.fusion)
+
+    def forward(
+        self,
+        word_counts: Tensor,
+        piece_counts: Tensor,
+        piece_ids: Tensor,
+        piece_words: Tensor,
+        entities: Tensor | None = None,
+        relations: Tensor | None = None,
+        example_ids: Tensor | None = None,
+    ) -> ExtractionOutput:
+        """The training loss (Eq. 14, 15), gold entities being the prior of the later turns. Arguments: ``collate``.
+
+        Raises:
+            ValueError: the batch has no labels. ``extract`` needs none.
+        """
+        given = Given.gold({"entities": entities, "relations": relations})
+        batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
+        width = batch.width
+        subjects = given.subjects.unique(width)
+        reading = self.read(batch)
+        turn = reading.entity_turn()
+        terms = [self.extractors["entity"].loss(turn, given.entities)]
+
+        sentences = self._subject_sentences(given.entities, batch)
+        if len(sentences):
+            turn = reading.subject_turn(given.entities, sentences)
+            row = torch.searchsorted(sentences, subjects.row)
+            gold = replace(subjects, row=row, label=torch.zeros_like(subjects.label))
+            terms.append(self.extractors["subject"].loss(turn, gold))
+        else:
+            terms.append(torch.zeros_like(terms[0]))
+
+        candidates = given.entities.unique(width) if self.config.candidate_subjects == "all" else subjects
+        if len(candidates):
+            turn = reading.object_turn(given.entities, candidates)
+            row = torch.searchsorted(candidates.keys(width), given.subjects.keys(width))
+            terms.append(self.extractors["object"].loss(turn, replace(given.objects, row=row)))
+        else:
+            terms.append(torch.zeros_like(terms[0]))
+
+        terms = torch.cat(terms)  # (9,)
+        return ExtractionOutput(loss=terms @ terms.new_tensor(self.config.loss_weights), terms=terms)
+
+    @torch.no_grad()
+    def extract(
+        self,
+        batch: Mapping[str, Tensor],
+        given: Given | None = None,
+        object_batch_size: int | None = None,
+        timer: StageTimer | None = None,
+    ) -> Extraction:
+        """Entities and relations of a batch (a dictionary of tensors, as ``collate`` makes it; labels are not needed).
+
+        Args:
+            given: these spans drive the later turns in place of the predicted ones (the relations' subjects are the
+                subjects); entities, subjects and objects are still decoded from the logits.
+            object_batch_size: subjects that one pass of the object turn takes. None: all of the batch, up to
+                ``SUBJECTS_AT_ONCE``. 1 is the procedure of the paper.
+            timer: gets the seconds of the stages ``encode`` (trunk, encoder, fusion) and ``decode``.
+
+        Raises:
+            ValueError: ``object_batch_size`` below 1.
+        """
+        if object_batch_size is not None and object_batch_size < 1:
+            raise ValueError(f"object_batch_size: expected a number above 0, found {object_batch_size}")
+        stage = timer.stage if timer is not None else lambda name: nullcontext()
+        batch = Batch.of(batch)
+        reading = self.read(batch)
+        with stage("encode"):
+            turn = reading.entity_turn()
+        with stage("decode"):
+            entities = self._decode("entity", turn, None)
+            prior = entities if given is None else given.entities
+            typed = prior.unique(batch.width)
+            sentences = self._subject_sentences(prior, batch)
+        subjects = Spans.empty(turn.features.device)
+        if len(sentences):
+            with stage("encode"):
+                turn = reading.subject_turn(prior, sentences)
+            with stage("decode"):
+                subjects = self._decode("subject", turn, self._candidates(typed, turn, batch))
+                subjects = replace(subjects, row=sentences[subjects.row])
+        if given is not None:
+            subjects = given.subjects.unique(batch.width)
+        relations = [(subjects[:0], subjects[:0])]
+        for chunk in subjects.chunks(object_batch_size or SUBJECTS_AT_ONCE):
+            with stage("encode"):
+                turn = reading.object_turn(prior, chunk)
+            with stage("decode"):
+                objects = self._decode("object", turn, self._candidates(typed, turn, batch))
+                relations.append((chunk[objects.row], replace(objects, row=chunk.row[objects.row])))
+        with stage("decode"):
+            subjects, objects = (Spans.concatenate(list(spans)) for spans in zip(*relations, strict=True))
+            return Extraction(
+                entities=entities,
+                subjects=replace(subjects, label=typed.labels_of(subjects, batch.width)),
+                objects=replace(objects, label=typed.labels_of(objects, batch.width)),
+                relation_labels=objects.label,
+                passes=reading.passes,
+                unmarked=reading.unmarked,
+            )
+
+    def _subject_sentences(self, entities: Spans, batch: Batch) -> Tensor:
+        """The sentences that the subject turn reads: without an entity there is no subject, if subjects must be entities."""
+        return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
+
+    def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
+        return self.extractors[name].decode(turn, self.config.threshold(name), candidates)
+
+    def _candidates(self, entities: Spans, turn: Turn, batch: Batch) -> Spans | None:
+        """The spans that the rows of a later turn may hold; None: any."""
+        return entities.of_rows(turn.sentence, batch.words.rows) if self.config.restrict_to_entities else None

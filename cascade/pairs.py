@@ -1,0 +1,64 @@
+"""Scores of word pairs (Eq. 13): a first layer that splits into a part of each word, then a sum or a hidden layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LogitLinear(nn.Linear):
+    """A layer whose outputs are logits of rare events: its bias starts where they have the probability ``PRIOR``.
+
+    With a bias of 0 half of all pairs would fire at first, and their loss would drown that of the few true ones.
+    """
+
+    PRIOR = 0.01
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=0.02)
+        nn.init.constant_(self.bias, math.log(self.PRIOR / (1 - self.PRIOR)))
+
+
+class PairScorer(nn.Module):
+    """Logits of K labels for pairs (i, j) of words with ``features`` numbers each.
+
+    ``additive`` is Eq. 13 as printed, u_i + v_j. For two pairs (a, b) and (c, d) it gives
+    (a, b) + (c, d) = (a, d) + (c, b): when both fire, one of the crossed pairs must.
+    ``hidden`` puts a nonlinear layer of ``hidden_size`` between. In both the layer over [x_i; x_j] is computed as
+    W_l x_i + W_r x_j, once a word, so that no concatenation of pairs is ever built.
+    """
+
+    def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        if match == "hidden":
+            self.left = nn.Linear(features, hidden_size)
+            self.right = nn.Linear(features, hidden_size, bias=False)
+            self.out = LogitLinear(hidden_size, labels)
+        else:
+            self.left = LogitLinear(features, labels)
+            self.right = nn.Linear(features, labels, bias=False)
+            self.out = None
+        self.dropout = nn.Dropout(dropout)
+
+    def halves(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What each word contributes on the left and on the right of a pair: (N, features) to twice (N, inner)."""
+        return self.left(features), self.right(features)
+
+    def forward(self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor) -> Tensor:
+        """(P, K) logits of the pairs of words ``i`` (P,) and ``j`` (P,)."""
+        left, right = halves
+        pairs = left[i] + right[j]  # (P, inner)
+        return pairs if self.out is None else self.out(self.dropout(F.gelu(pairs)))
+
+
+def summed_bce(logits: Tensor, target_index: tuple[Tensor, Tensor]) -> Tensor:
+    """Binary cross-entropy (Eq. 14) summed over ``logits`` (N, K); ``target_index`` (rows, labels) names the ones.
+
+    In float32 whatever the logits are: the sum runs over thousands of terms.
+    """
+    target = torch.zeros(logits.shape, dtype=torch.float32, device=logits.device)
+    target[target_index] = 1.0
+    return F.binary_cross_entropy_with_logits(logits.float(), target, reduction="sum")

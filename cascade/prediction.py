@@ -1,0 +1,121 @@
+"""Prediction: sentences in, the same sentences with entities and relations out, in batches of like length."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .base import ExtractionModel
+from .batching import collate
+from .data import Corpus, Entity, Relation, Sentence
+from .extraction import StageTimer
+from .tokenization import Example, Examples, WordTokenizer
+
+logger = logging.getLogger(__name__)
+
+Found = tuple[tuple[Entity, ...], tuple[Relation, ...]]
+
+
+class Predictor:
+    """Finds entities and relations with a model (in eval mode, on its own device).
+
+    Args:
+        batch_size: sentences a batch; they are grouped by length, and the answer does not depend on how.
+        object_batch_size: see ``CascadeModel.extract``.
+        timer: gets the seconds of the stages ``tokenize``, ``encode`` and ``decode``.
+    """
+
+    def __init__(
+        self,
+        model: ExtractionModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        batch_size: int = 32,
+        object_batch_size: int | None = None,
+        timer: StageTimer | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected a number above 0, found {batch_size}")
+        self.model = model
+        self.tokenizer = WordTokenizer(tokenizer, model.config)
+        self.batch_size = batch_size
+        self.object_batch_size = object_batch_size
+        self.timer = timer
+
+    def __call__(self, sentences: Corpus | Iterable[Sentence]) -> list[Sentence]:
+        """The sentences, in their order, with what was found in place of what they held."""
+        sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
+        with self.timer.stage("tokenize") if self.timer else nullcontext():
+            examples = self.tokenizer(sentences)
+        report(examples)
+        by_length = sorted(examples.windows, key=lambda window: len(window["input_ids"]))
+        found: list[Found] = [((), ())] * len(examples.windows)
+        unmarked = 0
+        for first in range(0, len(by_length), self.batch_size):
+            windows = by_length[first : first + self.batch_size]
+            batch = {name: tensor.to(self.model.device) for name, tensor in collate(windows).items()}
+            extraction = self.model.extract(batch, object_batch_size=self.object_batch_size, timer=self.timer)
+            unmarked += extraction.unmarked
+            for window, result in zip(windows, extraction.found(len(windows), self.model.labels), strict=True):
+                found[window["example_id"]] = result
+        if unmarked:
+            logger.warning("%d entities were left unmarked, for want of positions in the trunk", unmarked)
+        return merged(sentences, examples.windows, found)
+
+
+def merged(sentences: Sequence[Sentence], windows: Sequence[Example], found: Sequence[Found]) -> list[Sentence]:
+    """The sentences with what was ``found`` in each of their windows."""
+    entities: list[list[Entity]] = [[] for _ in sentences]
+    relations: list[list[Relation]] = [[] for _ in sentences]
+    for window, (its_entities, its_relations) in zip(windows, found, strict=True):
+        first = window["first_word"]
+        entities[window["sentence"]] += [_moved(entity, first) for entity in its_entities]
+        relations[window["sentence"]] += [
+            Relation(_moved(relation.subject, first), _moved(relation.object, first), relation.label)
+            for relation in its_relations
+        ]
+    return [
+        replace(sentence, entities=tuple(ents), relations=tuple(rels))
+        for sentence, ents, rels in zip(sentences, entities, relations, strict=True)
+    ]
+
+
+def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
+    """What was found in sentences of ``text`` (with their ``offsets``), by characters: JSON's types, ends exclusive.
+
+    ``{"text", "entities": [{"start", "end", "text", "type"}], "relations": [{"subject", "object", "type"}]}``, where
+    subject and object look like entities; their type is None where nobody called the span an entity.
+    """
+
+    def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:
+        start, end = sentence.offsets[entity.start][0], sentence.offsets[entity.end][1]
+        return {"start": start, "end": end, "text": text[start:end], "type": entity.label or None}
+
+    return {
+        "text": text,
+        "entities": [span(sentence, entity) for sentence in sentences for entity in sentence.entities],
+        "relations": [
+            {
+                "subject": span(sentence, relation.subject),
+                "object": span(sentence, relation.object),
+                "type": relation.label,
+            }
+            for sentence in sentences
+            for relation in sentence.relations
+        ],
+    }
+
+
+def report(examples: Examples, what: str = "text") -> None:
+    """Logs what was lost in making windows of sentences, if anything."""
+    if examples.lost:
+        logger.warning("%s: %s", what, ", ".join(f"{count} {reason}" for reason, count in examples.lost.items()))
+
+
+def _moved(entity: Entity, words: int) -> Entity:
+    return Entity(entity.start + words, entity.end + words, entity.label)

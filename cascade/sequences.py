@@ -1,0 +1,107 @@
+"""Sequences for the trunk: a batch tokenized once, and the splicing of marker ids between its pieces (early fusion)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .ragged import Ragged
+from .spans import Spans
+
+OPENING, TEXT, CLOSING = range(3)  # what stands at a word, in this order
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokenized sentences end to end: the tensors of ``collate``, laid out.
+
+    A sentence's pieces include what the tokenizer puts before (word -1) and after it (word n). Every word has a piece.
+    """
+
+    words: Ragged  # B rows
+    pieces: Ragged  # B rows
+    piece_ids: Tensor  # (pieces,) int64
+    piece_words: Tensor  # (pieces,) int64: the word of its sentence that a piece belongs to
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Batch:
+        """From ``word_counts`` (B,), ``piece_counts`` (B,), ``piece_ids`` and ``piece_words`` (pieces,); others are ignored."""
+        return cls(
+            Ragged(tensors["word_counts"]),
+            Ragged(tensors["piece_counts"]),
+            tensors["piece_ids"],
+            tensors["piece_words"],
+        )
+
+    @property
+    def all_rows(self) -> Tensor:
+        """(B,) int64: every sentence, in order."""
+        return torch.arange(self.words.rows, device=self.piece_ids.device)
+
+    @cached_property
+    def width(self) -> int:
+        """One more than the largest word index."""
+        return int(self.words.lengths.max()) if self.words.rows else 0
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """S sequences for the trunk, padded at the right, and where the first piece of each of their words stands."""
+
+    input_ids: Tensor  # (S, longest) int64
+    lengths: Tensor  # (S,) int64
+    words: Ragged  # S rows
+    word_positions: Tensor  # (words,) int64: a position in the word's sequence
+
+
+def splice(batch: Batch, rows: Tensor, marked: Spans, marker_ids: Tensor, pad_id: int) -> Sequences:
+    """The sentences ``rows`` (S,) of the batch as sequences, with markers around the spans ``marked``.
+
+    ``marked.row`` counts the sequences; ``marker_ids`` (K + 1, 2) holds the opening and closing id of each of the K
+    entity types and, last, of the subject. Outer spans open first and close last; around one and the same span the
+    subject's markers are outside those of its types. All by one sort: no loop over sentences or spans.
+    """
+    words, _ = batch.words.select(rows)
+    pieces, chosen = batch.pieces.select(rows)
+    piece_ids, piece_words = batch.piece_ids[chosen], batch.piece_words[chosen]
+    is_first = torch.ones_like(piece_words, dtype=torch.bool)
+    is_first[1:] = (piece_words[1:] != piece_words[:-1]) | (pieces.row[1:] != pieces.row[:-1])
+    is_first &= (piece_words >= 0) & (piece_words < batch.words.lengths[rows][pieces.row])
+
+    kinds = len(marker_ids)
+    width = batch.width
+    depth = (marked.label + 1) % max(kinds, 1)  # the subject, whose label is the last, is outermost
+    opening = (width - marked.end) * kinds + depth
+    closing = (width - marked.start) * kinds + kinds - 1 - depth
+    ranks = max(int(batch.pieces.lengths.max()) if batch.pieces.rows else 0, (width + 1) * kinds) + 1
+
+    def key(row: Tensor, word: Tensor, kind: int, rank: Tensor) -> Tensor:
+        """A number that sorts items by sequence, word, kind and rank."""
+        return ((row * (width + 2) + word + 1) * 3 + kind) * ranks + rank
+
+    keys, order = torch.cat(
+        [
+            key(pieces.row, piece_words, TEXT, pieces.position),
+            key(marked.row, marked.start, OPENING, opening),
+            key(marked.row, marked.end, CLOSING, closing),
+        ]
+    ).sort(stable=True)
+    ids = torch.cat([piece_ids, marker_ids[marked.label, 0], marker_ids[marked.label, 1]])[order]
+    row = keys // ((width + 2) * 3 * ranks)
+    items = Ragged(torch.bincount(row, minlength=len(rows)))
+    longest = int(items.lengths.max()) if items.rows else 0
+    input_ids = ids.new_full((items.rows, longest), pad_id)
+    input_ids[items.row, items.position] = ids
+    starts_word = torch.cat([is_first, is_first.new_zeros(2 * len(marked))])[order]
+    return Sequences(input_ids, items.lengths, words, items.position[starts_word])
+
+
+def plain(batch: Batch, pad_id: int) -> Sequences:
+    """Every sentence of the batch as a sequence, without markers."""
+    device = batch.piece_ids.device
+    no_markers = torch.zeros(0, 2, dtype=torch.int64, device=device)
+    return splice(batch, batch.all_rows, Spans.empty(device), no_markers, pad_id)

@@ -1,0 +1,85 @@
+"""Labelled spans of a batch as parallel tensors, so that they are joined, filtered and read without a loop per span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .ragged import Ragged
+
+NO_LABEL = -1  # the type of a span that nobody called an entity
+
+
+@dataclass(frozen=True)
+class Spans:
+    """S spans: ``row`` of the batch, ``start`` and ``end`` word in that row (inclusive), ``label``, all (S,) int64.
+
+    ``score`` (S,) is the product of the three probabilities behind a predicted span and 1 for a given one.
+    Spans of one row stand together, in the order of the rows.
+    """
+
+    row: Tensor
+    start: Tensor
+    end: Tensor
+    label: Tensor
+    score: Tensor
+
+    @classmethod
+    def given(cls, row: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Spans:
+        return cls(row, start, end, label, torch.ones(row.shape, device=row.device))
+
+    @classmethod
+    def empty(cls, device: torch.device) -> Spans:
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        return cls.given(nothing, nothing, nothing, nothing)
+
+    @classmethod
+    def concatenate(cls, parts: list[Spans]) -> Spans:
+        return cls(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("row", "start", "end", "label", "score"))
+        )
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, which: Tensor | slice) -> Spans:
+        """A subset by mask, by indices or by slice; indices may repeat."""
+        return Spans(self.row[which], self.start[which], self.end[which], self.label[which], self.score[which])
+
+    def chunks(self, size: int) -> Iterator[Spans]:
+        for first in range(0, len(self), size):
+            yield self[first : first + size]
+
+    def keys(self, width: int) -> Tensor:
+        """(S,) int64: one number for each (row, start, end), rising with them; ``width`` exceeds every word index."""
+        return (self.row * width + self.start) * width + self.end
+
+    def unique(self, width: int) -> Spans:
+        """Each (row, start, end) once, in that order, with the label that has the highest score (then the lowest label)."""
+        order = torch.argsort(self.label, stable=True)
+        order = order[torch.argsort(self.score[order], descending=True, stable=True)]
+        order = order[torch.argsort(self.keys(width)[order], stable=True)]
+        keys = self.keys(width)[order]
+        first = torch.ones_like(keys, dtype=torch.bool)
+        first[1:] = keys[1:] != keys[:-1]
+        return self[order[first]]
+
+    def labels_of(self, spans: Spans, width: int) -> Tensor:
+        """(len(spans),) int64: the label that each of ``spans`` has here, or ``NO_LABEL``. Needs ``unique`` spans here."""
+        if not len(self):
+            return torch.full_like(spans.label, NO_LABEL)
+        keys, wanted = self.keys(width), spans.keys(width)
+        place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+        return torch.where(keys[place] == wanted, self.label[place], NO_LABEL)
+
+    def per_row(self, rows: int) -> Ragged:
+        """The layout of the spans over all ``rows`` rows."""
+        return Ragged(torch.bincount(self.row, minlength=rows))
+
+    def of_rows(self, chosen: Tensor, rows: int) -> Spans:
+        """The spans of each of the rows ``chosen`` (R,) out of all ``rows``; the result's rows count these R."""
+        layout, index = self.per_row(rows).select(chosen)
+        return replace(self[index], row=layout.row)

@@ -1,0 +1,111 @@
+"""Table-SRN: the two-task model that fills a table of entities and a table of relations in one go, without turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .base import ExtractionModel, ExtractionOutput, Given
+from .config import TableConfig
+from .extraction import Extraction, StageTimer
+from .pairs import PairScorer, summed_bce
+from .ragged import Ragged
+from .sequences import Batch, plain
+from .spans import Spans
+
+TASKS = ("entity", "relation")
+
+
+class TableModel(ExtractionModel):
+    """Cell (i, j, type) of the entity table: words i to j are an entity of that type. Cell (i, j, label) of the relation
+    table: such a relation goes from the entity that starts at i to the one that starts at j.
+
+    So entities that share a first word share their relations, as in every model of this kind.
+    """
+
+    config_class = TableConfig
+    tasks = TASKS
+
+    def __init__(self, config: TableConfig, trunk: PreTrainedModel | None = None) -> None:
+        super().__init__(config, trunk)
+        size, hidden = self.encoder.feature_size, config.hidden_size
+        self.entity_table = PairScorer(size, len(config.entity_types), "hidden", hidden, config.dropout)
+        self.relation_table = PairScorer(size, len(config.relation_types), "hidden", hidden, config.dropout)
+        self.post_init()
+
+    def forward(
+        self,
+        word_counts: Tensor,
+        piece_counts: Tensor,
+        piece_ids: Tensor,
+        piece_words: Tensor,
+        entities: Tensor | None = None,
+        relations: Tensor | None = None,
+        example_ids: Tensor | None = None,
+    ) -> ExtractionOutput:
+        """The training loss: binary cross-entropy summed over the cells of each table, a word. Arguments: ``collate``.
+
+        Raises:
+            ValueError: the batch has no labels. ``extract`` needs none.
+        """
+        given = Given.gold({"entities": entities, "relations": relations})
+        batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
+        features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
+        words, offsets = batch.words, batch.words.offsets
+
+        def term(table: PairScorer, task: str, cells: tuple[Tensor, Tensor, Tensor], target: Tensor, label: Tensor):
+            i, j, _ = cells
+            halves = table.halves(self.dropout(features[task]))
+            return summed_bce(table(halves, i, j), (target, label)) / max(len(words), 1)
+
+        upper, square = words.upper_pairs(), words.all_pairs()
+        entities, subjects, objects = given.entities, given.subjects, given.objects
+        entity_cell = upper[2][offsets[entities.row] + entities.start] + entities.end - entities.start
+        relation_cell = square[2][offsets[subjects.row] + subjects.start] + objects.start
+        terms = torch.stack(
+            [
+                term(self.entity_table, "entity", upper, entity_cell, entities.label),
+                term(self.relation_table, "relation", square, relation_cell, objects.label),
+            ]
+        )
+        return ExtractionOutput(loss=terms.sum(), terms=terms)
+
+    @torch.no_grad()
+    def extract(
+        self,
+        batch: Mapping[str, Tensor],
+        given: Given | None = None,
+        object_batch_size: int | None = None,
+        timer: StageTimer | None = None,
+    ) -> Extraction:
+        """Entities and relations of a batch, as ``CascadeModel.extract``. There are no turns: ``object_batch_size`` has
+        no meaning here, and ``given`` entities are those between which relations are sought."""
+        stage = timer.stage if timer is not None else lambda name: nullcontext()
+        batch = Batch.of(batch)
+        with stage("encode"):
+            features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
+        with stage("decode"):
+            entities = self._entities(features["entity"], batch.words)
+            typed = (entities if given is None else given.entities).unique(batch.width)
+            subject, object, label = self._relations(features["relation"], batch.words, typed)
+            return Extraction(entities, typed[subject], typed[object], label, passes=batch.words.rows)
+
+    def _entities(self, features: Tensor, words: Ragged) -> Spans:
+        i, j, _ = words.upper_pairs()
+        probability = self.entity_table(self.entity_table.halves(features), i, j).float().sigmoid()  # (pairs, K)
+        pair, label = (probability >= self.config.thresholds[0]).nonzero(as_tuple=True)
+        i, j = i[pair], j[pair]
+        return Spans(words.row[i], words.position[i], words.position[j], label, probability[pair, label])
+
+    def _relations(self, features: Tensor, words: Ragged, entities: Spans) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices of subjects and objects among ``entities``, and labels. Only cells between entities are computed."""
+        subject, object, _ = entities.per_row(words.rows).all_pairs()
+        start = words.offsets[entities.row] + entities.start
+        halves = self.relation_table.halves(features)
+        probability = self.relation_table(halves, start[subject], start[object]).float().sigmoid()
+        pair, label = (probability >= self.config.thresholds[1]).nonzero(as_tuple=True)
+        return subject[pair], object[pair], label

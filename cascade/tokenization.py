@@ -1,0 +1,154 @@
+"""Sentences of words to examples of pieces: tokenized once, split into windows where the trunk has too few positions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from transformers import PreTrainedTokenizerBase
+
+from .config import ExtractorConfig
+from .data import DataError, LabelSet, Sentence, normalize_word
+
+MARKED_ENTITIES = 16  # early fusion keeps room for the markers of so many entities and a subject
+
+
+class Example(TypedDict):
+    """One window of a sentence, usually the whole. Word indices count the window's words."""
+
+    input_ids: list[int]  # pieces, with what the tokenizer puts around a text
+    piece_words: list[int]  # the word of each piece; -1 before the text, the number of words after it
+    word_count: int
+    entities: list[tuple[int, int, int]]  # start, end, type
+    relations: list[tuple[int, int, int]]  # subject and object as indices into entities, label
+    example_id: int
+    sentence: int  # which of the sentences
+    first_word: int  # where the window begins in it
+
+
+@dataclass
+class Examples:
+    """The windows of ``sentences`` sentences, in their order, and what the windows cost (reason to count)."""
+
+    sentences: int
+    windows: list[Example] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+class WordTokenizer:
+    """Words to pieces with any fast Hugging Face tokenizer.
+
+    A word that the tokenizer leaves nothing of (control characters) becomes the unknown piece, so that every word has
+    one. Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has
+    positions for; the single word that alone is longer keeps its first pieces.
+
+    Raises:
+        DataError: the tokenizer cannot tell which word a piece belongs to, or has no unknown piece and needs one.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: ExtractorConfig) -> None:
+        if not tokenizer.is_fast:
+            raise DataError(f"tokenizer: expected a fast one, which knows words, found {type(tokenizer).__name__}")
+        self.tokenizer = tokenizer
+        self.labels = LabelSet(tuple(config.entity_types), tuple(config.relation_types))
+        around = tokenizer("a", return_special_tokens_mask=True)
+        ids, special = around["input_ids"], around["special_tokens_mask"]
+        text = [n for n, is_special in enumerate(special) if not is_special]
+        self.before, self.after = ids[: text[0]], ids[text[-1] + 1 :]
+        self.room = None  # pieces of text in one window
+        if config.max_pieces is not None:
+            self.room = config.max_pieces - len(self.before) - len(self.after)
+            if getattr(config, "fusion", None) == "early":
+                self.room -= min(2 * (MARKED_ENTITIES + 1), self.room // 4)
+            if self.room < 1:
+                raise DataError(f"max_pieces: expected room for a piece of text, found {config.max_pieces}")
+
+    def __call__(self, sentences: Sequence[Sentence], labelled: bool = False) -> Examples:
+        """The windows of ``sentences``; a sentence without words has none.
+
+        With ``labelled`` they carry entities and relations, and those that a cut takes apart are counted as lost; the
+        labels must be among the model's (``check_labels``).
+        """
+        examples = Examples(len(sentences))
+        for index, (sentence, pieces) in enumerate(zip(sentences, self._pieces(sentences), strict=True)):
+            windows = list(self._windows(pieces, examples.lost))
+            if len(windows) > 1:
+                examples.lost["sentences split into windows"] += 1
+            kept = Counter()
+            for first, last in windows:
+                inside = [e for e in sentence.entities if first <= e.start and e.end < last] if labelled else []
+                place = {entity: n for n, entity in enumerate(inside)}
+                relations = (
+                    [r for r in sentence.relations if r.subject in place and r.object in place] if labelled else []
+                )
+                kept.update(entities=len(inside), relations=len(relations))
+                examples.windows.append(
+                    Example(
+                        input_ids=[*self.before, *(p for word in pieces[first:last] for p in word), *self.after],
+                        piece_words=[
+                            *([-1] * len(self.before)),
+                            *(n for n, word in enumerate(pieces[first:last]) for _ in word),
+                            *([last - first] * len(self.after)),
+                        ],
+                        word_count=last - first,
+                        entities=[
+                            (e.start - first, e.end - first, self.labels.entity_types.index(e.label)) for e in inside
+                        ],
+                        relations=[
+                            (place[r.subject], place[r.object], self.labels.relation_types.index(r.label))
+                            for r in relations
+                        ],
+                        example_id=len(examples.windows),
+                        sentence=index,
+                        first_word=first,
+                    )
+                )
+            if labelled:
+                examples.lost["entities across a cut"] += len(sentence.entities) - kept["entities"]
+                examples.lost["relations across a cut"] += len(sentence.relations) - kept["relations"]
+        examples.lost = +examples.lost
+        return examples
+
+    def _pieces(self, sentences: Sequence[Sentence]) -> Iterator[list[list[int]]]:
+        """For each sentence the pieces of each word."""
+        filled = [sentence for sentence in sentences if sentence.words]
+        encodings = iter(())
+        if filled:
+            encoded = self.tokenizer(
+                [[normalize_word(word) for word in sentence.words] for sentence in filled],
+                is_split_into_words=True,
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,  # the tokenizer's own length limit is no news: windows keep to the trunk's
+            )
+            encodings = iter(encoded.encodings)
+        for sentence in sentences:
+            pieces: list[list[int]] = [[] for _ in sentence.words]
+            if sentence.words:
+                encoding = next(encodings)
+                for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
+                    pieces[word].append(piece)
+            yield [word or self._unknown() for word in pieces]
+
+    def _unknown(self) -> list[int]:
+        if self.tokenizer.unk_token_id is None:
+            raise DataError("a word of which the tokenizer leaves nothing, and the tokenizer has no unknown piece")
+        return [self.tokenizer.unk_token_id]
+
+    def _windows(self, pieces: list[list[int]], lost: Counter[str]) -> Iterator[tuple[int, int]]:
+        """(first, last) words of each window, last exclusive. Shortens words in ``pieces`` that are longer than a window."""
+        first, filled = 0, 0
+        for n, word in enumerate(pieces):
+            if self.room is not None and len(word) > self.room:
+                lost["words shortened to a window"] += 1
+                del word[self.room :]
+            if self.room is not None and filled + len(word) > self.room:
+                yield first, n
+                first, filled = n, 0
+            filled += len(word)
+        if pieces:
+            yield first, len(pieces)

@@ -1,0 +1,265 @@
+"""The command line, from training on files to prediction on text; and its errors, one line each."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_models import tiny_model, tiny_trunk
+
+from cascade import cli, read_corpus
+from cascade.cli import main
+from cascade.data import read_predictions, sample_corpus, write_corpus
+from cascade.training import save_model
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> tuple[Path, Path]:
+    """The sample corpus as files: train and dev."""
+    paths = tmp_path / "train.jsonl", tmp_path / "dev.jsonl"
+    for path, split in zip(paths, ("train", "dev"), strict=True):
+        write_corpus(path, sample_corpus(split))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model, untrained, that finds a lot."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    model, tokenizer = tiny_model(encoder="none", thresholds=[0.005, 0.0, 0.005])
+    save_model(model, tokenizer, folder)
+    return folder
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a call leaves on the standard error, without the rest of what libraries print there."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("cascade: error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    return lines[0].removeprefix("cascade: error: ")
+
+
+def train_arguments(train: Path, folder: Path, *more: object) -> list[str]:
+    small = ("--hidden_size", 8, "--tag_size", 4, "--encoder", "none", "--max_steps", 2, "--use_cpu", "true")
+    base = ("train", "--train_file", train, "--trunk", tiny_trunk(), "--output_dir", folder, "--disable_tqdm", "true")
+    return [str(argument) for argument in (*base, *small, *more)]
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {verb} " in out for verb in ("train", "evaluate", "predict", "benchmark"))
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+def test_every_verb_explains_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([verb, "--help"])
+    assert exit_.value.code == 0
+    assert f"usage: cascade {verb}" in capsys.readouterr().out
+
+
+def test_no_verb_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2
+    assert "usage: cascade <verb>" in capsys.readouterr().err
+
+
+def test_errors_of_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    train, dev = corpora
+    assert failed(capsys, "trian") == "unknown verb 'trian': expected train, evaluate, predict, benchmark"
+    assert failed(capsys, "evaluate", "--model", "x", "--flie", "y") == "evaluate: unknown arguments --flie y"
+    missing = tmp_path / "missing"
+    assert failed(capsys, "evaluate", "--model", str(missing), "--file", str(dev)) == (
+        f"{missing}: expected the folder of a saved model, found nothing by that name"
+    )
+    assert failed(capsys, *train_arguments(missing, tmp_path / "out")) == (
+        f"{missing}: expected a file, found nothing by that name"
+    )
+    assert failed(capsys, *train_arguments(train, tmp_path / "out", "--trunk", missing)) == (
+        f"{missing}: expected the folder of a trunk, found nothing by that name"
+    )
+    assert failed(capsys, *train_arguments(train, tmp_path / "out", "--fusion", "both")) == (
+        "fusion: expected one of early, late, found 'both'"
+    )
+    assert failed(capsys, *train_arguments(train, tmp_path / "out", "--architecture", "table")) == (
+        "options: the table architecture has no tag_size"
+    )
+    scored = train_arguments(train, tmp_path / "out", "--dev_file", dev)
+    assert "requires the save and eval strategy to match" in failed(capsys, *scored, "--save_strategy", "steps")
+    assert failed(capsys, *train_arguments(train, tmp_path / "out", "--eval_strategy", "epoch")) == (
+        "eval_strategy: expected `no`, as there is no dev corpus"
+    )
+
+
+def test_broken_data_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "broken.jsonl"
+    path.write_text('{"doc_key": "d", "sentences": [["A"]], "ner": [[[0, 5, "X"]]], "relations": [[]]}\n')
+    assert failed(capsys, *train_arguments(path, tmp_path / "out")).startswith(f"{path}, line 1: ner[0][0]")
+
+
+def test_a_label_that_the_model_does_not_know(capsys: pytest.CaptureFixture[str], tmp_path: Path, saved: Path) -> None:
+    path = tmp_path / "rivers.jsonl"
+    path.write_text('{"doc_key": "d", "sentences": [["Ems"]], "ner": [[[0, 0, "River"]]], "relations": [[]]}\n')
+    error = failed(capsys, "evaluate", "--model", str(saved), "--file", str(path))
+    assert error.startswith(f"{path}, document 'd', sentence 0")
+    assert error.endswith("found River")
+
+
+def test_prediction_needs_one_source_and_a_place(
+    capsys: pytest.CaptureFixture[str], saved: Path, tmp_path: Path
+) -> None:
+    model = ("predict", "--model", str(saved))
+    assert failed(capsys, *model, "--file", "x", "--text", "y") == "file and text: expected one of them"
+    assert failed(capsys, *model, "--file", "x").startswith("output: expected a file to write the predictions")
+    nowhere = tmp_path / "no" / "where.jsonl"
+    dev = tmp_path / "dev.jsonl"
+    write_corpus(dev, sample_corpus("dev"))
+    error = failed(capsys, *model, "--file", str(dev), "--output", str(nowhere))
+    assert error.startswith(f"cannot write {nowhere}")
+    assert "device: " in failed(capsys, *model, "--text", "x", "--device", "cuda:77")
+
+
+@pytest.mark.parametrize("architecture", ["cascade", "table"])
+def test_train_evaluate_and_predict(
+    architecture: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    train, dev = corpora
+    folder = tmp_path / "run"
+    arguments = train_arguments(train, folder, "--dev_file", dev, "--architecture", architecture)
+    if architecture == "table":
+        place = arguments.index("--tag_size")
+        arguments = arguments[:place] + arguments[place + 2 :]
+    main(arguments)
+    out = capsys.readouterr().out
+    assert f"model: {folder / 'model'}" in out
+    assert "eval_ner_f1" in out
+
+    report = tmp_path / "scores.json"
+    main(["evaluate", "--model", str(folder / "model"), "--file", str(dev), "--output", str(report), "--device", "cpu"])
+    out = capsys.readouterr().out
+    gold = sum(len(sentence.entities) for sentence in sample_corpus("dev").sentences())
+    assert f"7 sentences, {gold} entities" in out
+    scores = json.loads(report.read_text())
+    assert scores["ner_gold"] == gold
+    assert json.loads(out.splitlines()[-1]) == scores
+
+    predicted = tmp_path / "predicted.jsonl"
+    main(["predict", "--model", str(folder / "model"), "--file", str(dev), "--output", str(predicted)])
+    assert [s.words for s in read_predictions(predicted).sentences()] == [s.words for s in read_corpus(dev).sentences()]
+
+
+def test_training_without_a_dev_file_and_with_a_trunk_of_its_own(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    folder = tmp_path / "run"
+    main([argument if argument != str(tiny_trunk()) else "tiny" for argument in train_arguments(corpora[0], folder)])
+    assert (folder / "trunk" / "config.json").is_file()
+    assert (folder / "model" / "model.safetensors").is_file()
+
+
+def test_a_run_does_not_mix_with_an_earlier_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    folder = tmp_path / "run"
+    arguments = train_arguments(corpora[0], folder, "--save_strategy", "steps", "--save_steps", 1)
+    resume = ("--resume_from_checkpoint", "last")
+    assert "expected a complete checkpoint" in failed(capsys, *arguments, *resume)
+    main(arguments)
+    capsys.readouterr()
+    assert "holds checkpoints of an earlier run" in failed(capsys, *arguments)
+    main([*arguments, *resume, "--max_steps", "3"])
+    assert (folder / "checkpoint-3").is_dir()
+
+
+def test_predictions_on_text_and_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, saved: Path, tmp_path: Path
+) -> None:
+    text = "Lotte Brandt lives in Tartu."
+    main(["predict", "--model", str(saved), "--text", text])
+    record = json.loads(capsys.readouterr().out)
+    assert record["text"] == text
+    assert record["entities"]
+    assert all(text[e["start"] : e["end"]] == e["text"] for e in record["entities"])
+    assert all(r["subject"] in record["entities"] for r in record["relations"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    main(["predict", "--model", str(saved), "--output", str(tmp_path / "out.json")])
+    assert json.loads((tmp_path / "out.json").read_text()) == record
+    main(["predict", "--model", str(saved), "--text", ""])
+    assert json.loads(capsys.readouterr().out) == {"text": "", "entities": [], "relations": []}
+
+
+def test_saved_settings_can_be_overridden(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    main(["predict", "--model", str(saved), "--text", "Lotte lives.", "--thresholds", "1", "1", "1"])
+    assert json.loads(capsys.readouterr().out)["entities"] == []
+    assert "thresholds: expected 3 numbers" in failed(
+        capsys, "predict", "--model", str(saved), "--text", "x", "--thresholds", "1"
+    )
+
+
+def test_what_reading_dropped_is_printed(capsys: pytest.CaptureFixture[str], saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "twice.jsonl"
+    ner = '[[[0, 0, "Place"], [0, 0, "Place"]]]'
+    path.write_text(f'{{"doc_key": "d", "sentences": [["Tartu"]], "ner": {ner}, "relations": [[]]}}\n')
+    main(["evaluate", "--model", str(saved), "--file", str(path)])
+    assert f"cascade: {path}: 1 " in capsys.readouterr().err
+
+
+def test_benchmarks_go_to_pytest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess:
+        calls.append(command)
+        return subprocess.CompletedProcess(command, 5)
+
+    monkeypatch.setattr(cli.subprocess, "run", run)
+    with pytest.raises(SystemExit) as exit_:
+        main(["benchmark", "-k", "cell"])
+    assert exit_.value.code == 5
+    assert calls == [[sys.executable, "-m", "pytest", str(REPOSITORY / "benchmarks"), "-k", "cell"]]
+    monkeypatch.setattr(cli, "__file__", "/elsewhere/cascade/cli.py")
+    assert failed(capsys, "benchmark").startswith("no benchmarks at /elsewhere/benchmarks")
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_as_a_module() -> None:
+    done = run("-m", "cascade", "frobnicate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("cascade: error: unknown verb 'frobnicate'")
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    """An epoch of early fusion: where a sentence has no entities, a process has no gradients for the later turns."""
+    train, dev = corpora
+    arguments = train_arguments(train, tmp_path / "run", "--dev_file", dev, "--ddp_backend", "gloo")
+    arguments += ["--fusion", "early", "--per_device_train_batch_size", "1", "--encoder", "srn", "--max_steps", "10"]
+    done = run("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "cascade", *arguments)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert done.stdout.count("model: ") == 1
+    assert "eval_ner_f1" in done.stdout

@@ -1,0 +1,91 @@
+"""Configurations: what they refuse, and that they survive being saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import LABELS, tiny_trunk
+from transformers import AutoConfig, BertConfig
+
+from cascade import CascadeConfig, ConfigError, TableConfig, create_model
+from cascade.data import LabelSet
+
+GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "relation_types": ["r"]}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"encoder": "gru"}, "encoder: expected one of srn, bisrn, bilstm, pfn, none, found 'gru'"),
+        ({"fusion": "middle"}, "fusion: expected one of early, late, found 'middle'"),
+        ({"match": "bilinear"}, "match: expected one of additive, hidden, found 'bilinear'"),
+        ({"object_turn": "x"}, "object_turn: expected one of printed, subject, found 'x'"),
+        ({"candidate_subjects": "some"}, "candidate_subjects: expected one of all, gold, found 'some'"),
+        ({"entity_types": ["A", "A"]}, "entity_types: expected names that differ"),
+        ({"entity_types": []}, "entity_types: expected at least one name, found none"),
+        ({"relation_types": []}, "relation_types: expected at least one name, found none"),
+        ({"trunk": None}, "trunk: expected the configuration of a Hugging Face encoder, found none"),
+        ({"trunk": {"hidden_size": 3}}, "trunk: expected a configuration with a `model_type`, found none"),
+        ({"hidden_size": 0}, "hidden_size: expected a whole number above 0, found 0"),
+        ({"dropout": 1.0}, "dropout: expected a number from 0 up to, but not including, 1, found 1.0"),
+        ({"recurrent_dropout": 0.1, "encoder": "bilstm"}, "the encoder 'bilstm' has none; expected 0, found 0.1"),
+        ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
+        ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
+        ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),
+        ({"tag_size": 0}, "tag_size: expected a whole number above 0, found 0"),
+        (
+            {"fusion": "early"},
+            "marker_ids: early fusion needs a pair of ids for each of 2 entity types and the subject",
+        ),
+    ],
+)
+def test_bad_values_are_named(bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        CascadeConfig(**{**GOOD, **bad})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"thresholds": [0.5] * 3}, "thresholds: expected 2 numbers, found 3"),
+        ({"relation_types": []}, "relation_types: expected at least one name"),
+    ],
+)
+def test_bad_values_of_the_table_are_named(bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        TableConfig(**{**GOOD, **bad})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("config_class", [CascadeConfig, TableConfig])
+def test_a_saved_configuration_comes_back(config_class: type, tmp_path: Path) -> None:
+    config = config_class(
+        **GOOD,
+        encoder="bisrn",
+        hidden_size=17,
+        max_pieces=99,
+        thresholds=[0.25, 0.5, 0.75][:2] + ([0.75] if config_class is CascadeConfig else []),
+    )
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is config_class
+    assert isinstance(loaded.trunk, BertConfig)
+    expected, found = config.to_dict(), loaded.to_dict()
+    for volatile in ("transformers_version", "_name_or_path"):
+        expected.pop(volatile, None), found.pop(volatile, None)
+    assert found == expected
+
+
+def test_options_that_do_not_exist_are_named() -> None:
+    with pytest.raises(ConfigError, match="the table architecture has no fusion"):
+        create_model(tiny_trunk(), LABELS, architecture="table", fusion="early")
+    with pytest.raises(ConfigError, match="architecture: expected one of cascade, table, found 'tables'"):
+        create_model(tiny_trunk(), LABELS, architecture="tables")
+
+
+def test_a_corpus_without_relations_makes_no_cascade() -> None:
+    with pytest.raises(ConfigError, match="relation_types: expected at least one name, found none"):
+        create_model(tiny_trunk(), LabelSet(("A",), ()))

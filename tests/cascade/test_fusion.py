@@ -1,0 +1,178 @@
+"""Early and late fusion: what each turn reads, and what it can know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
+from torch import Tensor
+
+from cascade import CascadeModel, Given
+from cascade.extractor import Turn
+from cascade.late import entity_tags
+from cascade.ragged import Ragged
+from cascade.sequences import Batch, Sequences
+from cascade.spans import Spans
+
+SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
+
+
+def spans(*rows: tuple[int, int, int, int]) -> Spans:
+    return Spans.given(*torch.tensor(rows, dtype=torch.int64).reshape(-1, 4).unbind(1))
+
+
+def turns(model: CascadeModel, batch: dict[str, Tensor]) -> tuple[dict[str, Turn], int]:
+    """The three turns of a batch with its gold spans, every entity a subject; and the passes they took."""
+    given, reading = Given.gold(batch), model.read(Batch.of(batch))
+    entities = given.entities
+    subjects = entities.unique(1000)
+    made = {
+        "entity": reading.entity_turn(),
+        "subject": reading.subject_turn(entities, entities.row.unique()),
+        "object": reading.object_turn(entities, subjects),
+    }
+    return made, reading.passes
+
+
+@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("encoder", ["srn", "bisrn", "bilstm", "pfn", "none"])
+def test_shapes_and_passes(fusion: str, encoder: str) -> None:
+    model, tokenizer = tiny_model(fusion=fusion, encoder=encoder)
+    made, passes = turns(model, batch_of(model, tokenizer, SENTENCES))
+    with_entities = [sentence for sentence in SENTENCES if sentence.entities]
+    every_entity = [sentence for sentence in SENTENCES for _ in sentence.entities]
+    rows = {"entity": SENTENCES, "subject": with_entities, "object": every_entity}
+    size = model.encoder.feature_size
+    extra = {"entity": 0, "subject": 4, "object": None} if fusion == "late" else dict.fromkeys(rows, 0)
+    for name, turn in made.items():
+        assert turn.words.lengths.tolist() == [len(sentence.words) for sentence in rows[name]]
+        width = 8 if extra[name] is None else size + extra[name]
+        assert turn.features.shape == (len(turn.words), width)
+    assert passes == (len(SENTENCES) if fusion == "late" else sum(map(len, rows.values())))
+
+
+@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("encoder", ["srn", "bisrn", "bilstm", "pfn", "none"])
+def test_padding_changes_nothing(fusion: str, encoder: str) -> None:
+    """A sentence's features are those it has alone, whatever longer sentences pad it."""
+    model, tokenizer = tiny_model(fusion=fusion, encoder=encoder)
+    together, _ = turns(model, batch_of(model, tokenizer, SENTENCES))
+    alone = [turns(model, batch_of(model, tokenizer, [sentence]))[0] for sentence in SENTENCES if sentence.entities]
+    for name in ("subject", "object"):
+        expected = torch.cat([made[name].features for made in alone])
+        torch.testing.assert_close(together[name].features, expected, rtol=1e-4, atol=1e-5)
+
+
+def recorded(model: CascadeModel) -> list[tuple[Sequences, Sequence[str]]]:
+    """Every call of the model's ``encode`` from now on."""
+    calls, encode = [], model.encode
+
+    def record(sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
+        calls.append((sequences, tasks))
+        return encode(sequences, tasks)
+
+    model.encode = record
+    return calls
+
+
+def test_early_fusion_writes_markers_into_the_text() -> None:
+    model, tokenizer = tiny_model(fusion="early")
+    calls = recorded(model)
+    sentence = nested_sentence()
+    batch = batch_of(model, tokenizer, [sentence])
+    turns(model, batch)
+    (entity, _), (subject, _), (objects, _) = calls
+    names = {}
+    for label, (opening, closing) in zip([*LABELS.entity_types, "SUBJECT"], model.config.marker_ids, strict=True):
+        names[opening], names[closing] = f"<{label}>", f"</{label}>"
+
+    def text(sequences: Sequences, row: int) -> str:
+        """The sequence with its words whole and its markers named."""
+        ids = sequences.input_ids[row, 1 : sequences.lengths[row] - 1].tolist()
+        return " ".join(names.get(n) or tokenizer.convert_ids_to_tokens(n) for n in ids).replace(" ##", "")
+
+    plain = " ".join(sentence.words)
+    assert text(entity, 0) == plain
+    organization, place, person = "Organization", "Place", "Person"
+    marked = (
+        f"The <{organization}> University of <{place}> Tartu </{place}> </{organization}> employs "
+        f"<{person}> Lotte Brandt </{person}> ."
+    )
+    assert text(subject, 0) == marked
+    assert objects.input_ids.shape[0] == 3
+    assert text(objects, 0) == marked.replace(f"<{organization}>", f"<SUBJECT> <{organization}>").replace(
+        f"</{organization}>", f"</{organization}> </SUBJECT>"
+    )
+    assert text(objects, 1) == marked.replace(f"<{place}>", f"<SUBJECT> <{place}>").replace(
+        f"</{place}>", f"</{place}> </SUBJECT>"
+    )
+
+
+def test_early_fusion_uses_only_the_turns_own_task() -> None:
+    model, tokenizer = tiny_model(fusion="early")
+    calls = recorded(model)
+    turns(model, batch_of(model, tokenizer, SENTENCES))
+    assert [tasks for _, tasks in calls] == [("entity",), ("subject",), ("object",)]
+
+
+def test_early_fusion_marks_the_best_entities_when_room_is_short() -> None:
+    model, tokenizer = tiny_model(fusion="early")
+    batch = batch_of(model, tokenizer, [nested_sentence()])
+    pieces = int(batch["piece_counts"][0])
+    model.config.max_pieces = pieces + 5  # an entity's markers, the subject's, and one piece that no marker fits
+    calls = recorded(model)
+    reading = model.read(Batch.of(batch))
+    entities = spans((0, 1, 3, 0), (0, 3, 3, 1), (0, 5, 6, 2))
+    entities.score[:] = torch.tensor([0.7, 0.9, 0.8])
+    reading.subject_turn(entities, torch.tensor([0]))
+    reading.object_turn(entities, entities[:1])
+    assert reading.unmarked == 2
+    (subject, _), (objects, _) = calls
+    opening, closing = model.config.marker_ids[1]
+    markers = {n for pair in model.config.marker_ids for n in pair}
+    assert markers & set(subject.input_ids[0].tolist()) == {opening, closing}
+    assert markers & set(objects.input_ids[0].tolist()) == {opening, closing, *model.config.marker_ids[-1]}
+    assert int(objects.lengths.max()) <= model.config.max_pieces
+
+
+def test_innermost_entity_gives_the_tag() -> None:
+    words = Ragged(torch.tensor([6, 3]))
+    entities = spans((0, 0, 4, 3), (0, 1, 2, 1), (0, 2, 2, 0), (1, 0, 1, 2), (1, 0, 1, 1))
+    assert entity_tags(entities, words, 4).tolist() == [4, 2, 1, 4, 4, 0, 2, 2, 0]
+    assert entity_tags(spans(), words, 4).tolist() == [0] * 9
+
+
+def object_logits(model: CascadeModel, batch: dict[str, Tensor], subjects: Spans) -> Tensor:
+    """(subjects, words, 2K): start and end logits of the object turn of a one-sentence batch, a subject each."""
+    reading = model.read(Batch.of(batch))
+    reading.entity_turn()
+    turn = reading.object_turn(Given.gold(batch).entities, subjects)
+    start, end = model.extractors["object"].edge_logits(turn.features)
+    return torch.cat([start, end], dim=-1).unflatten(0, (len(subjects), -1))
+
+
+@torch.no_grad()
+def test_late_fusion_as_printed_is_blind_to_the_subject() -> None:
+    """Eq. 11 as printed: outside the subjects themselves, the object scores are the same for every subject."""
+    model, tokenizer = tiny_model(fusion="late", object_turn="printed")
+    batch = batch_of(model, tokenizer, [nested_sentence()])
+    subjects = spans((0, 1, 3, 0), (0, 5, 6, 1))
+    logits = object_logits(model, batch, subjects)
+    outside = [0, 4, 7]
+    torch.testing.assert_close(logits[0, outside], logits[1, outside], rtol=0, atol=0)
+    assert not torch.equal(logits[0, 1], logits[1, 1])
+
+
+@torch.no_grad()
+def test_late_fusion_by_default_sees_the_subject_from_every_word() -> None:
+    model, tokenizer = tiny_model(fusion="late")
+    batch = batch_of(model, tokenizer, [nested_sentence()])
+    for parameter in model.fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    logits = object_logits(model, batch, spans((0, 1, 3, 0), (0, 5, 6, 1)))
+    shift = logits[0] - logits[1]  # (words, 2K)
+    assert (shift.abs().amax(1) > 1e-3).all()
+    # and not by one and the same amount: a linear head would shift all words alike, and still tell no objects apart
+    assert (shift - shift[0]).abs().amax() > 1e-3

@@ -1,0 +1,128 @@
+"""Prediction over sentences: batches, windows, text, and what a reader of the log learns."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import SAMPLE, batch_of, eager, tiny_model
+
+from cascade.data import Corpus, Entity, Relation, Sentence, split_text
+from cascade.extraction import StageTimer
+from cascade.prediction import Predictor, text_record
+
+MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
+SENTENCES = [Sentence(()), *SAMPLE.sentences(), Sentence(()), Sentence(("Alone",))]
+
+
+def predictor(options: dict[str, Any], **settings: Any) -> Predictor:
+    thresholds = {"thresholds": [0.9999, 0.9999] if "architecture" in options else [0.7, 0.3, 0.5]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model, tokenizer = tiny_model(**options, **thresholds, encoder="none")
+        return Predictor(eager(model), tokenizer, **settings)
+
+
+def found(sentences: list[Sentence]) -> list[tuple]:
+    return [(s.words, set(s.entities), set(s.relations)) for s in sentences]
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_the_answer_does_not_depend_on_the_batches(options: dict[str, Any]) -> None:
+    whole = found(predictor(options, batch_size=64)(SENTENCES))
+    assert sum(len(entities) for _, entities, _ in whole) > 20
+    assert [words for words, _, _ in whole] == [sentence.words for sentence in SENTENCES]
+    assert found(predictor(options, batch_size=1)(SENTENCES)) == whole
+    assert found(predictor(options, batch_size=5, object_batch_size=2)(SENTENCES)) == whole
+    assert found(predictor(options, batch_size=5)(iter(SENTENCES[::-1]))) == whole[::-1]
+
+
+def test_sentences_without_words_stay_empty() -> None:
+    assert predictor(MODELS[1])([Sentence(())]) == [Sentence(())]
+    assert predictor(MODELS[1])([]) == []
+    assert predictor(MODELS[1])(Corpus(())) == []
+
+
+def test_what_sentences_held_is_replaced() -> None:
+    model, tokenizer = tiny_model()
+    [sentence] = Predictor(model, tokenizer)([Sentence(("Tartu", "."), (Entity(0, 0, "Place"),))])
+    assert sentence == Sentence(("Tartu", "."))
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_windows_are_merged_with_their_words_counted_on(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    small = predictor({**options, "positions": 16}, batch_size=3)
+    words = tuple(word for sentence in list(SAMPLE.sentences())[:6] for word in sentence.words)
+    with caplog.at_level(logging.WARNING):
+        [whole] = small([Sentence(words)])
+    assert "1 sentences split into windows" in caplog.text
+    windows = small.tokenizer([Sentence(words)]).windows
+    assert len(windows) > 2
+    expected: set[Entity] = set()
+    for window in windows:
+        first = window["first_word"]
+        [alone] = small([Sentence(words[first : first + window["word_count"]])])
+        expected |= {Entity(e.start + first, e.end + first, e.label) for e in alone.entities}
+    assert set(whole.entities) == expected
+    assert max(e.end for e in expected) > 16
+    assert all({r.subject, r.object} <= expected for r in whole.relations)
+
+
+def test_unmarked_entities_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    small = predictor({"fusion": "early", "positions": 16})
+    small.model.config.thresholds = [0.0, 0.0, 0.9]
+    with caplog.at_level(logging.WARNING):
+        small([Sentence(("Tartu",) * 8)])
+    assert "entities were left unmarked, for want of positions in the trunk" in caplog.text
+
+
+def test_stages_are_timed() -> None:
+    timer = StageTimer()
+    predictor(MODELS[0], timer=timer)(SENTENCES)
+    assert set(timer.seconds) == {"tokenize", "encode", "decode"}
+    assert all(seconds > 0 for seconds in timer.seconds.values())
+
+
+def test_batch_size_is_checked() -> None:
+    with pytest.raises(ValueError, match="batch_size: expected a number above 0, found 0"):
+        predictor(MODELS[0], batch_size=0)
+
+
+def test_text_goes_in_and_character_offsets_come_out() -> None:
+    text = "Lotte Brandt works for the University of Tartu.\n\n  It is in Tartu (Estonia)."
+    first, second = split_text(text)
+    person, place = Entity(0, 1, "Person"), Entity(7, 7, "Place")
+    nobody = Entity(5, 7, "")
+    estonia = Entity(second.words.index("Estonia"), second.words.index("Estonia"), "Place")
+    record = text_record(
+        text,
+        [
+            Sentence(first.words, (person, place), (Relation(person, nobody, "WORKS-FOR"),), first.offsets),
+            Sentence(second.words, (estonia,), (), second.offsets),
+        ],
+    )
+    assert json.loads(json.dumps(record)) == record
+    assert [(e["text"], e["type"]) for e in record["entities"]] == [
+        ("Lotte Brandt", "Person"),
+        ("Tartu", "Place"),
+        ("Estonia", "Place"),
+    ]
+    for entity in record["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+    [relation] = record["relations"]
+    assert relation["subject"] == record["entities"][0]
+    assert relation["object"] == {"start": 27, "end": 46, "text": "University of Tartu", "type": None}
+    assert relation["type"] == "WORKS-FOR"
+
+
+def test_a_predictor_uses_the_models_device_and_precision() -> None:
+    model, tokenizer = tiny_model(encoder="none")
+    batch = batch_of(model, tokenizer, list(SAMPLE.sentences())[:2])
+    half = eager(model).to(torch.bfloat16)
+    assert len(half.extract(batch).entities) > 0
+    assert len(Predictor(half, tokenizer)(SENTENCES)) == len(SENTENCES)

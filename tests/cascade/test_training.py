@@ -1,0 +1,321 @@
+"""Training through Trainer: it learns, its scores are those of prediction, it resumes, and what it saves survives."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import LABELS, SAMPLE, eager, long_document, tiny_model
+from torch import nn
+from transformers import set_seed
+
+from cascade import ConfigError, DataError, load_model, score
+from cascade.data import Corpus, Document, Entity, Sentence, sample_corpus
+from cascade.prediction import Predictor
+from cascade.training import (
+    BEST,
+    CascadeTrainer,
+    CascadeTrainingArguments,
+    CheckpointError,
+    last_checkpoint,
+    make_trainer,
+    save_model,
+)
+
+MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
+
+
+def arguments(folder: Path, **options: Any) -> CascadeTrainingArguments:
+    return CascadeTrainingArguments(
+        **{
+            "output_dir": str(folder),
+            "per_device_train_batch_size": 10,
+            "learning_rate": 1e-2,
+            "trunk_learning_rate": 5e-3,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "disable_tqdm": True,
+            "use_cpu": True,
+            **options,
+        }
+    )
+
+
+def trainer(folder: Path, model_options: dict[str, Any], dev: Corpus | None = SAMPLE, **options: Any) -> CascadeTrainer:
+    set_seed(1)
+    model, tokenizer = tiny_model(**model_options)
+    return make_trainer(model, tokenizer, arguments(folder, **options), SAMPLE, dev)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"fusion": "early"}, {"fusion": "late"}])
+def test_the_cascade_learns_the_sample_corpus_by_heart(options: dict[str, Any], tmp_path: Path) -> None:
+    made = trainer(tmp_path, {**options, "hidden_size": 48, "tag_size": 16}, max_steps=220)
+    without_dropout(made.model)
+    made.train()
+    metrics = made.evaluate()
+    assert (metrics["eval_ner_f1"], metrics["eval_re_f1"], metrics[f"eval_{BEST}"]) == (1.0, 1.0, 2.0)
+    predicted = Predictor(made.model.eval(), made.processing_class)(SAMPLE)
+    assert [(set(s.entities), set(s.relations)) for s in predicted] == [
+        (set(s.entities), set(s.relations)) for s in SAMPLE.sentences()
+    ]
+
+
+@pytest.mark.slow
+def test_the_table_learns_the_sample_corpus_but_for_shared_first_words(tmp_path: Path) -> None:
+    """Of entities that start at one word the table knows no relations apart: it finds every relation, and some too many."""
+    made = trainer(tmp_path, {"architecture": "table", "hidden_size": 48}, max_steps=220)
+    without_dropout(made.model)
+    made.train()
+    metrics = made.evaluate()
+    assert (metrics["eval_ner_f1"], metrics["eval_re_recall"]) == (1.0, 1.0)
+    for sentence, predicted in zip(
+        SAMPLE.sentences(), Predictor(made.model.eval(), made.processing_class)(SAMPLE), strict=True
+    ):
+        gold = {(r.subject.start, r.object.start, r.label) for r in sentence.relations}
+        assert {(r.subject.start, r.object.start, r.label) for r in predicted.relations} == gold
+
+
+def without_dropout(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_scores_while_training_are_those_of_prediction(options: dict[str, Any], tmp_path: Path) -> None:
+    """Windows of long sentences included: gold entities that a cut takes apart stay gold."""
+    set_seed(1)
+    model, tokenizer = tiny_model(**options, encoder="none", positions=24)
+    model.config.thresholds = [0.999, 0.999] if "architecture" in options else [0.5, 0.3, 0.5]
+    corpus = Corpus((SAMPLE.documents[0], long_document()))
+    made = make_trainer(eager(model), tokenizer, arguments(tmp_path, per_device_eval_batch_size=3), SAMPLE, corpus)
+    metrics = made.evaluate()
+    expected = score(corpus, Predictor(model, tokenizer)(corpus)).as_dict()
+    assert expected["ner_predicted"] > 20
+    assert expected["ner_correct"] > 0
+    for name in ("ner_f1", "re_f1", "ner_precision", "re_recall", "re_symmetric_f1", "ner_in_triple_f1"):
+        assert metrics[f"eval_{name}"] == pytest.approx(expected[name], abs=1e-12), name
+    assert metrics[f"eval_{BEST}"] == metrics["eval_ner_f1"] + metrics["eval_re_f1"]
+    assert metrics["eval_loss"] > 0
+
+
+def test_the_trunk_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {}, weight_decay=0.1, learning_rate=3e-3, trunk_learning_rate=2e-5)
+    optimizer = made.create_optimizer()
+    names = {id(parameter): name for name, parameter in made.model.named_parameters()}
+    seen = []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            seen.append(name)
+            assert group["lr"] == (2e-5 if name.startswith("trunk.") else 3e-3), name
+            if name.endswith("bias") or "LayerNorm" in name:
+                assert group["weight_decay"] == 0.0, name
+            elif name.endswith("weight"):
+                assert group["weight_decay"] == 0.1, name
+    assert sorted(seen) == sorted(names.values())
+
+
+def test_accumulated_gradients_are_averaged(tmp_path: Path) -> None:
+    """Trainer leaves that to a model whose ``forward`` takes any keyword: two halves would then count as two wholes."""
+    norms = {}
+    for steps, size in ((1, 20), (2, 10)):
+        made = trainer(
+            tmp_path,
+            {},
+            max_steps=1,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            logging_steps=1,
+        )
+        without_dropout(made.model)
+        made.train()
+        assert made.model_accepts_loss_kwargs is False
+        norms[steps] = made.state.log_history[0]["grad_norm"]
+    assert norms[2] == pytest.approx(norms[1], rel=0.3)
+
+
+def state(trainer: CascadeTrainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_a_resumed_run_continues_as_if_it_had_never_stopped(options: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "logging_steps": 1}
+    whole = trainer(tmp_path / "whole", options, **settings)
+    whole.train()
+    resumed = trainer(tmp_path / "resumed", options, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert resumed.state.global_step == 6
+
+    def losses(made: CascadeTrainer) -> list[float]:
+        return [entry["loss"] for entry in made.state.log_history if "loss" in entry]
+
+    assert losses(resumed) == losses(whole)
+    expected, found = state(whole), state(resumed)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_two_runs_with_one_seed_are_one(tmp_path: Path) -> None:
+    states = []
+    for name in ("a", "b"):
+        made = trainer(tmp_path / name, {"fusion": "early"}, max_steps=3)
+        before = state(made)
+        made.train()
+        states.append(state(made))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in before)
+    assert any(not torch.equal(states[0][name], before[name]) for name in before)
+
+
+def test_the_best_checkpoint_is_kept_and_loaded(tmp_path: Path) -> None:
+    made = trainer(
+        tmp_path,
+        {"encoder": "none"},
+        max_steps=4,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+    )
+    values = iter([0.1, 0.7, 0.3, 0.2])
+    made.compute_metrics = lambda _: {BEST: next(values)}
+    made.train()
+    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
+    best, _ = load_model(tmp_path / "checkpoint-2")
+    expected = best.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in made.model.state_dict().items())
+
+
+def test_bfloat16_training(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {"fusion": "early"}, max_steps=2, bf16=True, logging_steps=1)
+    made.train()
+    assert all(parameter.dtype == torch.float32 for parameter in made.model.parameters())
+    assert all(torch.isfinite(parameter).all() for parameter in made.model.parameters())
+
+
+def test_length_grouped_batches(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {}, max_steps=1, train_sampling_strategy="group_by_length")
+    made.train()
+    assert made.state.global_step == 1
+
+
+def test_a_label_that_the_model_does_not_know_is_an_error(tmp_path: Path) -> None:
+    sentence = Sentence(("Tartu",), (Entity(0, 0, "River"),))
+    corpus = Corpus((Document("d", (sentence,)),), source="rivers.jsonl")
+    model, tokenizer = tiny_model()
+    with pytest.raises(DataError, match=r"rivers\.jsonl.*found River"):
+        make_trainer(model, tokenizer, arguments(tmp_path), corpus)
+    with pytest.raises(DataError, match=r"rivers\.jsonl.*found River"):
+        make_trainer(model, tokenizer, arguments(tmp_path), SAMPLE, corpus)
+
+
+def test_corpora_and_arguments_that_do_not_fit_are_errors(tmp_path: Path) -> None:
+    model, tokenizer = tiny_model()
+    empty = Corpus((Document("d", (Sentence(()),)),), source="empty.jsonl")
+    with pytest.raises(DataError, match=r"empty.jsonl: expected sentences with words, found none"):
+        make_trainer(model, tokenizer, arguments(tmp_path), empty)
+    with pytest.raises(ConfigError, match="eval_strategy: expected `no`, as there is no dev corpus"):
+        make_trainer(model, tokenizer, arguments(tmp_path, eval_strategy="epoch"), SAMPLE)
+    several = arguments(tmp_path)
+    several._n_gpu = 2
+    with pytest.raises(ConfigError, match="2 GPUs in one process: expected one; start with `torchrun"):
+        make_trainer(model, tokenizer, several, SAMPLE)
+
+
+def test_what_windows_cost_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, tokenizer = tiny_model(positions=16)
+    corpus = Corpus((long_document(),), source="long.jsonl")
+    with caplog.at_level(logging.WARNING):
+        make_trainer(model, tokenizer, arguments(tmp_path), corpus)
+    assert "long.jsonl: 1 sentences split into windows" in caplog.text
+    assert "relations across a cut" in caplog.text
+
+
+def test_incomplete_checkpoints_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for step, content in ((9, "{}"), (10, "{}"), (20, '{"global'), (30, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if content is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(content)
+    (tmp_path / "checkpoint-old").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert "checkpoint-20 is incomplete and is passed over" in caplog.text
+    assert "checkpoint-30 is incomplete and is passed over" in caplog.text
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """No file can grow beyond ``size`` bytes: what writing to a full disk is like."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_says_where_it_is(tmp_path: Path) -> None:
+    settings = {"save_strategy": "steps", "save_steps": 1}
+    trainer(tmp_path, {}, max_steps=1, **settings).train()
+    made = trainer(tmp_path, {}, max_steps=2, **settings)
+    with files_limited_to(10_000), pytest.raises(CheckpointError) as error:
+        made.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    message = str(error.value)
+    assert f"checkpoint 2 could not be written to {tmp_path}" in message
+    assert f"the last complete one is {tmp_path / 'checkpoint-1'}" in message
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    load_model(tmp_path / "checkpoint-1")
+
+
+def test_saving_a_model_replaces_all_of_it_or_nothing(tmp_path: Path) -> None:
+    first, tokenizer = tiny_model()
+    second, _ = tiny_model(encoder="none")
+    folder = tmp_path / "deep" / "model"
+    save_model(first, tokenizer, folder)
+    (folder / "stale").write_text("of an earlier model")
+    with files_limited_to(10_000), pytest.raises(CheckpointError, match=f"could not be written to {folder}"):
+        save_model(second, tokenizer, folder)
+    assert load_model(folder)[0].config.encoder == "srn"
+    save_model(second, tokenizer, folder)
+    assert load_model(folder)[0].config.encoder == "none"
+    assert not (folder / "stale").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_rename_that_fails_brings_the_old_model_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = tiny_model()
+    folder = tmp_path / "model"
+    save_model(model, tokenizer, folder)
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name.endswith(".new"):
+            raise OSError(errno.EIO, "no luck")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(CheckpointError, match="no luck"):
+        save_model(model, tokenizer, folder)
+    load_model(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {"fusion": "early"}, max_steps=1, save_strategy="steps", save_steps=1)
+    made.train()
+    model, tokenizer = load_model(tmp_path / "checkpoint-1")
+    assert model.labels == LABELS
+    predicted = Predictor(model, tokenizer)(sample_corpus("dev"))
+    assert len(predicted) == len(list(sample_corpus("dev").sentences()))

@@ -1,0 +1,106 @@
+"""Random calls of the operator, and which backends there are to run them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from srn_kernels import backends, layout, srn_layer
+
+USABLE = [name for name, backend in backends.BACKENDS.items() if backend.unavailable() is None]
+"""Every backend that runs on this machine; :mod:`test_backends` insists that the native one is among them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The sizes of a call; sequences have equal lengths, or with ``ragged`` lengths from ``steps`` down to 1."""
+
+    steps: int = 4
+    batch: int = 3
+    input_size: int = 5
+    hidden_size: int = 6
+    tasks: int = 3
+    bias: bool = True
+    proj_size: int = 0
+    directions: int = 1
+    ragged: bool = False
+
+    def __str__(self) -> str:
+        changed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return ",".join(changed) or "plain"
+
+    @property
+    def batch_sizes(self) -> Tensor | None:
+        """(T,) int64, or None for equal lengths."""
+        if not self.ragged:
+            return None
+        lengths = torch.linspace(self.steps, 1, self.batch).round().long()
+        return (lengths[None, :] > torch.arange(self.steps)[:, None]).sum(1)
+
+    @property
+    def rows(self) -> int:
+        return self.steps * self.batch if self.batch_sizes is None else int(self.batch_sizes.sum())
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of :func:`srn_kernels.srn_layer`."""
+
+    input: Tensor  # (S, D)
+    h0: Tensor  # (directions, B, P)
+    c0: Tensor  # (directions, B, H)
+    weights: tuple[Tensor, ...]
+    batch_sizes: Tensor | None
+    tasks: int
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that has a gradient."""
+        return [self.input, self.h0, self.c0, *self.weights]
+
+    def names(self) -> list[str]:
+        """Names to go with :meth:`tensors`."""
+        return ["input", "h0", "c0", *(f"weights[{index}]" for index in range(len(self.weights)))]
+
+    def with_tensors(self, tensors: list[Tensor] | tuple[Tensor, ...]) -> Call:
+        input, h0, c0, *weights = tensors
+        return replace(self, input=input, h0=h0, c0=c0, weights=tuple(weights))
+
+    def to(self, dtype: torch.dtype) -> Call:
+        return self.with_tensors([tensor.detach().to(dtype) for tensor in self.tensors()])
+
+    def leaves(self) -> Call:
+        """The same memory as leaves that want a gradient."""
+        return self.with_tensors([tensor.detach().requires_grad_() for tensor in self.tensors()])
+
+    def run(self, backend: str = backends.AUTO, memories: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """output, h_n, c_n and memories."""
+        return srn_layer(
+            self.input,
+            self.h0,
+            self.c0,
+            self.weights,
+            self.batch_sizes,
+            tasks=self.tasks,
+            memories=memories,
+            backend=backend,
+        )
+
+
+def draw(case: Case, dtype: torch.dtype = torch.float64) -> Call:
+    """Random arguments, with weights large enough that gates leave their linear part."""
+    shapes = layout.parameter_shapes(case.input_size, case.hidden_size, case.proj_size, case.tasks, case.bias)
+    state = case.proj_size or case.hidden_size
+    return Call(
+        input=torch.randn(case.rows, case.input_size).to(dtype),
+        h0=torch.randn(case.directions, case.batch, state).to(dtype),
+        c0=torch.randn(case.directions, case.batch, case.hidden_size).to(dtype),
+        weights=tuple(
+            (torch.randn(shape) * (shape[-1] ** -0.5 if len(shape) > 1 else 0.5)).to(dtype)
+            for _ in range(case.directions)
+            for shape in shapes
+        ),
+        batch_sizes=case.batch_sizes,
+        tasks=case.tasks,
+    )

@@ -1,0 +1,160 @@
+"""The native CPU backend beyond its numbers: every instruction set, every number of threads, callers at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from srn_kernels import native, srn_layer
+from srn_kernels.backends import cpu
+
+from .accuracy import assert_no_worse, backend_results, draw_seeds
+from .cases import Case, draw
+
+WIDE = Case(steps=4, batch=9, hidden_size=70, input_size=11, directions=2, ragged=True)  # worth several threads
+SIZES = [
+    WIDE,
+    Case(steps=5, hidden_size=33, proj_size=17, ragged=True),
+    Case(steps=3, batch=150, hidden_size=3),
+    Case(steps=1, batch=4, hidden_size=33, proj_size=17, input_size=70),
+]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", [WIDE, Case(steps=5, batch=20, hidden_size=70, proj_size=20)], ids=str)
+def test_results_do_not_depend_on_the_number_of_threads(
+    case: Case, dtype: torch.dtype, count: int, threads: None
+) -> None:
+    """Work is split by hidden unit, a sum never: bit for bit, repeatedly, for whatever torch's mm takes no part in."""
+    call = draw(case, dtype)
+    seeds = draw_seeds(call)
+    torch.set_num_threads(1)
+    alone = backend_results(call, seeds, "cpu")
+    torch.set_num_threads(count)
+    for _ in range(3):
+        together = backend_results(call, seeds, "cpu")
+        for name in ("output", "h_n", "c_n", "memories", "gradient of h0", "gradient of c0"):
+            assert torch.equal(alone[name], together.pop(name)), name
+        for name, value in together.items():
+            torch.testing.assert_close(value, alone[name], msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "case", [*SIZES, *(Case(steps=n, batch=b, tasks=2) for n in (0, 1, 5) for b in (0, 1))], ids=str
+)
+def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes behind the workspace keep their value, and bytes in it may have any."""
+    guard, mark, allocated = 4096, 0xA5, []
+
+    def workspace(size: int) -> torch.Tensor:
+        memory = torch.full((size + native.module().ALIGNMENT + guard,), 0xFF, dtype=torch.uint8)
+        behind = cpu._aligned(memory) - memory.data_ptr() + size
+        memory[behind:] = mark
+        allocated.append((memory, behind))
+        return memory
+
+    monkeypatch.setattr(cpu, "_workspace", workspace)
+    call = draw(case, dtype)
+    seeds = draw_seeds(call)
+    backend_results(call, seeds, "cpu")
+    assert len(allocated) == 2 * case.directions
+    for memory, behind in allocated:
+        assert (memory[behind:] == mark).all()
+
+
+def test_callers_at_once_do_not_disturb_each_other(threads: None) -> None:
+    torch.set_num_threads(2)
+    calls = [draw(WIDE, torch.float32) for _ in range(4)]
+    seeds = [draw_seeds(call) for call in calls]
+    alone = [backend_results(call, seed, "cpu") for call, seed in zip(calls, seeds, strict=True)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            together = list(pool.map(lambda call, seed: backend_results(call, seed, "cpu"), calls, seeds))
+            for one, other in zip(alone, together, strict=True):
+                assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def python(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process of its own, which finds what this one finds."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("isa", native.module().build_info()["cpu_isas"].split())
+def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
+    """A process chooses once, so each set runs in one of its own; what the processor lacks must be refused."""
+    file = tmp_path / "results.pt"
+    calls = [draw(case, dtype) for case in SIZES for dtype in (torch.float32, torch.float64, torch.bfloat16)]
+    problems = [(call, draw_seeds(call)) for call in calls]
+    torch.save([(call.tensors(), call.batch_sizes, seeds) for call, seeds in problems], file)
+    done = python(RUN_SAVED, str(file), SRN_KERNELS_ISA=isa)
+    if done.returncode and "cannot be used" in done.stderr:
+        pytest.skip(f"needs a processor with {isa}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == isa
+    for (call, seeds), results in zip(problems, torch.load(file), strict=True):
+        names = ["output", "h_n", "c_n", "memories", *(f"gradient of {name}" for name in call.names())]
+        assert_no_worse(dict(zip(names, results, strict=True)), call, seeds)
+
+
+RUN_SAVED = """
+import sys, torch
+from srn_kernels import native, srn_layer
+done = []
+for tensors, batch_sizes, seeds in torch.load(sys.argv[1]):
+    for tensor in tensors:
+        tensor.requires_grad_()
+    outputs = srn_layer(*tensors[:3], tensors[3:], batch_sizes, tasks=3, memories=True, backend="cpu")
+    grads = torch.autograd.grad(outputs, tensors, seeds)
+    done.append([value.detach() for value in (*outputs, *grads)])
+torch.save(done, sys.argv[1])
+print(native.module().cpu_isa())
+"""
+
+
+def test_an_unknown_instruction_set_is_refused_with_the_names_there_are() -> None:
+    done = python(
+        "from srn_kernels import backends; print(backends.BACKENDS['cpu'].unavailable())", SRN_KERNELS_ISA="avx1024"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SRN_KERNELS_ISA=avx1024 cannot be used" in done.stdout and "portable" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "batch_sizes",
+    [
+        torch.tensor([3, 2, 1], dtype=torch.int32),
+        torch.tensor([3, 9, 2, 9, 1, 9])[::2],
+        torch.tensor([9, 3, 2, 1])[1:],
+    ],
+    ids=["int32", "strided", "offset"],
+)
+def test_batch_sizes_of_any_integer_type_and_layout(batch_sizes: torch.Tensor) -> None:
+    call = draw(Case(steps=2, batch=3))  # six rows
+    arguments = call.input, call.h0, call.c0, call.weights
+    got = srn_layer(*arguments, batch_sizes, backend="cpu")
+    expected = srn_layer(*arguments, torch.tensor([3, 2, 1]), backend="cpu")
+    for one, other in zip(got[:3], expected[:3], strict=True):
+        assert torch.equal(one, other)

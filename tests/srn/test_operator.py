@@ -1,0 +1,202 @@
+"""The operators as PyTorch sees them: ``opcheck``, autocast, checkpointing, inference mode, CPU threads of autograd."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
+
+from srn_kernels import SRN, SRNCell, backends
+
+from .cases import Call, Case, draw
+
+D, H = 4, 6
+LAYER = torch.ops.srn_kernels.layer.default
+BACKWARD = torch.ops.srn_kernels.layer_backward.default
+
+SAMPLES = [
+    Case(),
+    Case(steps=4, ragged=True, directions=2, proj_size=3),
+    Case(tasks=2, bias=False),
+    Case(batch=0),
+    Case(steps=0, tasks=1),
+]
+
+
+def layer_arguments(call: Call, memories: bool, save: bool) -> tuple:
+    return (call.input, call.h0, call.c0, list(call.weights), call.batch_sizes, call.tasks, memories, save, "auto")
+
+
+@pytest.mark.parametrize("memories", [True, False])
+@pytest.mark.parametrize("case", SAMPLES, ids=str)
+def test_opcheck_of_the_layer(case: Case, memories: bool) -> None:
+    torch.library.opcheck(LAYER, layer_arguments(draw(case).leaves(), memories, True))
+
+
+@pytest.mark.parametrize("case", SAMPLES, ids=str)
+def test_opcheck_of_the_layer_without_gradient(case: Case) -> None:
+    torch.library.opcheck(LAYER, layer_arguments(draw(case, torch.float32), True, False))
+
+
+@pytest.mark.parametrize("wanted", ["everything", "no weights", "no input", "some gradients missing"])
+@pytest.mark.parametrize("case", SAMPLES, ids=str)
+def test_opcheck_of_the_backward(case: Case, wanted: str) -> None:
+    """Traced without a gradient of its own: AOTAutograd does not differentiate twice."""
+    call = draw(case)
+    output, h_n, c_n, memories, gates, cells = LAYER(*layer_arguments(call, True, True))
+    grads = [torch.randn_like(value) for value in (output, h_n, c_n, memories)]
+    if wanted == "some gradients missing":
+        grads[1] = grads[2] = None
+    input, h0, c0, weights, batch_sizes, tasks, *_ = layer_arguments(call, True, True)
+    needs = wanted != "no input", wanted != "no weights", "auto"
+    saved = (batch_sizes, output, gates, cells, tasks)
+    torch.library.opcheck(BACKWARD, (*grads, input, h0, c0, weights, *saved, *needs))
+    leaves = call.leaves()
+    differentiable = (*grads, leaves.input, leaves.h0, leaves.c0, list(leaves.weights), *saved, *needs)
+    for test in ("test_schema", "test_autograd_registration", "test_faketensor"):
+        torch.library.opcheck(BACKWARD, differentiable, test_utils=test)
+
+
+def test_a_layer_that_saved_nothing_has_no_gradient() -> None:
+    outputs = LAYER(*layer_arguments(draw(Case()).leaves(), True, False))
+    with pytest.raises(RuntimeError, match="save=False"):
+        outputs[0].sum().backward()
+
+
+@pytest.mark.parametrize("with_state", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_gives_the_dtypes_that_nn_lstm_gives(dtype: torch.dtype, with_state: bool) -> None:
+    """bfloat16 for output and state, whatever came in, and gradients in the dtype of the parameters."""
+    results = []
+    for cls in (nn.LSTM, SRN):
+        module, x = cls(D, H), torch.randn(5, 3, D, dtype=dtype, requires_grad=True)
+        hx = (torch.randn(1, 3, H), torch.randn(1, 3, H)) if with_state else None
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = module(x, hx)
+        tree_leaves(outputs)[0].float().sum().backward()
+        results.append([t.dtype for t in (*tree_leaves(outputs), x.grad, *module.parameters())])
+        assert {parameter.grad.dtype for parameter in module.parameters()} == {torch.float32}
+    assert results[0][:4] == results[1][:4]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_computes_what_a_network_of_that_dtype_computes(dtype: torch.dtype) -> None:
+    rnn = SRN(D, H, 2, bidirectional=True, proj_size=3)
+    low = SRN(D, H, 2, bidirectional=True, proj_size=3, dtype=dtype)
+    low.load_state_dict(rnn.state_dict())
+    x = torch.randn(5, 3, D)
+    with torch.autocast("cpu", dtype), backends.record() as ran:
+        out = rnn(x, return_memories=True)
+        loss = out.output.float().sum() + out.memories.float().sum()
+    loss.backward()
+    expected = low(x.to(dtype), return_memories=True)
+    assert torch.equal(out.output, expected.output) and torch.equal(out.memories, expected.memories)
+    (expected.output.float().sum() + expected.memories.float().sum()).backward()
+    for (name, one), other in zip(rnn.named_parameters(), low.parameters(), strict=True):
+        assert one.grad.dtype == torch.float32
+        assert torch.equal(one.grad, other.grad.float()), name
+    assert set(ran) == {"cpu" if dtype == torch.bfloat16 else "reference"}
+
+
+def test_autocast_reaches_the_backward_neither_inside_nor_outside_the_region() -> None:
+    rnn, x = SRN(D, H), torch.randn(5, 3, D)
+    gradients = []
+    for inside in (True, False):
+        rnn.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = rnn(x)[0].float().sum()
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        gradients.append([parameter.grad for parameter in rnn.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_second_derivative_under_autocast() -> None:
+    rnn, x = SRN(D, H), torch.randn(5, 3, D, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        (first,) = torch.autograd.grad(rnn(x)[0].float().pow(2).sum(), x, create_graph=True)
+        first.float().pow(2).sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in rnn.parameters())
+    assert rnn.weight_hh_l0.grad.abs().sum() > 0
+
+
+def test_autocast_of_a_disabled_region_and_of_float64() -> None:
+    x = torch.randn(5, 3, D)
+    with torch.autocast("cpu", torch.bfloat16, enabled=False):
+        assert SRN(D, H)(x)[0].dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", enabled=False):
+            assert SRN(D, H)(x)[0].dtype == torch.float32
+        assert SRN(D, H).double()(x.double())[0].dtype == torch.float64
+
+
+def test_cell_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        h, c = SRNCell(D, H)(torch.randn(3, D), (torch.randn(3, H), torch.randn(3, H)))
+    assert h.dtype == c.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpoint_recomputes_the_same(use_reentrant: bool) -> None:
+    rnn = SRN(D, H, 2, dropout=0.5, recurrent_dropout=0.3)
+    results = []
+    for wrapped in (False, True):
+        x = torch.linspace(-1, 1, 5 * 3 * D).reshape(5, 3, D).requires_grad_()
+        torch.manual_seed(3)
+        rnn.zero_grad()
+        with backends.record() as ran:
+            output = checkpoint(rnn, x, use_reentrant=use_reentrant)[0] if wrapped else rnn(x)[0]
+            output.pow(2).sum().backward()
+        assert len(ran) == (6 if wrapped else 4)
+        results.append([output, x.grad, *(parameter.grad for parameter in rnn.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_inference_mode_and_no_grad() -> None:
+    rnn, x = SRN(D, H, 2, bidirectional=True), torch.randn(5, 3, D)
+    expected = rnn(x)[0]
+    with torch.inference_mode():
+        output, (h_n, c_n) = rnn(x)
+        assert output.is_inference() and h_n.is_inference() and c_n.is_inference()
+    with torch.no_grad():
+        again = rnn(x)[0]
+    assert torch.equal(output, expected) and torch.equal(again, expected)
+    assert not again.requires_grad
+    torch.testing.assert_close(rnn(output.clone()[..., :D])[0].shape, expected.shape)
+
+
+def test_a_gradient_may_be_taken_in_another_thread() -> None:
+    rnn, x = SRN(D, H), torch.randn(5, 3, D)
+    rnn(x)[0].sum().backward()
+    expected = rnn.weight_hh_l0.grad.clone()
+    rnn.zero_grad()
+    loss = rnn(x)[0].sum()
+    with backends.record() as ran:
+        thread = threading.Thread(target=loss.backward)
+        thread.start()
+        thread.join()
+    assert torch.equal(rnn.weight_hh_l0.grad, expected)
+    assert len(ran) == 1  # a recorder sees every thread
+
+
+def test_saved_tensor_hooks_see_what_is_kept() -> None:
+    """Offloading and memory accounting work through these hooks."""
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    rnn, x = SRN(D, H), torch.randn(5, 3, D)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = rnn(x)[0].sum()
+    loss.backward()
+    shapes = {tuple(tensor.shape) for tensor in kept}
+    assert (1, 15, 9 * H) in shapes and (1, 15, H) in shapes  # gates and cells, no more a step
+    assert rnn.weight_hh_l0.grad.abs().sum() > 0
