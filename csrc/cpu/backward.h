@@ -25,8 +25,9 @@ class Backward {
 
   static void run(const BackwardParams& params) {
     Backward plan(params.shape, params.workspace);
+    Barrier barrier;
 #pragma omp parallel num_threads(plan.size_.team) if (plan.size_.team > 1)
-    plan.work(params, omp_get_thread_num(), omp_get_num_threads());
+    plan.work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
   }
 
  private:
@@ -45,30 +46,30 @@ class Backward {
     used_ = arena.used();
   }
 
-  void work(const BackwardParams& params, int thread, int threads) const {
+  void work(const BackwardParams& params, Barrier& barrier, int thread, int threads) const {
     const Range units = share(size_.unit_groups, thread, threads);
     const Range state = share(size_.state_groups, thread, threads);
     prepare(params, units, state, thread, threads);
-#pragma omp barrier
+    barrier.wait(threads);
     const Schedule schedule(shape_, true);
     for (Schedule::Step step = schedule.first(); !schedule.done(step); step = schedule.next(step)) {
       const Schedule::Step ahead = schedule.next(step);  // in time: the step that this one's c_prev comes from
       hidden_gradient(params, state, step);
       if (shape_.projection) {
-#pragma omp barrier
+        barrier.wait(threads);
         unproject(units, step);
       }
       cell_gradient(params, units, step);
-#pragma omp barrier
+      barrier.wait(threads);
       for (int64_t group = units.begin; group < units.end; ++group) {
         gate_gradient(params, group, step, ahead, ds_ + thread * shape_.batch * kBlock);
       }
-#pragma omp barrier
+      barrier.wait(threads);
       const int64_t first = state.begin * kGroup, width = G * shape_.hidden;
       multiply<A>(step.rows, width, dz_, width, hh_ + first * width, state.size() * kGroup / kLanes<A>, nullptr, 0,
                   dh_next_ + first, size_.state);
     }
-#pragma omp barrier
+    barrier.wait(threads);
     const Range rows = share(shape_.batch, thread, threads);
     narrow_rows<T>(dh_next_ + rows.begin * size_.state, size_.state, rows.size(), {0, shape_.state},
                    static_cast<T*>(params.grad_h0) + rows.begin * shape_.state, shape_.state);

@@ -31,8 +31,9 @@ class Forward {
 
   static void run(const ForwardParams& params) {
     Forward plan(params.shape, params.workspace);
+    Barrier barrier;
 #pragma omp parallel num_threads(plan.size_.team) if (plan.size_.team > 1)
-    plan.work(params, omp_get_thread_num(), omp_get_num_threads());
+    plan.work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
   }
 
  private:
@@ -58,7 +59,7 @@ class Forward {
     used_ = arena.used();
   }
 
-  void work(const ForwardParams& params, int thread, int threads) const {
+  void work(const ForwardParams& params, Barrier& barrier, int thread, int threads) const {
     const Range units = share(size_.unit_groups, thread, threads);
     const Range columns = share(size_.unit_groups, thread, threads);
     const Range state = share(size_.state_groups, thread, threads);
@@ -71,20 +72,20 @@ class Forward {
         chunk_begin = step.row;
         chunk_end = step.row + step.rows;
         extend_chunk(schedule, step, chunk_begin, chunk_end);
-        input_gates(params, units, chunk_begin, chunk_end, thread, threads);
+        input_gates(params, barrier, units, chunk_begin, chunk_end, thread, threads);
       }
-#pragma omp barrier
+      barrier.wait(threads);
       for (int64_t group = units.begin; group < units.end; ++group) {
         gates_and_memories(params, group, step, step.row - chunk_begin);
       }
-#pragma omp barrier
+      barrier.wait(threads);
       cell_and_hidden(params, columns, step);
       if (shape_.projection) {
-#pragma omp barrier
+        barrier.wait(threads);
         project(params, state, step);
       }
     }
-#pragma omp barrier
+    barrier.wait(threads);
     const Range rows = share(shape_.batch, thread, threads);
     const Range hidden = {0, shape_.hidden}, all_state = {0, shape_.state};
     narrow_rows<T>(c_ + rows.begin * size_.hidden, size_.hidden, rows.size(), hidden,
@@ -191,7 +192,7 @@ class Forward {
   }
 
   // z = W_ih x + b of the own units for the rows of a chunk.
-  void input_gates(const ForwardParams& params, Range units, int64_t begin, int64_t end, int thread,
+  void input_gates(const ForwardParams& params, Barrier& barrier, Range units, int64_t begin, int64_t end, int thread,
                    int threads) const {
     const int64_t rows = end - begin, width = shape_.input;
     const T* stored = static_cast<const T*>(params.input) + begin * width;
@@ -201,10 +202,10 @@ class Forward {
     } else {
       const Range own = share(rows, thread, threads);
       widen_rows<T>(stored + own.begin * width, width, own.size(), {0, width}, x_ + own.begin * width, width);
-#pragma omp barrier
+      barrier.wait(threads);
       x = x_;
     }
-    (void)thread, (void)threads;
+    (void)barrier, (void)thread, (void)threads;
     for (int64_t group = units.begin; group < units.end; ++group) {
       multiply_gates(rows, width, x, width, params.weights.ih, ih_, group, bias_ + group * kBlock, 0,
                      z_ + group * kBlock * chunk_rows_);

@@ -3,6 +3,7 @@
 
 #include <omp.h>
 
+#include "cpu/barrier.h"
 #include "cpu/gemm.h"
 #include "srn.h"
 
