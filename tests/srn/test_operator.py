@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from srn_kernels import SRN, SRNCell, backends
 
-from .cases import Call, Case, draw
+from .cases import USABLE, Call, Case, draw
 
 D, H = 4, 6
 LAYER = torch.ops.srn_kernels.layer.default
@@ -115,6 +115,21 @@ def test_autocast_reaches_the_backward_neither_inside_nor_outside_the_region() -
             loss.backward()
         gradients.append([parameter.grad for parameter in rnn.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("backend", USABLE)
+def test_a_region_around_the_backward_alone_changes_nothing(backend: str) -> None:
+    """What ran in float32 is differentiated in float32, twice, wherever that happens."""
+    rnn, x = SRN(D, H, 2, bidirectional=True, backend=backend), torch.randn(5, 3, D, requires_grad=True)
+
+    def gradients(region: torch.autocast) -> list[Tensor]:
+        loss = rnn(x)[0].pow(2).sum()
+        with region:
+            (first,) = torch.autograd.grad(loss, x, create_graph=True)
+            return [first, *torch.autograd.grad(first.pow(2).sum(), list(rnn.parameters()))]
+
+    inside, outside = (gradients(torch.autocast("cpu", torch.bfloat16, enabled=on)) for on in (True, False))
+    assert all(torch.equal(one, other) for one, other in zip(inside, outside, strict=True))
 
 
 def test_second_derivative_under_autocast() -> None:

@@ -1,0 +1,227 @@
+"""The fusion table's workload: models of SciBERT's shape with random weights, and the procedures that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from cascade import CascadeConfig, CascadeModel, Extraction, Given, StageTimer
+from cascade.batching import collate
+from cascade.data import Sentence
+from cascade.markers import reserve_markers
+from cascade.sequences import Batch, splice
+from cascade.spans import Spans
+from cascade.tokenization import WordTokenizer
+from srn_kernels import backends
+
+from .cell import EAGER
+from .corpus import SpeedCorpus, expected_passes
+from .heads import calibrate, traced_edges
+from .options import synchronize
+from .tables import LATE, ONE_BY_ONE
+from .vocabulary import build_tokenizer
+
+BATCH = 32
+
+TRUNK, BATCHED = "trunk alone", "early, batched"
+PROCEDURES = (TRUNK, ONE_BY_ONE, BATCHED, LATE)
+
+SCIBERT: dict[str, int] = {}
+"""BERT-base's sizes, which are ``BertConfig``'s defaults, are SciBERT's but for the vocabulary."""
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+AGREEING_SENTENCES = 8
+"""Sentences of the first batch that are also read one by one, by the eager loop, to check a procedure."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}
+"""How far a batch's logits may be from those, as a root-mean-square over the logits' deviation from their mean."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``dtype`` other than float32 is autocast's."""
+
+    device: str
+    dtype: torch.dtype
+
+    @property
+    def precision(self) -> str:
+        name = str(self.dtype).removeprefix("torch.")
+        return name if self.dtype == torch.float32 else f"{name} (autocast)"
+
+    def __str__(self) -> str:
+        return f"{self.device}-{str(self.dtype).removeprefix('torch.')}"
+
+
+def settings(devices: Sequence[str]) -> list[Setting]:
+    """float32 everywhere, bfloat16 on a GPU too."""
+    on_gpu = [torch.float32, torch.bfloat16]
+    return [Setting(device, dtype) for device in devices for dtype in (on_gpu if device == "cuda" else [torch.float32])]
+
+
+class Workload:
+    """Two models, early and late, over one trunk; and the sentences in batches, in file order, padded to their longest.
+
+    Weights are random: they do not change the time. How much fires does, so the heads are set for as many starts and
+    ends to fire in the first batch as gold has there; gold spans drive the later turns.
+    """
+
+    def __init__(self, setting: Setting, corpus: SpeedCorpus, sizes: Mapping[str, int] = SCIBERT) -> None:
+        self.setting = setting
+        self.corpus = corpus
+        self.device = torch.device(setting.device)
+        tokenizer = build_tokenizer(word for sentence in corpus.every for word in sentence.words)
+        self.batches = [corpus.sentences[n : n + BATCH] for n in range(0, len(corpus.sentences), BATCH)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            trunk_config = BertConfig(vocab_size=len(tokenizer), **sizes)
+            trunk = BertModel(trunk_config, add_pooling_layer=False)
+            self.models = {
+                fusion: CascadeModel(
+                    CascadeConfig(
+                        trunk=trunk_config.to_dict(),
+                        entity_types=corpus.labels.entity_types,
+                        relation_types=corpus.labels.relation_types,
+                        fusion=fusion,
+                        max_pieces=trunk_config.max_position_embeddings,
+                        pad_token_id=tokenizer.pad_token_id,
+                        marker_ids=reserve_markers(tokenizer, corpus.labels.entity_types) if fusion == "early" else (),
+                    ),
+                    trunk,
+                )
+                .eval()
+                .to(self.device)
+                for fusion in ("early", "late")
+            }
+        self.tokenizers = {fusion: WordTokenizer(tokenizer, model.config) for fusion, model in self.models.items()}
+        for fusion, model in self.models.items():
+            calibrate(model, self.tensors(fusion, self.batches[0]))
+
+    def pieces_per_word(self) -> float:
+        """Measured over the sentences, without what the tokenizer puts around each."""
+        tensors = self.tensors("late", self.corpus.sentences)
+        around = len(self.tokenizers["late"].before) + len(self.tokenizers["late"].after)
+        pieces = int(tensors["piece_counts"].sum()) - around * len(self.corpus.sentences)
+        return pieces / int(tensors["word_counts"].sum())
+
+    def expected_passes(self, procedure: str) -> int:
+        return expected_passes(self.corpus.sentences)[_fusion(procedure)]
+
+    def tensors(self, fusion: str, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
+        """Tokenized, collated, and moved to the device."""
+        windows = self.tokenizers[fusion](sentences, labelled=True).windows
+        assert len(windows) == len(sentences), "a sentence is longer than the trunk has positions for"
+        return {name: tensor.to(self.device) for name, tensor in collate(windows).items()}
+
+    def run(self, procedure: str, timer: StageTimer | None = None) -> list[Extraction]:
+        """The procedure over all batches; the extraction of each (none for the trunk alone)."""
+        timer = timer or StageTimer(synchronize(self.device))
+        return [done for sentences in self.batches if (done := self.run_batch(procedure, sentences, timer)) is not None]
+
+    @torch.no_grad()
+    def run_batch(self, procedure: str, sentences: Sequence[Sentence], timer: StageTimer) -> Extraction | None:
+        model = self.models[_fusion(procedure)]
+        with timer.stage("tokenize"):
+            tensors = self.tensors(_fusion(procedure), sentences)
+        with self._autocast():
+            if procedure == TRUNK:
+                with timer.stage("encode"):
+                    trunk_states(model, tensors)
+                return None
+            one_by_one = 1 if procedure == ONE_BY_ONE else None
+            extraction = model.extract(tensors, Given.gold(tensors), object_batch_size=one_by_one, timer=timer)
+        with timer.stage("decode"):
+            extraction.found(len(sentences), self.corpus.labels)
+        return extraction
+
+    def check(self, procedure: str, done: Sequence[Extraction]) -> None:
+        """Raises AssertionError if what a run found cannot be right: the number of passes, and every span, are checked."""
+        if procedure == TRUNK:
+            return
+        passes = sum(extraction.passes for extraction in done)
+        assert passes == self.expected_passes(procedure), f"{passes} passes, not {self.expected_passes(procedure)}"
+        assert any(len(extraction.entities) for extraction in done), "no entity was decoded, though heads fire"
+        for sentences, extraction in zip(self.batches, done, strict=True):
+            check_spans(extraction, sentences)
+
+    def check_agreement(self, procedure: str) -> str:
+        """Raises AssertionError unless sentences have in a batch what each has by itself, on the eager loop.
+
+        By itself means one object pass at a time too. Compared are the logits of all turns, or the states of the trunk
+        alone. Returns the name of the backend that the batch ran on; "" for the trunk alone.
+        """
+        sentences = self.batches[0][:AGREEING_SENTENCES]
+        with backends.record() as ran:
+            together = self._trace(procedure, [sentences])
+        names = set(ran)
+        assert len(names) == (procedure != TRUNK), f"expected one backend to run, found {names}"
+        by_itself = ONE_BY_ONE if _fusion(procedure) == "early" else procedure
+        with self._eager():
+            apart = self._trace(by_itself, [[sentence] for sentence in sentences])
+        for name, expected in apart.items():
+            found, expected = together[name].double(), expected.double()
+            error = float((found - expected).norm() / (expected - expected.mean()).norm())
+            bound = TOLERANCE[self.setting.dtype]
+            assert error <= bound, f"{procedure}, {name}: error {error:.2e} in a batch, at most {bound:.0e} expected"
+        return "".join(names)
+
+    @torch.no_grad()
+    def _trace(self, procedure: str, batches: Sequence[Sequence[Sentence]]) -> dict[str, Tensor]:
+        """What a procedure computes on its way, in the sentences' order: (N, 2K) edge logits of each turn's words."""
+        fusion = _fusion(procedure)
+        if procedure == TRUNK:
+            with self._autocast():
+                parts = [trunk_states(self.models[fusion], self.tensors(fusion, sentences)) for sentences in batches]
+            return {"states": torch.cat(parts)}
+        with traced_edges(self.models[fusion]) as logits:
+            for sentences in batches:
+                self.run_batch(procedure, sentences, StageTimer())
+        return {turn: torch.cat(parts) for turn, parts in logits.items() if parts}
+
+    @contextmanager
+    def _eager(self) -> Iterator[None]:
+        layers = [model.encoder.rnn for model in self.models.values()]
+        before = [layer.backend for layer in layers]
+        for layer in layers:
+            layer.backend = EAGER
+        try:
+            yield
+        finally:
+            for layer, backend in zip(layers, before, strict=True):
+                layer.backend = backend
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.setting.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.setting.device, dtype=self.setting.dtype)
+
+
+def _fusion(procedure: str) -> str:
+    return "early" if procedure in (ONE_BY_ONE, BATCHED) else "late"
+
+
+def trunk_states(model: CascadeModel, tensors: Mapping[str, Tensor]) -> Tensor:
+    """(pieces, D): the trunk's last states of a batch's sentences, unmarked."""
+    batch = Batch.of(tensors)
+    no_markers = torch.zeros(0, 2, dtype=torch.int64, device=batch.piece_ids.device)
+    nothing = Spans.empty(batch.piece_ids.device)
+    sequences = splice(batch, batch.all_rows, nothing, no_markers, model.config.pad_token_id)
+    place = torch.arange(sequences.input_ids.shape[1], device=batch.piece_ids.device)
+    mask = place < sequences.lengths[:, None]
+    return model.trunk(input_ids=sequences.input_ids, attention_mask=mask.long()).last_hidden_state[mask]
+
+
+def check_spans(extraction: Extraction, sentences: Sequence[Sentence]) -> None:
+    """Raises AssertionError for spans outside their sentences, and for scores that are no probabilities."""
+    lengths = torch.tensor([len(sentence.words) for sentence in sentences], device=extraction.entities.row.device)
+    for name in ("entities", "subjects", "objects"):
+        spans: Spans = getattr(extraction, name)
+        inside = (spans.start >= 0) & (spans.start <= spans.end) & (spans.end < lengths[spans.row])
+        assert bool(inside.all()), f"{name}: a span outside its sentence"
+        assert bool((spans.score.isfinite() & (spans.score >= 0) & (spans.score <= 1)).all()), f"{name}: a score"

@@ -1,0 +1,87 @@
+"""What a run leaves on disk and on the terminal, and how pages are filled from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import report as script
+from samples import sample
+from srn_benchmarks.report import BEGIN, END, PageError, fill_page, lines, write
+from srn_benchmarks.results import Results
+
+ROOT = Path(__file__).parents[2]
+PAGE = f"# Speed\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+
+
+def test_terminal_shows_every_table_and_the_machine():
+    text = "\n".join(lines(sample()))
+    assert text.index("Early versus late fusion") < text.index("The cell") < text.index("Sample, 2 cores")
+    assert "batches of 32" in text and "1.50x" in text
+
+
+def test_files_of_a_run(tmp_path: Path):
+    written = write(sample(), tmp_path / "new" / "folder")
+    assert [path.name for path in written] == ["results.json", "report.md", "fusion.svg", "cell.svg"]
+    assert Results.read(written[0]) == sample()
+    assert "](cell.svg)" in written[1].read_text()
+    assert all(path.read_text().startswith("<?xml") for path in written[2:])
+
+
+def test_plots_are_the_same_bytes_for_the_same_results(tmp_path: Path):
+    first, second = write(sample(), tmp_path / "1"), write(sample(), tmp_path / "2")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_no_plot_without_a_timed_case(tmp_path: Path):
+    results = sample()
+    for case in results.cases:
+        case.status = "failed"
+    assert [path.name for path in write(results, tmp_path)] == ["results.json", "report.md"]
+
+
+def test_page_is_filled_between_its_markers(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    results, *_ = write(sample(), tmp_path / "results" / "here")
+    text = fill_page(page, [results])
+    assert text.startswith(f"# Speed\n\n{BEGIN}\n") and text.endswith(f"{END}\n\nafter\n")
+    assert "old" not in text and "1.50x" in text and "](results/here/cell.svg)" in text
+    page.write_text(text)
+    assert fill_page(page, [results]) == text
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}", f"{BEGIN}{BEGIN}{END}"])
+def test_page_without_a_pair_of_markers_is_refused(tmp_path: Path, text: str):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(PageError, match=r"page\.md: expected the line"):
+        fill_page(page, [])
+
+
+def test_script_rewrites_and_checks_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    results = str(write(sample(), tmp_path)[0])
+    arguments = [results, "--page", str(page)]
+    assert script.main([*arguments, "--check"]) == 1
+    assert "does not show these results" in capsys.readouterr().err
+    assert page.read_text() == PAGE
+    assert script.main(arguments) == 0
+    assert script.main([*arguments, "--check"]) == 0
+
+
+def test_script_prints_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert script.main([str(write(sample(), tmp_path)[0])]) == 0
+    assert "1.50x" in capsys.readouterr().out
+
+
+def test_script_names_the_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert script.main([str(tmp_path / "none.json")]) == 1
+    assert "none.json: expected a results file" in capsys.readouterr().err
+
+
+def test_documentation_shows_the_committed_results():
+    page = ROOT / "docs" / "benchmarks.md"
+    committed = sorted((ROOT / "benchmarks" / "results").glob("*/results.json"))
+    assert fill_page(page, committed) == page.read_text("utf-8")

@@ -1,0 +1,126 @@
+"""``python -m srn_kernels.info`` in every state of the native module, and the reasons it gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from standin import ROOT, run
+
+from srn_kernels import __version__, info, native
+from srn_kernels.backends import BACKENDS
+
+BUILD = {
+    "version": __version__,
+    "compiler": "GNU 12.2.0",
+    "build_type": "Release",
+    "cpu_isas": "portable avx2",
+    "cuda_compiler": "",
+    "cuda_architectures": "",
+}
+
+
+def use_native(monkeypatch: pytest.MonkeyPatch, **build: str) -> None:
+    """Puts a native module in place that was built as ``build`` says."""
+    module = ModuleType("srn_kernels._C")
+    module.__file__ = "/somewhere/_C.so"
+    module.build_info = lambda: BUILD | build
+    module.cpu_isa = lambda: "avx2"
+    monkeypatch.setattr(native, "missing", lambda: None)
+    monkeypatch.setattr(native, "module", lambda: module)
+
+
+def test_whole_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_native(monkeypatch)
+    found = info.collect()
+    assert found["version"] == __version__
+    assert found["native"]["problem"] is None
+    assert found["native"]["cpu_isa"] == "avx2"
+    assert found["torch"]["version"] == torch.__version__
+    text = info.report(found)
+    assert "GNU 12.2.0, Release, /somewhere/_C.so" in text
+    assert "built for portable avx2; in use here: avx2" in text
+
+
+def test_real_build_says_what_the_report_needs() -> None:
+    found = info.native_module()
+    assert found["problem"] is None
+    assert found["build"].keys() >= BUILD.keys()
+    assert found["cpu_isa"] in found["build"]["cpu_isas"].split()
+
+
+def test_missing_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "missing", lambda: "it is not there")
+    found = info.collect()
+    assert found["native"] == {"file": None, "build": None, "cpu_isa": None, "problem": "it is not there"}
+    assert "native module it is not there" in info.report(found).splitlines()
+
+
+def test_build_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_native(monkeypatch, version="0.0.1")
+    problem = info.collect()["native"]["problem"]
+    assert problem.startswith(f"srn_kernels._C was built from version 0.0.1, not {__version__}")
+
+
+def check_report_without_library(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout
+    assert "native module the native library could not be loaded" in done.stdout
+    assert "pip install" in done.stdout
+    assert "  cpu         not usable: " in done.stdout
+    assert "  reference   usable" in done.stdout
+
+
+def test_command_runs_without_the_library(tmp_path: Path) -> None:
+    """Nothing that happens at import may need the native module."""
+    program = "import runpy, sys; sys.modules['srn_kernels._C'] = None; runpy.run_module('srn_kernels.info', run_name='__main__')"
+    check_report_without_library(run([sys.executable, "-c", program], os.environ, tmp_path))
+
+
+def test_command_runs_with_a_damaged_library(tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "srn_kernels", tmp_path / "srn_kernels", ignore=shutil.ignore_patterns("*.so", "__pycache__")
+    )
+    (tmp_path / f"srn_kernels/_C{sysconfig.get_config_var('EXT_SUFFIX')}").write_bytes(b"not a library")
+    check_report_without_library(run([sys.executable, "-m", "srn_kernels.info"], os.environ, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("compiler", "architectures", "sentence"),
+    [
+        ("", "", "not built: no nvcc was found, or it was switched off (SRN_KERNELS_CUDA)"),
+        ("nvcc 13.0.88", "", "nvcc 13.0.88 found, but this version has no CUDA kernels"),
+        ("nvcc 13.0.88", "80-real 90", "nvcc 13.0.88 for 80-real 90"),
+    ],
+)
+def test_cuda_line(monkeypatch: pytest.MonkeyPatch, compiler: str, architectures: str, sentence: str) -> None:
+    use_native(monkeypatch, cuda_compiler=compiler, cuda_architectures=architectures)
+    assert f"  CUDA        {sentence}" in info.report(info.collect()).splitlines()
+
+
+def test_backends_give_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "other", SimpleNamespace(unavailable=lambda: "it needs a moon"))
+    found = info.collect()
+    assert found["backends"].keys() == BACKENDS.keys()
+    assert found["backends"]["reference"] is None
+    assert "  other       not usable: it needs a moon" in info.report(found).splitlines()
+
+
+def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = SimpleNamespace(name="Some GPU", major=9, minor=0, total_memory=141 * 2**30)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+    text = info.report(info.collect())
+    assert "GPU 1         Some GPU, compute capability 9.0, 141.0 GiB" in text.splitlines()
+
+
+def test_json_is_the_same_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert info.main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == info.collect()
