@@ -13,7 +13,7 @@ from srn_benchmarks.results import Case, Results
 from srn_benchmarks.tables import CELL, LSTM
 from srn_benchmarks.timing import measure
 
-BUDGET, FULL_BUDGET = 1.5, 4.0
+BUDGET, FULL_BUDGET = 2.0, 4.0
 """Seconds for the rounds of a case."""
 
 ROUNDS = (5, 300)

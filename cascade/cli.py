@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from .base import ExtractionModel
 from .config import ConfigError
-from .creation import create_model, load_model
+from .creation import FINAL_MODEL, create_model, load_model
 from .data import Corpus, DataError, LabelSet, check_labels, read_corpus, split_text, write_predictions
 from .prediction import Predictor, text_record
 from .scoring import score
@@ -82,7 +82,7 @@ class ModelArguments:
 
 @dataclass
 class RunArguments:
-    model: str = field(metadata={"help": "Folder of a saved model or of a checkpoint."})
+    model: str = field(metadata={"help": "Folder of a saved model, of a checkpoint, or of a finished training."})
     batch_size: int = option("Sentences a batch.", 32)
     object_batch_size: int | None = option("Subjects a pass of the object turn; default: all of a batch.")
     device: str | None = option("Device, such as cpu or cuda:1; default: a GPU when there is one.")
@@ -151,7 +151,7 @@ def train(arguments: Sequence[str]) -> None:
     if dev is not None:
         trainer.log_metrics("eval", trainer.evaluate())
     if trainer.is_world_process_zero():
-        folder = Path(args.output_dir) / "model"
+        folder = Path(args.output_dir) / FINAL_MODEL
         save_model(model, tokenizer, folder)
         print(f"model: {folder}")
 

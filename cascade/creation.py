@@ -17,6 +17,7 @@ from .markers import reserve_markers
 from .modeling import CascadeModel
 from .table import TableModel
 
+FINAL_MODEL = "model"  # the folder of the model that a training ends with, in its output folder
 ARCHITECTURES = {"cascade": (CascadeConfig, CascadeModel), "table": (TableConfig, TableModel)}
 
 
@@ -61,22 +62,34 @@ def create_model(
 def load_model(
     folder: str | os.PathLike[str], *, dtype: torch.dtype | str = "auto", **options: Any
 ) -> tuple[ExtractionModel, PreTrainedTokenizerBase]:
-    """A saved model, in eval mode, and its tokenizer: what ``save_model`` or a checkpoint of ``Trainer`` left there.
+    """A saved model, in eval mode, and its tokenizer.
 
+    ``folder`` is what ``save_model`` wrote, a checkpoint of ``Trainer``, or the ``output_dir`` of a training that ended.
     ``options`` override fields of the configuration (``backend``, ``thresholds``, ``restrict_to_entities``).
 
     Raises:
         ConfigError: the folder holds another kind of model, or the options make none. OSError: it holds none.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder}: expected the folder of a saved model, found nothing by that name")
-    config = AutoConfig.from_pretrained(folder)
+    folder = _model_folder(Path(folder))
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except ValueError as error:  # a config.json without a model_type, or of one that transformers does not know
+        raise ConfigError(f"{folder / 'config.json'}: expected the configuration of a saved model: {error}") from error
     classes = {known.model_type: model_class for known, model_class in ARCHITECTURES.values()}
     if config.model_type not in classes:
         raise ConfigError(f"{folder}: expected a model of type {' or '.join(classes)}, found {config.model_type!r}")
     model = classes[config.model_type].from_pretrained(folder, dtype=dtype, **options)
     model.config.check()
     return model.eval(), load_tokenizer(folder)
+
+
+def _model_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: expected the folder of a saved model, found nothing by that name")
+    for place in (folder, folder / FINAL_MODEL):
+        if (place / "config.json").is_file():
+            return place
+    raise FileNotFoundError(f"{folder}: expected a saved model, found no config.json in it or in its {FINAL_MODEL}/")
 
 
 def load_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerBase:

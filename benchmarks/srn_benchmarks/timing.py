@@ -13,9 +13,9 @@ from .results import NOT_TIMED, TIMED, Case
 
 _T = TypeVar("_T")
 
-SHORT = 0.02
-"""Seconds. A call shorter than this is run once untimed before it is timed, so that it does not pay for the caches that
-the other implementation left behind."""
+SETTLING = 0.05
+"""Seconds. A call shorter than this is first repeated untimed for as long, so that it is timed in the state of caches,
+allocator and clock that it makes for itself, and not in the one that the other implementation left behind."""
 
 
 def measure(
@@ -55,8 +55,10 @@ def measure(
     check(result)
 
     def settle(call: Callable[[], object]) -> None:
-        if warm_up[call] < SHORT:
-            call()
+        if warm_up[call] < SETTLING:
+            spent = 0.0
+            while spent < SETTLING:
+                spent += timed(call)[0]
 
     def before_round() -> None:
         if baseline is not None:
@@ -69,7 +71,8 @@ def measure(
         run()
         synchronize()
 
-    benchmark.pedantic(round, setup=before_round, rounds=rounds_within(budget, sum(warm_up.values()), rounds))
+    seconds = sum(once + SETTLING * (once < SETTLING) for once in warm_up.values())
+    benchmark.pedantic(round, setup=before_round, rounds=rounds_within(budget, seconds, rounds))
     case.seconds = list(benchmark.stats.stats.data)
     case.status = TIMED
 

@@ -88,6 +88,13 @@ def test_errors_of_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, corpo
     assert failed(capsys, "evaluate", "--model", str(missing), "--file", str(dev)) == (
         f"{missing}: expected the folder of a saved model, found nothing by that name"
     )
+    assert failed(capsys, "evaluate", "--model", str(tmp_path), "--file", str(dev)) == (
+        f"{tmp_path}: expected a saved model, found no config.json in it or in its model/"
+    )
+    (tmp_path / "config.json").write_text("{}")
+    assert failed(capsys, "evaluate", "--model", str(tmp_path), "--file", str(dev)).startswith(
+        f"{tmp_path / 'config.json'}: expected the configuration of a saved model: Unrecognized model"
+    )
     assert failed(capsys, *train_arguments(missing, tmp_path / "out")) == (
         f"{missing}: expected a file, found nothing by that name"
     )
@@ -151,7 +158,8 @@ def test_train_evaluate_and_predict(
     assert "eval_ner_f1" in out
 
     report = tmp_path / "scores.json"
-    main(["evaluate", "--model", str(folder / "model"), "--file", str(dev), "--output", str(report), "--device", "cpu"])
+    # the folder of a whole training stands for the model that it ended with
+    main(["evaluate", "--model", str(folder), "--file", str(dev), "--output", str(report), "--device", "cpu"])
     out = capsys.readouterr().out
     gold = sum(len(sentence.entities) for sentence in sample_corpus("dev").sentences())
     assert f"7 sentences, {gold} entities" in out
