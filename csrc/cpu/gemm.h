@@ -1,65 +1,10 @@
-// Matrix products with packed weights: the register tile, packing, and the split of work over threads.
-//
-// A packed matrix is cut into panels of at most kTileVectors vectors of columns; a panel stores its columns side by side
-// for each k, so that the inner loop reads weights as one forward stream. Columns come in groups of kGroup, which is how
-// hidden units are handed out; columns past the end of the last group are zeros.
+// Matrix products: with packed weights, in tiles that stay in registers; and for a few rows with weights as stored.
 #pragma once
 
-#include "cpu/numeric.h"
+#include "cpu/pack.h"
 
 namespace srn {
 namespace SRN_ISA {
-
-constexpr int kGroup = 16;
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// A half-open range, and the part of `count` things that falls to a thread.
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
-
-SRN_INLINE Range share(int64_t count, int thread, int threads) {
-  return {count * thread / threads, count * (thread + 1) / threads};
-}
-
-// Widths of the panels that `vectors` vectors of columns are cut into: as even as can be, so that none is thin.
-struct Panels {
-  int64_t vectors, count;
-  explicit Panels(int64_t v) : vectors(v), count(ceil_div(v, kTileVectors)) {}
-  int64_t begin(int64_t panel) const { return vectors * panel / count; }
-};
-
-// Packs K x (groups * kGroup) numbers into `packed`. Column c of group j at row k is source(j)[k * k_stride + c *
-// column_stride]; source(j) yields the group's pointer, valid(j) how many of its columns there are.
-template <typename T, typename Source, typename Valid>
-void pack(int64_t K, int64_t groups, const Source& source, const Valid& valid, int64_t k_stride, int64_t column_stride,
-          Compute<T>* packed) {
-  using A = Compute<T>;
-  constexpr int64_t lanes = kLanes<A>;
-  constexpr int64_t kBlock = 16;  // rows at a time: the block written stays in the first-level cache
-  const Panels panels(groups * kGroup / lanes);
-  for (int64_t panel = 0; panel < panels.count; ++panel) {
-    const int64_t first = panels.begin(panel) * lanes;
-    const int64_t width = panels.begin(panel + 1) * lanes - first;
-    A* out = packed + first * K;
-    for (int64_t k0 = 0; k0 < K; k0 += kBlock) {
-      const int64_t k1 = smaller(k0 + kBlock, K);
-      for (int64_t c = 0; c < width; ++c) {
-        const int64_t group = (first + c) / kGroup, column = (first + c) % kGroup;
-        if (column < valid(group)) {
-          const T* in = source(group) + column * column_stride;
-          for (int64_t k = k0; k < k1; ++k) out[k * width + c] = widen(in[k * k_stride]);
-        } else {
-          for (int64_t k = k0; k < k1; ++k) out[k * width + c] = 0;
-        }
-      }
-    }
-  }
-}
 
 // y (rows x vectors) = init + x (rows x K) * panel, summed in registers kSumLength products at a time: a sum of short
 // sums has a far smaller rounding error than one long sum, and costs little.

@@ -227,3 +227,28 @@ def test_transforms_of_functions_never_answer_wrongly() -> None:
         torch.vmap(output)(torch.stack([call.input, call.input]))
     with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):
         output(torch.autograd.forward_ad.make_dual(call.input, tangent))
+
+
+@each_backend
+def test_tangents_in_a_backward_pass_are_not_dropped(backend: str) -> None:
+    """Forward over reverse: the gradient is linear in the incoming one, and a tangent of that must not vanish."""
+    call = draw(SMALL).leaves()
+    output = call.run(backend)[0]
+    seed, tangent = torch.randn_like(output), torch.randn_like(output)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(seed, tangent)
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            torch.autograd.grad(output, call.input, dual)
+
+
+def test_batched_incoming_gradients_are_refused() -> None:
+    """``jacobian(vectorize=True)`` maps over them; row by row is served."""
+    call = draw(SMALL)
+
+    def last(c0: Tensor) -> Tensor:
+        return call.with_tensors([call.input, call.h0, c0, *call.weights]).run()[1].flatten()
+
+    jacobian = torch.autograd.functional.jacobian(last, call.c0)
+    assert jacobian.shape == (call.h0.numel(), *call.c0.shape) and jacobian.abs().sum() > 0
+    with pytest.raises(RuntimeError, match="Batching rule not implemented for srn_kernels::layer_backward"):
+        torch.autograd.functional.jacobian(last, call.c0, vectorize=True)

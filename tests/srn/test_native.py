@@ -134,6 +134,20 @@ print(native.module().cpu_isa())
 """
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_fewer_threads_than_asked_for(limit: int, tmp_path: Path) -> None:
+    """OpenMP may grant fewer; nobody must wait for those who never came."""
+    file = tmp_path / "results.pt"
+    call = draw(WIDE, torch.float32)
+    seeds = draw_seeds(call)
+    torch.save([(call.tensors(), call.batch_sizes, seeds)], file)
+    done = python("import torch\ntorch.set_num_threads(4)" + RUN_SAVED, str(file), OMP_THREAD_LIMIT=str(limit))
+    assert done.returncode == 0, done.stderr
+    (results,) = torch.load(file)
+    for value, expected in zip(results, backend_results(call, seeds, "cpu").values(), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
 def test_an_unknown_instruction_set_is_refused_with_the_names_there_are() -> None:
     done = python(
         "from srn_kernels import backends; print(backends.BACKENDS['cpu'].unavailable())", SRN_KERNELS_ISA="avx1024"
