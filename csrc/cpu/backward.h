@@ -206,21 +206,6 @@ class Backward {
     }
   }
 
-  // Reads `count` groups of kGroup numbers from rows `stride` apart; columns that do not exist are zeros.
-  template <int count>
-  static void gather(const T* from, int64_t stride, int64_t valid, A* to) {
-    for (int i = 0; i < count; ++i) {
-      for (int64_t u = 0; u < kGroup; ++u) to[i * kGroup + u] = u < valid ? widen(from[i * stride + u]) : A(0);
-    }
-  }
-
-  template <typename To, int count>
-  static void scatter(const A* from, int64_t valid, To* to, int64_t stride) {
-    for (int i = 0; i < count; ++i) {
-      for (int64_t u = 0; u < valid; ++u) to[i * stride + u] = narrow<To>(from[i * kGroup + u]);
-    }
-  }
-
   Shape shape_;
   Extents size_;
   A* mc_;       // packed, by unit group: M * kGroup columns, H rows

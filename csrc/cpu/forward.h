@@ -251,14 +251,6 @@ class Forward {
     for (int i = 0; i < M * kGroup; i += kLanes<A>) store(s + i, tanh(load(s + i)));
   }
 
-  // Writes `count` groups of kGroup numbers to rows `stride` apart, the valid columns of each.
-  template <typename To, int count>
-  static void scatter(const A* from, int64_t valid, To* to, int64_t stride) {
-    for (int i = 0; i < count; ++i) {
-      for (int64_t u = 0; u < valid; ++u) to[i * stride + u] = narrow<To>(from[i * kGroup + u]);
-    }
-  }
-
   // Phase 2 for a range of column groups: Eq. 8, 9.
   void cell_and_hidden(const ForwardParams& params, Range columns, const Schedule::Step& step) const {
     const int64_t first = columns.begin * kGroup;

@@ -106,5 +106,21 @@ void narrow_rows(const Compute<T>* from, int64_t from_stride, int64_t rows, Rang
   }
 }
 
+// Reads `count` groups of kGroup numbers from rows `stride` apart; columns past the valid ones are zeros.
+template <int count, typename T>
+void gather(const T* from, int64_t stride, int64_t valid, Compute<T>* to) {
+  for (int i = 0; i < count; ++i) {
+    for (int64_t u = 0; u < kGroup; ++u) to[i * kGroup + u] = u < valid ? widen(from[i * stride + u]) : Compute<T>(0);
+  }
+}
+
+// Writes `count` groups of kGroup numbers to rows `stride` apart, the valid columns of each.
+template <typename T, int count>
+void scatter(const Compute<T>* from, int64_t valid, T* to, int64_t stride) {
+  for (int i = 0; i < count; ++i) {
+    for (int64_t u = 0; u < valid; ++u) to[i * stride + u] = narrow<T>(from[i * kGroup + u]);
+  }
+}
+
 }  // namespace SRN_ISA
 }  // namespace srn
