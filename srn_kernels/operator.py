@@ -58,9 +58,11 @@ def srn_layer(
     return output, h_n, c_n, s if memories else None
 
 
-def _refuse_forward_mode(*tensors: Tensor) -> None:
+def _refuse_forward_mode(*tensors: Tensor | None) -> None:
     """An operator without a forward-mode rule would drop tangents without a word, and its derivatives would be zeros."""
-    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+    if forward_ad._current_level < 0:
+        return
+    if any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors):
         raise NotImplementedError("srn_kernels has no forward-mode derivatives (jvp); use reverse mode")
 
 
@@ -223,6 +225,7 @@ def _setup_layer(ctx, inputs, output):
 def _backward_layer(ctx, grad_output, grad_h_n, grad_c_n, grad_memories, _gates, _cells):
     if not ctx.save:
         raise RuntimeError("srn_kernels::layer was called with save=False although an argument required a gradient")
+    _refuse_forward_mode(grad_output, grad_h_n, grad_c_n, grad_memories)
     input, h0, c0, batch_sizes, output, gates, cells, *weights = ctx.saved_tensors
     need_input, _, _, need_weights = ctx.needs_input_grad[:4]
     grad_input, grad_h0, grad_c0, grad_weights = layer_backward(
