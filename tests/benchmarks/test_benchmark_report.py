@@ -81,7 +81,8 @@ def test_script_names_the_file_that_is_none(tmp_path: Path, capsys: pytest.Captu
     assert "none.json: expected a results file" in capsys.readouterr().err
 
 
-def test_documentation_shows_the_committed_results():
-    page = ROOT / "docs" / "benchmarks.md"
+@pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md"])
+def test_documentation_shows_the_committed_results(name: str):
+    page = ROOT / name
     committed = sorted((ROOT / "benchmarks" / "results").glob("*/results.json"))
     assert fill_page(page, committed) == page.read_text("utf-8")
