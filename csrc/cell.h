@@ -35,18 +35,19 @@ SRN_INLINE To bits_as(From from) {
   return to;
 }
 
-// The element type of a vector of units, and the integers of the same width and count; a scalar is its own element.
+// The element type of a vector of units, and the unsigned integers of the same width and count; a scalar is its own
+// element. Unsigned, as the bits of a NaN must be free to overflow.
 template <typename A>
 struct Lanes;
 template <>
 struct Lanes<float> {
   using Element = float;
-  using Int = int32_t;
+  using Int = uint32_t;
 };
 template <>
 struct Lanes<double> {
   using Element = double;
-  using Int = int64_t;
+  using Int = uint64_t;
 };
 template <typename A>
 using Element = typename Lanes<A>::Element;

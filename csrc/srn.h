@@ -22,16 +22,16 @@ constexpr int kMaxTasks = 4;
 
 struct Shape {
   DType dtype;
-  int tasks;          // N, 1 to kMaxTasks
-  int64_t steps;      // T
-  int64_t batch;      // B
-  int64_t rows;       // S, the sum of batch_sizes
-  int64_t input;      // D
-  int64_t hidden;     // H
-  int64_t state;      // P
-  bool projection;    // whether h passes through w_hr; without, P = H
-  bool reverse;       // whether the recurrence starts at the last step
-  int threads;        // at most so many threads work on the call
+  int tasks;                   // N, 1 to kMaxTasks
+  int64_t steps;               // T
+  int64_t batch;               // B
+  int64_t rows;                // S, the sum of batch_sizes
+  int64_t input;               // D
+  int64_t hidden;              // H
+  int64_t state;               // P
+  bool projection;             // whether h passes through w_hr; without, P = H
+  bool reverse;                // whether the recurrence starts at the last step
+  int threads;                 // at most so many threads work on the call
   const int64_t* batch_sizes;  // (T): rows of each step, never increasing, from B down to at least 1
 };
 
@@ -52,17 +52,17 @@ struct ForwardParams {
   const void* h0;     // (B, P)
   const void* c0;     // (B, H)
 
-  void* output;            // (S, P), rows output_stride apart: h_t of every row
+  void* output;  // (S, P), rows output_stride apart: h_t of every row
   int64_t output_stride;
-  void* h_n;               // (B, P), each sequence's last state
-  void* c_n;               // (B, H)
-  void* memories;          // (S, M, H), or null: tanh(s_S), memories of a row memory_stride apart
+  void* h_n;       // (B, P), each sequence's last state
+  void* c_n;       // (B, H)
+  void* memories;  // (S, M, H), or null: tanh(s_S), memories of a row memory_stride apart
   int64_t memories_row_stride;
   int64_t memory_stride;
-  void* gates;             // (S, G*H), or null: activated gates, for the backward pass
-  void* cells;             // (S, H), or null with gates: c_t, for the backward pass
+  void* gates;  // (S, G*H), or null: activated gates, for the backward pass
+  void* cells;  // (S, H), or null with gates: c_t, for the backward pass
 
-  void* workspace;         // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
+  void* workspace;  // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
 };
 
 // The backward recurrence. What follows from its results without a recurrence (input and weight gradients) is a few
@@ -74,7 +74,7 @@ struct BackwardParams {
   const void* gates;  // (S, G*H), from the forward pass
   const void* cells;  // (S, H), from the forward pass
 
-  const void* grad_output;    // (S, P), rows grad_output_stride apart, or null for zeros
+  const void* grad_output;  // (S, P), rows grad_output_stride apart, or null for zeros
   int64_t grad_output_stride;
   const void* grad_h_n;       // (B, P), or null for zeros
   const void* grad_c_n;       // (B, H), or null for zeros

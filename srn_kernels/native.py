@@ -18,8 +18,10 @@ except ImportError as error:
 else:
     try:
         _module.cpu_isa()
-    except RuntimeError as error:
+    except RuntimeError as error:  # SRN_KERNELS_ISA names an instruction set that cannot be used
         _missing = str(error)
+    except AttributeError as error:
+        _missing = f"the native library is of another version ({error}); build it again with `pip install .`"
 
 
 def missing() -> str | None:

@@ -118,8 +118,8 @@ class Backward {
       }
     }
     if (shape_.projection) {
-      narrow_rows<T>(dh_, size_.state, step.rows, {first, last},
-                     static_cast<T*>(params.dh) + step.row * shape_.state, shape_.state);
+      narrow_rows<T>(dh_, size_.state, step.rows, {first, last}, static_cast<T*>(params.dh) + step.row * shape_.state,
+                     shape_.state);
     }
   }
 
@@ -142,7 +142,8 @@ class Backward {
         gather<1>(gates + (row * G + kOutput) * shape_.hidden + first, 0, valid, o);
         gather<1>(cells + row * shape_.hidden + first, 0, valid, c);
         for (int u = 0; u < kGroup; u += kLanes<A>) {
-          store(dc_ + at + u, Unit::cell_gradient(load(o + u), load(c + u), load(dm_ + at + u), load(dc_next_ + at + u)));
+          store(dc_ + at + u,
+                Unit::cell_gradient(load(o + u), load(c + u), load(dm_ + at + u), load(dc_next_ + at + u)));
         }
         scatter<T, 1>(dc_ + at, valid, static_cast<T*>(params.dc) + row * shape_.hidden + first, 0);
       }

@@ -129,8 +129,8 @@ class Forward {
     pack<T>(memories, columns.size(), rows_from(weights.mc, columns, memories), valid_from(shape_.hidden, columns), 1,
             memories, mc_ + columns.begin * kGroup * memories);
     if (shape_.projection) {
-      pack<T>(shape_.hidden, state.size(), rows_from(weights.hr, state, shape_.hidden),
-              valid_from(shape_.state, state), 1, shape_.hidden, hr_ + state.begin * kGroup * shape_.hidden);
+      pack<T>(shape_.hidden, state.size(), rows_from(weights.hr, state, shape_.hidden), valid_from(shape_.state, state),
+              1, shape_.hidden, hr_ + state.begin * kGroup * shape_.hidden);
     }
   }
 
@@ -178,8 +178,9 @@ class Forward {
   }
 
   static A gate_bias(const Weights& weights, int64_t column) {
-    if (weights.b_ih == nullptr) return 0;
-    return widen(static_cast<const T*>(weights.b_ih)[column]) + widen(static_cast<const T*>(weights.b_hh)[column]);
+    const T* ih = static_cast<const T*>(weights.b_ih);
+    const T* hh = static_cast<const T*>(weights.b_hh);
+    return (ih == nullptr ? A(0) : widen(ih[column])) + (hh == nullptr ? A(0) : widen(hh[column]));
   }
 
   // As many whole steps as fit, the current one included.
@@ -277,27 +278,27 @@ class Forward {
     const Range own = {first, smaller(state.end * kGroup, shape_.state)};
     multiply_columns(step.rows, shape_.hidden, m_, size_.hidden, params.weights.hr, hr_, shape_.state, state, nullptr,
                      h_, size_.state);
-    narrow_rows<T>(h_, size_.state, step.rows, own,
-                   static_cast<T*>(params.output) + step.row * params.output_stride, params.output_stride);
+    narrow_rows<T>(h_, size_.state, step.rows, own, static_cast<T*>(params.output) + step.row * params.output_stride,
+                   params.output_stride);
   }
 
   Shape shape_;
   Extents size_;
   bool direct_;         // whether the weights are read as they are stored; nothing is packed then
   int64_t chunk_rows_;  // rows of input whose gates are computed at a time
-  A* ih_;       // packed, by unit group: G * kGroup columns, D rows
-  A* hh_;       // packed, by unit group: G * kGroup columns, P rows
-  A* mc_;       // packed, by thread: its columns of H, M*H rows
-  A* hr_;       // packed, by thread: its columns of P, H rows
-  A* bias_;     // (unit groups, G, kGroup): b_ih + b_hh
-  A* bias_mc_;  // (hidden)
-  A* x_;        // (chunk_rows_, D): the chunk's input, where it is stored in another type
-  A* z_;        // (unit groups, chunk_rows_, G, kGroup): gates of a chunk
-  A* o_;        // (B, hidden): the step's output gates
-  A* s_;        // (B, M*H): the step's memories
-  A* c_;        // (B, hidden): every sequence's cell state
-  A* m_;        // (B, hidden): the step's hidden units before a projection
-  A* h_;        // (B, state): every sequence's state
+  A* ih_;               // packed, by unit group: G * kGroup columns, D rows
+  A* hh_;               // packed, by unit group: G * kGroup columns, P rows
+  A* mc_;               // packed, by thread: its columns of H, M*H rows
+  A* hr_;               // packed, by thread: its columns of P, H rows
+  A* bias_;             // (unit groups, G, kGroup): b_ih + b_hh
+  A* bias_mc_;          // (hidden)
+  A* x_;                // (chunk_rows_, D): the chunk's input, where it is stored in another type
+  A* z_;                // (unit groups, chunk_rows_, G, kGroup): gates of a chunk
+  A* o_;                // (B, hidden): the step's output gates
+  A* s_;                // (B, M*H): the step's memories
+  A* c_;                // (B, hidden): every sequence's cell state
+  A* m_;                // (B, hidden): the step's hidden units before a projection
+  A* h_;                // (B, state): every sequence's state
   size_t used_;
 };
 

@@ -10,15 +10,15 @@ namespace SRN_ISA {
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
-constexpr int kTileRows = 8;     // 8 x 3 accumulators, 3 weights and a broadcast: 28 of 32 registers
+constexpr int kTileRows = 8;  // 8 x 3 accumulators, 3 weights and a broadcast: 28 of 32 registers
 constexpr int kTileVectors = 3;
 #elif defined(__AVX2__)
 constexpr int kVectorBytes = 32;
-constexpr int kTileRows = 6;     // 6 x 2 accumulators, 2 weights and a broadcast: 15 of 16 registers
+constexpr int kTileRows = 6;  // 6 x 2 accumulators, 2 weights and a broadcast: 15 of 16 registers
 constexpr int kTileVectors = 2;
 #else
 constexpr int kVectorBytes = 16;
-constexpr int kTileRows = 4;     // what 16 registers (SSE2) hold; Neon has 32
+constexpr int kTileRows = 4;  // what 16 registers (SSE2) hold; Neon has 32
 constexpr int kTileVectors = 2;
 #endif
 
@@ -35,12 +35,12 @@ using Vector = typename VectorOf<E>::type;
 template <>
 struct Lanes<Vector<float>> {
   using Element = float;
-  using Int = Vector<int32_t>;
+  using Int = Vector<uint32_t>;
 };
 template <>
 struct Lanes<Vector<double>> {
   using Element = double;
-  using Int = Vector<int64_t>;
+  using Int = Vector<uint64_t>;
 };
 
 // From and to memory that need not be aligned.

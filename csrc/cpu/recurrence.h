@@ -35,7 +35,7 @@ struct Extents {
   int64_t hidden;        // H rounded up to whole groups: the row length of buffers over hidden units
   int64_t state_groups;  // the same for the P columns of the state
   int64_t state;
-  int team;              // threads worth using
+  int team;  // threads worth using
 
   explicit Extents(const Shape& shape)
       : unit_groups(ceil_div(shape.hidden, kGroup)),

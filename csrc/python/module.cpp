@@ -27,8 +27,8 @@ srn::Shape shape_of(const std::string& dtype, int tasks, int64_t steps, int64_t 
                     int64_t hidden, int64_t state, bool projection, bool reverse, int threads, uintptr_t batch_sizes) {
   if (tasks < 1 || tasks > srn::kMaxTasks) throw py::value_error("tasks out of range");
   if (threads < 1) throw py::value_error("threads should be at least 1");
-  return {dtype_of(dtype), tasks,      steps,   batch,   rows, input, hidden,
-          state,           projection, reverse, threads, address<const int64_t>(batch_sizes)};
+  return {dtype_of(dtype), tasks, steps,      batch,   rows,    input,
+          hidden,          state, projection, reverse, threads, address<const int64_t>(batch_sizes)};
 }
 
 srn::Weights weights_of(uintptr_t ih, uintptr_t hh, uintptr_t b_ih, uintptr_t b_hh, uintptr_t mc, uintptr_t b_mc,
