@@ -92,4 +92,5 @@ def _shapes(cases: Sequence[Case]) -> list[str]:
 
 
 def _shape(case: Case) -> str:
-    return f"{case.labels['pass']}\nB {case.labels['batch']}, T {case.labels['steps']}"
+    passes = str(case.labels["pass"]).replace("+", "\n+ ")  # on one line, neighbours would run into each other
+    return f"{passes}\nB {case.labels['batch']}, T {case.labels['steps']}"
