@@ -1,5 +1,18 @@
 """Entity-relation extraction with a cascade of span extractors over a Selection Recurrent Network."""
 
+import importlib.util
+
+# What is missing is said in one sentence, before the first import that would fail for it.
+_missing = [
+    name for name in ("transformers", "tokenizers", "accelerate", "tabulate") if importlib.util.find_spec(name) is None
+]
+if _missing:
+    raise ModuleNotFoundError(
+        f"cascade needs {', '.join(_missing)}, which `pip install srn-kernels` alone does not bring: "
+        'install "srn-kernels[cascade]", or from a checkout `pip install ".[cascade]"`',
+        name=_missing[0],
+    )
+
 from transformers import AutoConfig, AutoModel
 
 from .base import ExtractionModel, ExtractionOutput, Given
