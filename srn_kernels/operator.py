@@ -37,7 +37,7 @@ def srn_layer(
         input: (S, D).
         h0: (directions, B, P); c0: (directions, B, H).
         weights: each direction's parameters in turn, as :class:`srn_kernels.layout.DirectionWeights` orders them.
-        batch_sizes: (T,) int64 on the CPU, as in a ``PackedSequence``; None for sequences of equal length S / B.
+        batch_sizes: (T,) whole numbers, as in a ``PackedSequence``; None for sequences of equal length S / B.
         tasks: N.
         memories: whether to return tanh(s_S) of every step.
         backend: a backend's name, or ``"auto"``.
@@ -50,6 +50,7 @@ def srn_layer(
         RuntimeError: tensors that do not fit together, or a backend asked for by name that cannot serve the call.
         ValueError: batch sizes that do not describe the rows, a number of weights that makes no layer, or an unknown
             backend.
+        NotImplementedError: a tensor with a forward-mode tangent.
     """
     weights = list(weights)
     _refuse_forward_mode(input, h0, c0, *weights)
