@@ -1,9 +1,11 @@
-// The backward recurrence on a CPU: the forward's phases in the opposite order, over the same slices.
+// The backward recurrence on a CPU: the forward's phases in the opposite order, over the same groups of units.
 //
-//   1. the gradient of h, and from it that of c, for the own columns (with a projection, W_hr lies in between)
-//   2. the gradients of the own units' memories, ds = dc W_mc, and through the cell those of their gates: reads all dc
-//   3. the own columns of the state's gradient, dh = dz W_hh: reads all dz; then phase 1 of the step before follows
-//      without a barrier, as it needs only the own columns
+//   1. the own columns of h's gradient, summed over its parts, and from them those of c's gradient (with a projection,
+//      W_hr lies in between)
+//   2. group by group, the gradients of its memories, ds = dc W_mc, through the cell those of its gates, and what these
+//      contribute to all of dh = dz W_hh: reads all dc, writes part sums of dh
+//
+// As in the forward pass, a step reads each weight once, and every other step takes the groups backwards.
 #pragma once
 
 #include "cpu/recurrence.h"
@@ -16,9 +18,13 @@ class Backward {
   using A = Compute<T>;
   using V = Vector<A>;
   using Unit = Cell<V, N>;
+  static constexpr int lanes = kLanes<A>;
   static constexpr int G = Unit::G;
   static constexpr int M = Unit::M;
-  static constexpr int kBlock = M * kGroup;  // memory columns of a group of units
+  static constexpr int kGates = G * kGroup;
+  static constexpr int kMemories = M * kGroup;
+  static constexpr int kMostRows = lanes;  // of a strip
+  static constexpr bool kWidened = sizeof(T) != sizeof(A);
 
  public:
   static size_t workspace(const Shape& shape) { return Backward(shape, nullptr).used_; }
@@ -27,198 +33,331 @@ class Backward {
     Backward plan(params.shape, params.workspace);
     Barrier barrier;
 #pragma omp parallel num_threads(plan.size_.team) if (plan.size_.team > 1)
-    plan.work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
+    Backward(plan).work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
   }
 
  private:
   Backward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
+    batch_padded_ = padded_rows<A>(shape.batch);
+    whole_state_ = shape.state / kGroup * kGroup;
+    whole_hidden_ = shape.hidden / kGroup * kGroup;
+    const int64_t strips = most_strips<A>(shape.batch);
     Arena arena(base);
-    mc_ = arena.take<A>(size_.unit_groups * kBlock * shape.hidden);
-    hh_ = arena.take<A>(size_.state * G * shape.hidden);
-    hr_ = arena.take<A>(shape.projection ? size_.hidden * shape.state : 0);
-    ds_ = arena.take<A>(shape.batch * kBlock * size_.team);
-    dz_ = arena.take<A>(shape.batch * G * shape.hidden);
-    dc_ = arena.take<A>(shape.batch * size_.hidden);
-    dc_next_ = arena.take<A>(shape.batch * size_.hidden);
-    dm_ = arena.take<A>(shape.batch * size_.hidden);
-    dh_ = arena.take<A>(shape.projection ? shape.batch * size_.state : 0);
-    dh_next_ = arena.take<A>(shape.batch * size_.state);
+    mc_ = arena.take<A>(size_.groups * size_.hidden * kMemories);
+    hh_ = arena.take<A>(kWidened ? G * shape.hidden * shape.state : 0);
+    hr_ = arena.take<A>(kWidened && shape.projection ? shape.state * shape.hidden : 0);
+    hh_rest_ = arena.take<A>(whole_state_ < shape.state ? G * shape.hidden * kGroup : 0);
+    hr_rest_ = arena.take<A>(shape.projection && whole_hidden_ < shape.hidden ? shape.state * kGroup : 0);
+    dh_ = arena.take<A>(size_.state_groups * batch_padded_ * kGroup);
+    dc_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
+    dm_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
+    dc_spread_ = arena.take<A>(strips * size_.hidden * lanes);
+    dh_spread_ = arena.take<A>(shape.projection ? strips * size_.state * lanes : 0);
+    sums_stride_ = strips * size_.state * lanes;
+    sums_ = arena.take<A>(size_.parts * sums_stride_);
+    scratch_size_ = strips * (kMemories + kGates) * lanes;
+    scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
   }
 
-  void work(const BackwardParams& params, Barrier& barrier, int thread, int threads) const {
-    const Range units = share(size_.unit_groups, thread, threads);
-    const Range state = share(size_.state_groups, thread, threads);
+  void work(const BackwardParams& params, Barrier& barrier, int thread, int threads) {
+    const Range parts = share(size_.parts, thread, threads);
+    const Range units = size_.units(parts);
+    const Range state = shape_.projection ? share(size_.state_groups, thread, threads) : units;
+    scratch_ += thread * scratch_size_;
     prepare(params, units, state, thread, threads);
-    barrier.wait(threads);
     const Schedule schedule(shape_, true);
-    for (Schedule::Step step = schedule.first(); !schedule.done(step); step = schedule.next(step)) {
+    Schedule::Step step = schedule.first();
+    if (kWidened || whole_state_ < shape_.state || shape_.projection) barrier.wait(threads);  // weights copied together
+    for (int64_t count = 0; !schedule.done(step); ++count) {
       const Schedule::Step ahead = schedule.next(step);  // in time: the step that this one's c_prev comes from
-      hidden_gradient(params, state, step);
-      if (shape_.projection) {
-        barrier.wait(threads);
-        unproject(units, step);
-      }
-      cell_gradient(params, units, step);
-      barrier.wait(threads);
+      const Strips<A> strips(step.rows);
+      for (int64_t group = state.begin; group < state.end; ++group) hidden_gradient(params, strips, group, step);
+      if (shape_.projection) barrier.wait(threads);
       for (int64_t group = units.begin; group < units.end; ++group) {
-        gate_gradient(params, group, step, ahead, ds_ + thread * shape_.batch * kBlock);
+        if (shape_.projection) unproject(strips, group);
+        cell_gradient(params, strips, group, step);
       }
       barrier.wait(threads);
-      const int64_t first = state.begin * kGroup, width = G * shape_.hidden;
-      multiply<A>(step.rows, width, dz_, width, hh_ + first * width, state.size() * kGroup / kLanes<A>, nullptr, 0,
-                  dh_next_ + first, size_.state);
+      for (int64_t part = parts.begin; part < parts.end; ++part) {
+        const bool backwards = count % 2 != 0;
+        const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
+        const Range groups = size_.part(p);
+        for (int64_t i = groups.begin; i < groups.end; ++i) {
+          const int64_t group = backwards ? groups.begin + groups.end - 1 - i : i;
+          gate_gradient(params, strips, group, step, ahead);
+          contribute(strips, group, i != groups.begin, sums_ + p * sums_stride_);
+        }
+      }
+      barrier.wait(threads);
+      for (int64_t group = state.begin; group < state.end; ++group) sum_hidden_gradient(strips, group);
+      step = ahead;
     }
-    barrier.wait(threads);
-    const Range rows = share(shape_.batch, thread, threads);
-    narrow_rows<T>(dh_next_ + rows.begin * size_.state, size_.state, rows.size(), {0, shape_.state},
-                   static_cast<T*>(params.grad_h0) + rows.begin * shape_.state, shape_.state);
-    narrow_rows<T>(dc_next_ + rows.begin * size_.hidden, size_.hidden, rows.size(), {0, shape_.hidden},
-                   static_cast<T*>(params.grad_c0) + rows.begin * shape_.hidden, shape_.hidden);
+    for (int64_t group = state.begin; group < state.end; ++group) {
+      scatter(dh_of(group), shape_.batch, valid_columns(shape_.state, group),
+              static_cast<T*>(params.grad_h0) + group * kGroup, shape_.state);
+    }
+    for (int64_t group = units.begin; group < units.end; ++group) {
+      scatter(dc_of(group), shape_.batch, valid_columns(shape_.hidden, group),
+              static_cast<T*>(params.grad_c0) + group * kGroup, shape_.hidden);
+    }
   }
 
-  void prepare(const BackwardParams& params, Range units, Range state, int thread, int threads) const {
-    const T* mc = static_cast<const T*>(params.weights.mc);
-    const T* hh = static_cast<const T*>(params.weights.hh);
+  A* dh_of(int64_t group) const { return dh_ + group * batch_padded_ * kGroup; }
+  A* dc_of(int64_t group) const { return dc_ + group * batch_padded_ * kGroup; }
+  A* dm_of(int64_t group) const { return dm_ + group * batch_padded_ * kGroup; }
+
+  void prepare(const BackwardParams& params, Range units, Range state, int thread, int threads) {
+    const Weights& weights = params.weights;
     const int64_t hidden = shape_.hidden;
+    hh = computed<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
+    hr = computed<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
     for (int64_t group = units.begin; group < units.end; ++group) {
-      pack<T>(
-          hidden, M, [&](int64_t memory) { return mc + memory * hidden + group * kGroup; },
-          [&](int64_t) { return valid_columns(hidden, group); }, M * hidden, 1, mc_ + group * kBlock * hidden);
+      pack_memories(static_cast<const T*>(weights.mc), hidden, M, group, mc_ + group * size_.hidden * kMemories);
+      const T* grad = static_cast<const T*>(params.grad_c_n);
+      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, hidden, shape_.batch,
+                   valid_columns(hidden, group), dc_of(group));
+      initial_rows<T>(nullptr, 0, shape_.batch, 0, dm_of(group));
     }
-    pack<T>(
-        G * hidden, state.size(), [&](int64_t j) { return hh + (state.begin + j) * kGroup; },
-        [&](int64_t j) { return valid_columns(shape_.state, state.begin + j); }, shape_.state, 1,
-        hh_ + state.begin * kGroup * G * hidden);
-    if (shape_.projection) {
-      const T* hr = static_cast<const T*>(params.weights.hr);
-      pack<T>(
-          shape_.state, units.size(), [&](int64_t j) { return hr + (units.begin + j) * kGroup; },
-          [&](int64_t j) { return valid_columns(hidden, units.begin + j); }, hidden, 1,
-          hr_ + units.begin * kGroup * shape_.state);
+    for (int64_t group = state.begin; group < state.end; ++group) {
+      const T* grad = static_cast<const T*>(params.grad_h_n);
+      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.state, shape_.batch,
+                   valid_columns(shape_.state, group), dh_of(group));
     }
-    const Range rows = share(shape_.batch, thread, threads);
-    const T* grad_h_n = static_cast<const T*>(params.grad_h_n);
-    const T* grad_c_n = static_cast<const T*>(params.grad_c_n);
-    widen_rows<T>(grad_h_n == nullptr ? nullptr : grad_h_n + rows.begin * shape_.state, shape_.state, rows.size(),
-                  {0, shape_.state}, dh_next_ + rows.begin * size_.state, size_.state);
-    widen_rows<T>(grad_c_n == nullptr ? nullptr : grad_c_n + rows.begin * hidden, hidden, rows.size(), {0, hidden},
-                  dc_next_ + rows.begin * size_.hidden, size_.hidden);
+    // A product by columns reads whole groups of them: those of the last, where it is not whole, from a copy.
+    if (whole_state_ < shape_.state) {
+      const Range rows = share(G * hidden, thread, threads);
+      gather(static_cast<const T*>(weights.hh) + rows.begin * shape_.state + whole_state_, shape_.state, rows.size(),
+             shape_.state - whole_state_, hh_rest_ + rows.begin * kGroup);
+    }
+    if (shape_.projection && whole_hidden_ < hidden) {
+      const Range rows = share(shape_.state, thread, threads);
+      gather(static_cast<const T*>(weights.hr) + rows.begin * hidden + whole_hidden_, hidden, rows.size(),
+             hidden - whole_hidden_, hr_rest_ + rows.begin * kGroup);
+    }
   }
 
   // Phase 1: the whole gradient of h_t, own columns. Without a projection this is the gradient of the hidden units.
-  void hidden_gradient(const BackwardParams& params, Range state, const Schedule::Step& step) const {
-    const int64_t first = state.begin * kGroup, last = smaller(state.end * kGroup, shape_.state);
+  void hidden_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group,
+                       const Schedule::Step& step) const {
+    const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
     const T* grad = static_cast<const T*>(params.grad_output);
-    A* to = shape_.projection ? dh_ : dm_;  // the same row length: without a projection P = H
+    A* to = shape_.projection ? dh_of(group) : dm_of(group);
+    const A* next = dh_of(group);
     for (int64_t b = 0; b < step.rows; ++b) {
-      const T* from = grad == nullptr ? nullptr : grad + (step.row + b) * params.grad_output_stride;
-      for (int64_t p = first; p < last; ++p) {
-        to[b * size_.state + p] = dh_next_[b * size_.state + p] + (from == nullptr ? A(0) : widen(from[p]));
+      const T* from = grad == nullptr ? nullptr : grad + (step.row + b) * params.grad_output_stride + first;
+      for (int64_t u = 0; u < kGroup; ++u) {
+        const int64_t at = b * kGroup + u;
+        to[at] = next[at] + (from == nullptr || u >= valid ? A(0) : widen(from[u]));
       }
     }
     if (shape_.projection) {
-      narrow_rows<T>(dh_, size_.state, step.rows, {first, last}, static_cast<T*>(params.dh) + step.row * shape_.state,
-                     shape_.state);
+      scatter(to, step.rows, valid, static_cast<T*>(params.dh) + step.row * shape_.state + first, shape_.state);
+      flat_to_spread(strips, to, group, size_.state, dh_spread_);
     }
   }
 
-  void unproject(Range units, const Schedule::Step& step) const {
-    const int64_t first = units.begin * kGroup;
-    multiply<A>(step.rows, shape_.state, dh_, size_.state, hr_ + first * shape_.state,
-                units.size() * kGroup / kLanes<A>, nullptr, 0, dm_ + first, size_.hidden);
+  // The gradient of the hidden units before a projection, for one group: dm = dh W_hr.
+  void unproject(const Strips<A>& strips, int64_t group) const {
+    const int64_t first = group * kGroup;
+    const WeightRows<A> weights = first < whole_hidden_
+                                      ? WeightRows<A>{hr + first, 1, 0, shape_.state, shape_.hidden}
+                                      : WeightRows<A>{hr_rest_, 1, 0, shape_.state, kGroup};
+    multiply_columns(strips, weights, shape_.state, dh_spread_, size_.state * lanes, kGroup, false, scratch_,
+                     kGroup * lanes);
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      store_rows(strips[i], scratch_ + i * kGroup * lanes, dm_of(group));
+    }
   }
 
-  // Phase 1, second half: the whole gradient of c_t, own columns.
-  void cell_gradient(const BackwardParams& params, Range units, const Schedule::Step& step) const {
-    const T* cells = static_cast<const T*>(params.cells);
-    const T* gates = static_cast<const T*>(params.gates);
-    for (int64_t b = 0; b < step.rows; ++b) {
-      const int64_t row = step.row + b;
-      for (int64_t group = units.begin; group < units.end; ++group) {
-        const int64_t first = group * kGroup, at = b * size_.hidden + first;
-        const int64_t valid = valid_columns(shape_.hidden, group);
-        alignas(kAlignment) A o[kGroup], c[kGroup];
-        gather<1>(gates + (row * G + kOutput) * shape_.hidden + first, 0, valid, o);
-        gather<1>(cells + row * shape_.hidden + first, 0, valid, c);
-        for (int u = 0; u < kGroup; u += kLanes<A>) {
-          store(dc_ + at + u,
-                Unit::cell_gradient(load(o + u), load(c + u), load(dm_ + at + u), load(dc_next_ + at + u)));
-        }
-        scatter<T, 1>(dc_ + at, valid, static_cast<T*>(params.dc) + row * shape_.hidden + first, 0);
+  // Lanes of one group to flat rows, those of the strip and no others.
+  static void store_rows(const Strip& strip, const A* sums, A* flat) {
+    alignas(kAlignment) A rows[kMostRows * kGroup];
+    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      using B = Block<A, decltype(depth)::value>;
+      V v[B::kCount];
+      B::load_lanes(sums, v);
+      B::exchange(v);
+      B::store_flat(v, rows);
+    });
+    memcpy(flat + strip.row * kGroup, rows, sizeof(A) * strip.rows * kGroup);
+  }
+
+  // Phase 1, the end: the whole gradient of c_t, own columns.
+  void cell_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group,
+                     const Schedule::Step& step) const {
+    const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
+    const T* gates = static_cast<const T*>(params.gates) + step.row * G * hidden + kOutput * hidden + first;
+    const T* cells = static_cast<const T*>(params.cells) + step.row * hidden + first;
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      alignas(kAlignment) A o[kMostRows * kGroup] = {}, c[kMostRows * kGroup] = {};
+      gather(gates + strip.row * G * hidden, G * hidden, strip.rows, valid, o);
+      gather(cells + strip.row * hidden, hidden, strip.rows, valid, c);
+      A* dc = dc_of(group) + strip.row * kGroup;
+      const A* dm = dm_of(group) + strip.row * kGroup;
+      for (int64_t at = 0; at < strip.rows * kGroup; at += lanes) {
+        store(o + at, Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at)));
       }
+      memcpy(dc, o, sizeof(A) * strip.rows * kGroup);
     }
+    scatter(dc_of(group), step.rows, valid, static_cast<T*>(params.dc) + step.row * hidden + first, hidden);
+    flat_to_spread(strips, dc_of(group), group, size_.hidden, dc_spread_);
   }
 
   // Phase 2 for one group of units: Eq. 8, 10 and then 7-1 backwards.
-  void gate_gradient(const BackwardParams& params, int64_t group, const Schedule::Step& step,
-                     const Schedule::Step& ahead, A* ds) const {
-    const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
-    multiply<A>(step.rows, hidden, dc_, size_.hidden, mc_ + group * kBlock * hidden, kBlock / kLanes<A>, nullptr, 0, ds,
-                kBlock);
-    const T* grad_memories = static_cast<const T*>(params.grad_memories);
-    const T* cells = static_cast<const T*>(params.cells);
-    for (int64_t b = 0; b < step.rows; ++b) {
-      const int64_t row = step.row + b;
-      // A sequence that the step before (in time) does not hold starts here, from its initial state.
-      const T* c_prev =
-          b < ahead.rows ? cells + (ahead.row + b) * hidden : static_cast<const T*>(params.c0) + b * hidden;
-      Block block;
-      gather<G>(static_cast<const T*>(params.gates) + row * G * hidden + first, hidden, valid, block.gate);
-      gather<1>(c_prev + first, 0, valid, block.c_prev);
-      gather<1>(cells + row * hidden + first, 0, valid, block.c);
-      if (grad_memories != nullptr) {
-        gather<M>(grad_memories + row * params.grad_memories_row_stride + first, params.grad_memory_stride, valid,
-                  block.memory);
-      } else {
-        for (int i = 0; i < M * kGroup; ++i) block.memory[i] = 0;
-      }
-      const int64_t at = b * size_.hidden + first;
-      through_cell(block, dm_ + at, ds + b * kBlock, dc_next_ + at);
-      scatter<T, M>(block.memory, valid, static_cast<T*>(params.s) + row * M * hidden + first, hidden);
-      scatter<T, G>(block.gate, valid, static_cast<T*>(params.dz) + row * G * hidden + first, hidden);
-      scatter<A, G>(block.gate, valid, dz_ + b * G * hidden + first, hidden);
+  void gate_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group, const Schedule::Step& step,
+                     const Schedule::Step& ahead) const {
+    const WeightRows<A> weights = {mc_ + group * size_.hidden * kMemories, 1, 0, shape_.hidden, kMemories};
+    multiply_columns(strips, weights, shape_.hidden, dc_spread_, size_.hidden * lanes, kMemories, false, scratch_,
+                     kMemories * lanes);
+    A* dz = scratch_ + strips.count() * kMemories * lanes;
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        gates_of_strip(params, strip, group, step, ahead, scratch_ + i * kMemories * lanes, dz + i * kGates * lanes,
+                       Block<A, decltype(depth)::value>{});
+      });
     }
   }
 
-  // One row of a group of units. `gate` goes in as gates and comes out as their gradients dz; `memory` goes in as the
-  // gradient of tanh(s) and comes out as s.
-  struct Block {
-    alignas(kAlignment) A gate[G * kGroup];
-    alignas(kAlignment) A memory[M * kGroup];
-    alignas(kAlignment) A c_prev[kGroup];
-    alignas(kAlignment) A c[kGroup];
-  };
+  template <typename B>
+  void gates_of_strip(const BackwardParams& params, const Strip& strip, int64_t group, const Schedule::Step& step,
+                      const Schedule::Step& ahead, const A* ds_lanes, A* dz_spread, B) const {
+    constexpr int kBlock = B::kCount * lanes;
+    const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
+    const int64_t row = step.row + strip.row;
+    alignas(kAlignment) A gates[G * kBlock];
+    alignas(kAlignment) A s[M * kBlock];
+    alignas(kAlignment) A ds[M * kBlock];
+    alignas(kAlignment) A c_prev[kBlock], c[kBlock], dc[kBlock];
+    const T* cells = static_cast<const T*>(params.cells) + first;
+    const T* saved = static_cast<const T*>(params.gates) + row * G * hidden + first;
+    if (strip.rows * kGroup < kBlock) {
+      memset(gates, 0, sizeof(gates)), memset(s, 0, sizeof(s)), memset(c, 0, sizeof(c));
+      memset(c_prev, 0, sizeof(c_prev));
+    }
+    for (int gate = 0; gate < G; ++gate) {
+      gather(saved + gate * hidden, G * hidden, strip.rows, valid, gates + gate * kBlock);
+    }
+    gather(cells + row * hidden, hidden, strip.rows, valid, c);
+    // A sequence that the step before (in time) does not hold starts here, from its initial state.
+    const int64_t left = ahead.rows - strip.row, before = left < 0 ? 0 : smaller(left, strip.rows);
+    gather(cells + (ahead.row + strip.row) * hidden, hidden, before, valid, c_prev);
+    gather(static_cast<const T*>(params.c0) + (strip.row + before) * hidden + first, hidden, strip.rows - before, valid,
+           c_prev + before * kGroup);
+    for (int m = 0; m < M; ++m) {
+      const T* grad = static_cast<const T*>(params.grad_memories);
+      gather(grad == nullptr ? nullptr
+                             : grad + row * params.grad_memories_row_stride + m * params.grad_memory_stride + first,
+             params.grad_memories_row_stride, strip.rows, valid, s + m * kBlock);
+      V v[B::kCount];
+      B::load_lanes(ds_lanes + m * kBlock, v);
+      B::exchange(v);
+      B::store_flat(v, ds + m * kBlock);
+    }
+    const A* dm = dm_of(group) + strip.row * kGroup;
+    through_cell(gates, s, c_prev, c, dm, ds, dc, kBlock);
+    memcpy(dc_of(group) + strip.row * kGroup, dc, sizeof(A) * strip.rows * kGroup);
+    for (int m = 0; m < M; ++m) {
+      scatter(s + m * kBlock, strip.rows, valid, static_cast<T*>(params.s) + (row * M + m) * hidden + first,
+              M * hidden);
+    }
+    for (int gate = 0; gate < G; ++gate) {
+      const A* dz = gates + gate * kBlock;
+      scatter(dz, strip.rows, valid, static_cast<T*>(params.dz) + (row * G + gate) * hidden + first, G * hidden);
+      V v[B::kCount];
+      B::load_flat(dz, v);
+      B::exchange(v);
+      B::store_spread(v, dz_spread + gate * kGroup * lanes);
+    }
+  }
 
-  static void through_cell(Block& block, const A* dm, const A* ds, A* dc_prev) {
-    for (int u = 0; u < kGroup; u += kLanes<A>) {
-      V gate[G], s[M], d[M], dz[G];
-      const V c_prev = load(block.c_prev + u);
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { gate[g.value] = load(block.gate + g.value * kGroup + u); });
-      Unit::memories(gate, c_prev, s);
+  // `count` numbers of each. `gates` goes in as gates and comes out as their gradients dz; `s` goes in as the gradient
+  // of tanh(s) and comes out as s.
+  static void through_cell(A* gates, A* s, const A* c_prev, const A* c, const A* dm, const A* ds, A* dc_prev,
+                           int count) {
+    for (int i = 0; i < count; i += lanes) {
+      V gate[G], memory[M], d[M], dz[G];
+      const V before = load(c_prev + i);
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { gate[g.value] = load(gates + g.value * count + i); });
+      Unit::memories(gate, before, memory);
       unrolled<0, M>([&](auto m) SRN_INLINE_LAMBDA {
-        const int i = m.value * kGroup + u;
-        const V t = tanh(s[m.value]);
-        d[m.value] = load(ds + i) + load(block.memory + i) * (A(1) - t * t);
-        store(block.memory + i, s[m.value]);
+        const int at = m.value * count + i;
+        const V t = tanh(memory[m.value]);
+        d[m.value] = load(ds + at) + load(s + at) * (A(1) - t * t);
+        store(s + at, memory[m.value]);
       });
-      store(dc_prev + u, Unit::backward(gate, c_prev, load(block.c + u), load(dm + u), d, dz));
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(block.gate + g.value * kGroup + u, dz[g.value]); });
+      store(dc_prev + i, Unit::backward(gate, before, load(c + i), load(dm + i), d, dz));
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(gates + g.value * count + i, dz[g.value]); });
+    }
+  }
+
+  // Phase 2, the end: what a group's gates contribute to the gradient of the state before, all columns.
+  void contribute(const Strips<A>& strips, int64_t group, bool add, A* sums) const {
+    const int64_t hidden = shape_.hidden, state = shape_.state, valid = valid_columns(hidden, group);
+    const A* dz = scratch_ + strips.count() * kMemories * lanes;
+    multiply_columns(strips, {hh + group * kGroup * state, G, hidden * state, valid, state}, kGroup, dz, kGates * lanes,
+                     whole_state_, add, sums, size_.state * lanes);
+    if (whole_state_ < state) {
+      // Where the last group's columns begin depends on how many columns a strip's vector holds.
+      for (int64_t i = 0; i < strips.count(); ++i) {
+        last_columns_of_strip(strips[i], {hh_rest_ + group * kGroup * kGroup, G, hidden * kGroup, valid, kGroup},
+                              dz + i * kGates * lanes, add,
+                              sums + (i * size_.state + whole_state_ / strips[i].depth) * lanes);
+      }
+    }
+  }
+
+  static void last_columns_of_strip(const Strip& strip, const WeightRows<A>& weights, const A* x, bool add, A* y) {
+    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      constexpr int d = decltype(depth)::value;
+      columns_tile<A, d, kGroup / d, 1>(weights, kGroup, x, 0, add, y, 0);
+    });
+  }
+
+  // The own columns of the gradient of the state before, its parts added up in order.
+  void sum_hidden_gradient(const Strips<A>& strips, int64_t group) const {
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      alignas(kAlignment) A rows[kMostRows * kGroup];
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        using B = Block<A, decltype(depth)::value>;
+        const A* sums = sums_ + (i * size_.state + group * B::kCount) * lanes;
+        V v[B::kCount];
+        B::load_lanes(sums, v);
+        for (int64_t part = 1; part < size_.parts; ++part) {
+          sums += sums_stride_;
+          unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] += load(sums + j.value * lanes); });
+        }
+        B::exchange(v);
+        B::store_flat(v, rows);
+      });
+      clear_columns(rows, strip.rows, valid_columns(shape_.state, group));
+      memcpy(dh_of(group) + strip.row * kGroup, rows, sizeof(A) * strip.rows * kGroup);
     }
   }
 
   Shape shape_;
   Extents size_;
-  A* mc_;       // packed, by unit group: M * kGroup columns, H rows
-  A* hh_;       // packed, by thread: its columns of P, G*H rows
-  A* hr_;       // packed, by thread: its columns of H, P rows
-  A* ds_;       // (team, B, M, kGroup): a thread's gradients of one group's memories
-  A* dz_;       // (B, G*H): the step's gate gradients
-  A* dc_;       // (B, hidden): the step's gradient of c
-  A* dc_next_;  // (B, hidden): gradient of c that comes from later steps
-  A* dm_;       // (B, hidden): the step's gradient of the hidden units
-  A* dh_;       // (B, state): the step's gradient of h, with a projection
-  A* dh_next_;  // (B, state): gradient of h that comes from later steps
+  int64_t batch_padded_;
+  int64_t whole_state_, whole_hidden_;  // columns in whole groups
+  const A* hh = nullptr;                // the weights as they are computed with
+  const A* hr = nullptr;
+  A* mc_;         // by group: (groups, hidden, M, kGroup)
+  A* hh_;         // copies of the weights, where they are stored in another type
+  A* hr_;
+  A* hh_rest_;    // (G*H, kGroup): the columns of the last group, where it is not whole
+  A* hr_rest_;    // (P, kGroup)
+  A* dh_;         // (state groups, batch_padded_, kGroup): gradient of h, that from later steps or the whole
+  A* dc_;         // (groups, batch_padded_, kGroup): the same of c
+  A* dm_;         // (groups, batch_padded_, kGroup): the step's gradient of the hidden units
+  A* dc_spread_;  // (strips, hidden, lanes): the step's gradient of c
+  A* dh_spread_;  // (strips, state, lanes): the step's gradient of h, with a projection
+  int64_t sums_stride_;
+  A* sums_;  // (parts, strips, state, lanes): part sums of dh
+  int64_t scratch_size_;
+  A* scratch_;  // (team, ...): a thread's gradients of one group's memories, and of its gates
   size_t used_;
 };
 

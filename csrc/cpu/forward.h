@@ -1,14 +1,17 @@
 // The forward recurrence on a CPU.
 //
-// A team of threads works on one call. Each thread owns a range of hidden-unit groups, with their gates' columns of
-// W_ih and W_hh, and a range of the columns of W_mc; it packs what it owns. A step has two phases, a barrier after each:
+// A team of threads works on one call. Each thread owns a range of the groups of hidden units: their gates, their
+// memories, and their columns of c and h. A step has two phases, a barrier after each:
 //
-//   1. gates of the own units, activated, and their memories: reads all of h, writes the own part of s
-//   2. the own columns of c = W_mc s, and of h = o tanh(c): reads all of s, writes the own part of c and h
+//   1. group by group, the gates of its units, their memories, and what these contribute to all of c = W_mc s: reads all
+//      of h, writes part sums of c
+//   2. the own columns of c, summed over its parts, and of h = o tanh(c)
 //   3. with a projection, the own columns of W_hr m
 //
-// The input's part of the gates is computed a chunk of steps at a time, by the thread that will use it. A call of only a
-// few rows (streaming) reads the weights as they are stored: packing them would take longer than using them once.
+// A step reads each weight once. Within phase 1 groups may come in any order, so every other step takes them backwards:
+// the weights that the caches still hold come first. The input's part of the gates is computed a chunk of steps at a
+// time, by the thread that will use it. A call of few steps (streaming) reads W_mc as it is stored, in phase 2: packing
+// it by group would take longer than it saves.
 #pragma once
 
 #include "cpu/recurrence.h"
@@ -21,10 +24,13 @@ class Forward {
   using A = Compute<T>;
   using V = Vector<A>;
   using Unit = Cell<V, N>;
+  static constexpr int lanes = kLanes<A>;
   static constexpr int G = Unit::G;
   static constexpr int M = Unit::M;
-  static constexpr int kBlock = G * kGroup;  // gate columns of a group of units
-  static constexpr int64_t kBlockVectors = kBlock / kLanes<A>;
+  static constexpr int kGates = G * kGroup;     // gate columns of a group of units
+  static constexpr int kMemories = M * kGroup;  // its memories
+  static constexpr int kMostRows = lanes;       // of a strip
+  static constexpr bool kWidened = sizeof(T) != sizeof(A);
 
  public:
   static size_t workspace(const Shape& shape) { return Forward(shape, nullptr).used_; }
@@ -33,147 +39,141 @@ class Forward {
     Forward plan(params.shape, params.workspace);
     Barrier barrier;
 #pragma omp parallel num_threads(plan.size_.team) if (plan.size_.team > 1)
-    plan.work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
+    Forward(plan).work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
   }
 
  private:
   Forward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
-    constexpr int64_t kChunkRows = 128;
-    direct_ = shape.rows <= kDirectRows;
-    const int64_t packed = direct_ ? 0 : 1;
+    constexpr int64_t kChunkRows = 128, kFewSteps = 4;
+    by_group_ = shape.steps > kFewSteps;
     chunk_rows_ = smaller(shape.rows, shape.batch > kChunkRows ? shape.batch : kChunkRows);
+    chunk_padded_ = padded_rows<A>(chunk_rows_);
+    batch_padded_ = padded_rows<A>(shape.batch);
+    input_ = round_up(shape.input, kGroup);
+    const int64_t memories = M * shape.hidden, widened = kWidened ? 1 : 0;
+    const int64_t strips = most_strips<A>(shape.batch), chunk_strips = most_strips<A>(chunk_rows_);
     Arena arena(base);
-    ih_ = arena.take<A>(packed * size_.unit_groups * kBlock * shape.input);
-    hh_ = arena.take<A>(packed * size_.unit_groups * kBlock * shape.state);
-    mc_ = arena.take<A>(packed * size_.hidden * M * shape.hidden);
-    hr_ = arena.take<A>(shape.projection ? packed * size_.state * shape.hidden : 0);
-    bias_ = arena.take<A>(size_.unit_groups * kBlock);
+    ih_ = arena.take<A>(widened * G * shape.hidden * shape.input);
+    hh_ = arena.take<A>(widened * G * shape.hidden * shape.state);
+    mc_ = arena.take<A>(by_group_ ? size_.groups * size_.hidden * kMemories : widened * shape.hidden * memories);
+    hr_ = arena.take<A>(shape.projection ? widened * shape.state * shape.hidden : 0);
+    bias_ = arena.take<A>(size_.groups * kGates);
     bias_mc_ = arena.take<A>(size_.hidden);
-    x_ = arena.take<A>(sizeof(T) == sizeof(A) ? 0 : chunk_rows_ * shape.input);
-    z_ = arena.take<A>(size_.unit_groups * kBlock * chunk_rows_);
-    o_ = arena.take<A>(shape.batch * size_.hidden);
-    s_ = arena.take<A>(shape.batch * M * shape.hidden);
-    c_ = arena.take<A>(shape.batch * size_.hidden);
-    m_ = arena.take<A>(shape.projection ? shape.batch * size_.hidden : 0);
-    h_ = arena.take<A>(shape.batch * size_.state);
+    x_ = arena.take<A>(chunk_padded_ * input_);
+    z_ = arena.take<A>(size_.groups * G * chunk_padded_ * kGroup);
+    o_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
+    c_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
+    h_ = arena.take<A>(size_.state_groups * batch_padded_ * kGroup);
+    h_lanes_ = arena.take<A>(batch_padded_ * size_.state);
+    m_lanes_ = arena.take<A>(shape.projection ? batch_padded_ * size_.hidden : 0);
+    s_columns_ = round_up(memories, kGroup);
+    s_lanes_ = arena.take<A>(by_group_ ? size_.team * batch_padded_ * kMemories : batch_padded_ * s_columns_);
+    sums_stride_ = strips * size_.hidden * lanes;
+    sums_ = arena.take<A>(by_group_ ? size_.parts * sums_stride_ : sums_stride_);
+    const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGroup * lanes;
+    const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
+    scratch_size_ = round_up(gates > inputs ? gates : inputs, kAlignment) + state;
+    scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
   }
 
-  void work(const ForwardParams& params, Barrier& barrier, int thread, int threads) const {
-    const Range units = share(size_.unit_groups, thread, threads);
-    const Range columns = share(size_.unit_groups, thread, threads);
+  void work(const ForwardParams& params, Barrier& barrier, int thread, int threads) {
+    const Range parts = share(size_.parts, thread, threads);
+    const Range units = size_.units(parts);
     const Range state = share(size_.state_groups, thread, threads);
-    prepare(params, units, columns, state, thread, threads);
-
     const Schedule schedule(shape_, false);
+    Schedule::Step step = schedule.first();
+    scratch_ += thread * scratch_size_;
+    prepare(params, units, shape_.projection ? state : units, step, thread, threads);
+    if (by_group_) s_lanes_ += thread * batch_padded_ * kMemories;
+
     int64_t chunk_begin = 0, chunk_end = 0;  // rows whose input part is in z_
-    for (Schedule::Step step = schedule.first(); !schedule.done(step); step = schedule.next(step)) {
+    for (int64_t count = 0; !schedule.done(step); ++count) {
       if (step.row < chunk_begin || step.row >= chunk_end) {
         chunk_begin = step.row;
         chunk_end = step.row + step.rows;
         extend_chunk(schedule, step, chunk_begin, chunk_end);
-        input_gates(params, barrier, units, chunk_begin, chunk_end, thread, threads);
-      }
-      barrier.wait(threads);
-      for (int64_t group = units.begin; group < units.end; ++group) {
-        gates_and_memories(params, group, step, step.row - chunk_begin);
-      }
-      barrier.wait(threads);
-      cell_and_hidden(params, columns, step);
-      if (shape_.projection) {
+        const Strips<A> strips(chunk_end - chunk_begin);
+        barrier.wait(threads);  // all have done with the chunk before
+        input_lanes(params, strips, chunk_begin, thread, threads);
         barrier.wait(threads);
-        project(params, state, step);
+        input_gates(strips, units);
       }
-    }
-    barrier.wait(threads);
-    const Range rows = share(shape_.batch, thread, threads);
-    const Range hidden = {0, shape_.hidden}, all_state = {0, shape_.state};
-    narrow_rows<T>(c_ + rows.begin * size_.hidden, size_.hidden, rows.size(), hidden,
-                   static_cast<T*>(params.c_n) + rows.begin * shape_.hidden, shape_.hidden);
-    narrow_rows<T>(h_ + rows.begin * size_.state, size_.state, rows.size(), all_state,
-                   static_cast<T*>(params.h_n) + rows.begin * shape_.state, shape_.state);
-  }
-
-  // Packs the thread's own weights and biases and its share of the initial state.
-  void prepare(const ForwardParams& params, Range units, Range columns, Range state, int thread, int threads) const {
-    const int64_t hidden = shape_.hidden;
-    if (!direct_) pack_weights(params.weights, units, columns, state);
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      for (int gate = 0; gate < G; ++gate) {
-        for (int64_t u = 0; u < kGroup; ++u) {
-          bias_[group * kBlock + gate * kGroup + u] =
-              u < valid_columns(hidden, group) ? gate_bias(params.weights, gate * hidden + group * kGroup + u) : 0;
+      const Schedule::Step next = schedule.next(step);
+      const Strips<A> strips(step.rows), next_strips(next.rows);
+      barrier.wait(threads);
+      for (int64_t part = parts.begin; part < parts.end; ++part) {
+        const bool backwards = count % 2 != 0;
+        const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
+        const Range groups = size_.part(p);
+        for (int64_t i = groups.begin; i < groups.end; ++i) {
+          const int64_t group = backwards ? groups.begin + groups.end - 1 - i : i;
+          gates_and_memories(params, strips, group, step, step.row - chunk_begin);
+          if (by_group_) contribute(strips, group, i != groups.begin, sums_ + p * sums_stride_);
         }
       }
+      barrier.wait(threads);
+      if (!by_group_) multiply_memories(strips, units);
+      for (int64_t group = units.begin; group < units.end; ++group) {
+        cell_and_hidden(params, strips, group, step);
+        if (!shape_.projection) flat_to_lanes(next_strips, state_of(group), group, size_.state, h_lanes_);
+      }
+      if (shape_.projection) {
+        barrier.wait(threads);
+        for (int64_t group = state.begin; group < state.end; ++group) {
+          project(params, strips, group, step);
+        }
+        barrier.wait(threads);
+        for (int64_t group = state.begin; group < state.end; ++group) {
+          flat_to_lanes(next_strips, state_of(group), group, size_.state, h_lanes_);
+        }
+      }
+      step = next;
     }
-    for (int64_t u = columns.begin * kGroup; u < columns.end * kGroup; ++u) {
-      const T* bias = static_cast<const T*>(params.weights.b_mc);
-      bias_mc_[u] = bias != nullptr && u < hidden ? widen(bias[u]) : A(0);
-    }
-    const Range rows = share(shape_.batch, thread, threads);
-    widen_rows<T>(static_cast<const T*>(params.h0) + rows.begin * shape_.state, shape_.state, rows.size(),
-                  {0, shape_.state}, h_ + rows.begin * size_.state, size_.state);
-    widen_rows<T>(static_cast<const T*>(params.c0) + rows.begin * hidden, hidden, rows.size(), {0, hidden},
-                  c_ + rows.begin * size_.hidden, size_.hidden);
-  }
-
-  void pack_weights(const Weights& weights, Range units, Range columns, Range state) const {
     for (int64_t group = units.begin; group < units.end; ++group) {
-      const auto valid = [&](int64_t) { return valid_columns(shape_.hidden, group); };
-      pack<T>(shape_.input, G, gate_rows(weights.ih, group, shape_.input), valid, 1, shape_.input,
-              ih_ + group * kBlock * shape_.input);
-      pack<T>(shape_.state, G, gate_rows(weights.hh, group, shape_.state), valid, 1, shape_.state,
-              hh_ + group * kBlock * shape_.state);
+      scatter(cell_of(group), shape_.batch, valid_columns(shape_.hidden, group),
+              static_cast<T*>(params.c_n) + group * kGroup, shape_.hidden);
     }
-    const int64_t memories = M * shape_.hidden;
-    pack<T>(memories, columns.size(), rows_from(weights.mc, columns, memories), valid_from(shape_.hidden, columns), 1,
-            memories, mc_ + columns.begin * kGroup * memories);
-    if (shape_.projection) {
-      pack<T>(shape_.hidden, state.size(), rows_from(weights.hr, state, shape_.hidden), valid_from(shape_.state, state),
-              1, shape_.hidden, hr_ + state.begin * kGroup * shape_.hidden);
+    const Range own = shape_.projection ? state : units;
+    for (int64_t group = own.begin; group < own.end; ++group) {
+      scatter(state_of(group), shape_.batch, valid_columns(shape_.state, group),
+              static_cast<T*>(params.h_n) + group * kGroup, shape_.state);
     }
   }
 
-  // Where the weights of one group of units lie, gate by gate: rows of `width` numbers.
-  auto gate_rows(const void* weight, int64_t group, int64_t width) const {
-    const T* rows = static_cast<const T*>(weight) + group * kGroup * width;
-    return [rows, step = shape_.hidden * width](int64_t gate) { return rows + gate * step; };
-  }
+  A* cell_of(int64_t group) const { return c_ + group * batch_padded_ * kGroup; }
+  A* state_of(int64_t group) const { return h_ + group * batch_padded_ * kGroup; }
+  A* output_gate_of(int64_t group) const { return o_ + group * batch_padded_ * kGroup; }
 
-  // The same for a range of column groups of a product: its columns are the weight's rows.
-  static auto rows_from(const void* weight, Range groups, int64_t width) {
-    const T* rows = static_cast<const T*>(weight) + groups.begin * kGroup * width;
-    return [rows, width](int64_t j) { return rows + j * kGroup * width; };
-  }
-
-  static auto valid_from(int64_t columns, Range groups) {
-    return [columns, groups](int64_t j) { return valid_columns(columns, groups.begin + j); };
-  }
-
-  // The gates of one group of units: z (rows, kBlock) = init + x (rows, width) * weight, packed or as stored.
-  void multiply_gates(int64_t rows, int64_t width, const A* x, int64_t x_stride, const void* weight, const A* packed,
-                      int64_t group, const A* init, int64_t init_stride, A* z) const {
-    if (direct_) {
-      const int64_t valid = valid_columns(shape_.hidden, group);
-      multiply_direct<T>(
-          rows, width, x, x_stride, G, gate_rows(weight, group, width), [=](int64_t) { return valid; }, width, init,
-          init_stride, z, kBlock);
-    } else {
-      multiply<A>(rows, width, x, x_stride, packed + group * kBlock * width, kBlockVectors, init, init_stride, z,
-                  kBlock);
+  // Weights, biases and the initial state of the own groups; with weights stored in another type, a share of them all.
+  void prepare(const ForwardParams& params, Range units, Range state, const Schedule::Step& first, int thread,
+               int threads) {
+    const Weights& weights = params.weights;
+    const int64_t hidden = shape_.hidden;
+    ih = computed<T>(weights.ih, G * hidden * shape_.input, ih_, thread, threads);
+    hh = computed<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
+    hr = computed<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
+    if (!by_group_) mc = computed<T>(weights.mc, hidden * M * hidden, mc_, thread, threads);
+    for (int64_t group = units.begin; group < units.end; ++group) {
+      if (by_group_) {
+        pack_memories(static_cast<const T*>(weights.mc), hidden, M, group, mc_ + group * size_.hidden * kMemories);
+      }
+      const int64_t valid = valid_columns(hidden, group);
+      for (int64_t u = 0; u < kGroup; ++u) {
+        const int64_t unit = group * kGroup + u;
+        for (int gate = 0; gate < G; ++gate) {
+          bias_[group * kGates + gate * kGroup + u] = u < valid ? gate_bias(weights, gate * hidden + unit) : A(0);
+        }
+        const T* bias = static_cast<const T*>(weights.b_mc);
+        bias_mc_[unit] = bias != nullptr && u < valid ? widen(bias[unit]) : A(0);
+      }
+      initial_rows(static_cast<const T*>(params.c0) + group * kGroup, hidden, shape_.batch, valid, cell_of(group));
     }
-  }
-
-  // A range of column groups of a product: y (rows, ...) = init + x (rows, width) * weight, packed or as stored.
-  void multiply_columns(int64_t rows, int64_t width, const A* x, int64_t x_stride, const void* weight, const A* packed,
-                        int64_t columns, Range groups, const A* init, A* y, int64_t y_stride) const {
-    const int64_t first = groups.begin * kGroup;
-    if (direct_) {
-      multiply_direct<T>(rows, width, x, x_stride, groups.size(), rows_from(weight, groups, width),
-                         valid_from(columns, groups), width, init, 0, y + first, y_stride);
-    } else {
-      multiply<A>(rows, width, x, x_stride, packed + first * width, groups.size() * kGroup / kLanes<A>, init, 0,
-                  y + first, y_stride);
+    const Strips<A> strips(first.rows);
+    for (int64_t group = state.begin; group < state.end; ++group) {
+      initial_rows(static_cast<const T*>(params.h0) + group * kGroup, shape_.state, shape_.batch,
+                   valid_columns(shape_.state, group), state_of(group));
+      flat_to_lanes(strips, state_of(group), group, size_.state, h_lanes_);
     }
   }
 
@@ -192,113 +192,304 @@ class Forward {
     }
   }
 
-  // z = W_ih x + b of the own units for the rows of a chunk.
-  void input_gates(const ForwardParams& params, Barrier& barrier, Range units, int64_t begin, int64_t end, int thread,
+  // Lays out a chunk's input for the products, a share of its strips.
+  void input_lanes(const ForwardParams& params, const Strips<A>& strips, int64_t begin, int thread,
                    int threads) const {
-    const int64_t rows = end - begin, width = shape_.input;
-    const T* stored = static_cast<const T*>(params.input) + begin * width;
-    const A* x;
-    if constexpr (sizeof(T) == sizeof(A)) {
-      x = stored;
-    } else {
-      const Range own = share(rows, thread, threads);
-      widen_rows<T>(stored + own.begin * width, width, own.size(), {0, width}, x_ + own.begin * width, width);
-      barrier.wait(threads);
-      x = x_;
+    const T* x = static_cast<const T*>(params.input) + begin * shape_.input;
+    const int64_t groups = input_ / kGroup;
+    const Range own = share(strips.count() * groups, thread, threads);
+    alignas(kAlignment) A flat[kMostRows * kGroup] = {};  // lanes without a row: any normal number
+    for (int64_t i = own.begin; i < own.end; ++i) {
+      const Strip strip = strips[i / groups];
+      const int64_t group = i % groups;
+      gather(x + strip.row * shape_.input + group * kGroup, shape_.input, strip.rows,
+             valid_columns(shape_.input, group), flat);
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        using B = Block<A, decltype(depth)::value>;
+        V v[B::kCount];
+        B::load_flat(flat, v);
+        B::exchange(v);
+        B::store_lanes(v, x_ + strip.row * input_ + group * B::kCount * lanes);
+      });
     }
-    (void)barrier, (void)thread, (void)threads;
+  }
+
+  // z = W_ih x + b of the own units for the rows of a chunk.
+  void input_gates(const Strips<A>& strips, Range units) const {
     for (int64_t group = units.begin; group < units.end; ++group) {
-      multiply_gates(rows, width, x, width, params.weights.ih, ih_, group, bias_ + group * kBlock, 0,
-                     z_ + group * kBlock * chunk_rows_);
+      const int64_t valid = valid_columns(shape_.hidden, group);
+      for (int gate = 0; gate < G; ++gate) {
+        const A* weights = ih + (gate * shape_.hidden + group * kGroup) * shape_.input;
+        multiply_rows(
+            strips, shape_.input, x_, input_, 1, [=](int64_t) { return weights; }, shape_.input, valid, false,
+            scratch_, kGroup * lanes);
+        for (int64_t i = 0; i < strips.count(); ++i) {
+          const Strip strip = strips[i];
+          with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+            using B = Block<A, decltype(depth)::value>;
+            V v[B::kCount];
+            rows_from(scratch_ + i * kGroup * lanes, v, B{});
+            add_bias(bias_ + group * kGates + gate * kGroup, v, B{});
+            B::store_flat(v, z_ + ((group * G + gate) * chunk_padded_ + strip.row) * kGroup);
+          });
+        }
+      }
     }
+  }
+
+  // The flat rows of a group that a product by rows left as part sums.
+  template <typename B>
+  static SRN_INLINE void rows_from(const A* sums, V (&v)[B::kCount], B) {
+    V columns[kGroup];
+    unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * lanes); });
+    B::sum_parts(columns, v);
+    B::exchange(v);
+  }
+
+  // A group's bias, added to each flat row.
+  template <typename B>
+  static SRN_INLINE void add_bias(const A* bias, V (&v)[B::kCount], B) {
+    unrolled<0, B::kCount>([&](auto i) SRN_INLINE_LAMBDA {
+      constexpr int first = B::flat_at(i.value) * lanes % kGroup;
+      v[i.value] += broadcast<A, B::kInner>(bias + first);
+    });
   }
 
   // Phase 1 for one group of units: Eq. 1-7 and 10.
-  void gates_and_memories(const ForwardParams& params, int64_t group, const Schedule::Step& step,
-                          int64_t chunk_row) const {
-    A* z = z_ + group * kBlock * chunk_rows_ + chunk_row * kBlock;
-    multiply_gates(step.rows, shape_.state, h_, size_.state, params.weights.hh, hh_, group, z, kBlock, z);
-    const int64_t first = group * kGroup, valid = valid_columns(shape_.hidden, group);
-    T* gates = static_cast<T*>(params.gates);
-    T* memories = static_cast<T*>(params.memories);
-    for (int64_t b = 0; b < step.rows; ++b) {
-      A* gate = z + b * kBlock;
-      alignas(kAlignment) A s[M * kGroup];
-      select(gate, c_ + b * size_.hidden + first, s);
-      const int64_t row = step.row + b;
-      for (int64_t u = 0; u < kGroup; ++u) o_[b * size_.hidden + first + u] = gate[kOutput * kGroup + u];
-      scatter<A, M>(s, valid, s_ + b * M * shape_.hidden + first, shape_.hidden);
-      if (gates != nullptr) scatter<T, G>(gate, valid, gates + row * G * shape_.hidden + first, shape_.hidden);
-      if (memories != nullptr) {
-        squash(s);
-        scatter<T, M>(s, valid, memories + row * params.memories_row_stride + first, params.memory_stride);
+  void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, int64_t group,
+                          const Schedule::Step& step, int64_t chunk_row) const {
+    const int64_t valid = valid_columns(shape_.hidden, group);
+    const A* weights = hh + group * kGroup * shape_.state;
+    multiply_rows(
+        strips, shape_.state, h_lanes_, size_.state, G,
+        [&](int64_t gate) { return weights + gate * shape_.hidden * shape_.state; }, shape_.state, valid, false,
+        scratch_, kGates * lanes);
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        gates_of_strip(params, strip, group, step.row, chunk_row + strip.row, valid, scratch_ + i * kGates * lanes,
+                       Block<A, decltype(depth)::value>{});
+      });
+    }
+  }
+
+  template <typename B>
+  void gates_of_strip(const ForwardParams& params, const Strip& strip, int64_t group, int64_t step_row,
+                      int64_t chunk_row, int64_t valid, const A* sums, B) const {
+    constexpr int kBlock = B::kCount * lanes;  // numbers of a gate
+    alignas(kAlignment) A gates[G * kBlock];
+    alignas(kAlignment) A s[M * kBlock];
+    for (int gate = 0; gate < G; ++gate) {
+      V v[B::kCount];
+      rows_from(sums + gate * kGroup * lanes, v, B{});
+      const A* z = z_ + ((group * G + gate) * chunk_padded_ + chunk_row) * kGroup;
+      unrolled<0, B::kCount>([&](auto i) SRN_INLINE_LAMBDA {
+        constexpr int at = B::flat_at(i.value) * lanes;
+        store(gates + gate * kBlock + at, v[i.value] + load(z + at));
+      });
+    }
+    if (valid < kGroup) clear_columns(gates, G * kBlock / kGroup, valid);  // units that do not exist: then s = 0
+    select(gates, cell_of(group) + strip.row * kGroup, s, kBlock);
+    memcpy(output_gate_of(group) + strip.row * kGroup, gates + kOutput * kBlock, sizeof(A) * kBlock);
+    if (by_group_) {
+      for (int m = 0; m < M; ++m) {
+        V v[B::kCount];
+        B::load_flat(s + m * kBlock, v);
+        B::exchange(v);
+        B::store_lanes(v, s_lanes_ + strip.row * kMemories + m * kBlock);
+      }
+    } else {
+      spread_memories(strip, group, valid, s, kBlock);
+    }
+    const int64_t first = group * kGroup, row = step_row + strip.row;
+    if (params.gates != nullptr) {
+      T* to = static_cast<T*>(params.gates) + row * G * shape_.hidden + first;
+      for (int gate = 0; gate < G; ++gate) {
+        scatter(gates + gate * kBlock, strip.rows, valid, to + gate * shape_.hidden, G * shape_.hidden);
+      }
+    }
+    if (params.memories != nullptr) {
+      T* to = static_cast<T*>(params.memories) + row * params.memories_row_stride + first;
+      for (int i = 0; i < M * kBlock; i += lanes) store(s + i, tanh(load(s + i)));
+      for (int m = 0; m < M; ++m) {
+        scatter(s + m * kBlock, strip.rows, valid, to + m * params.memory_stride, params.memories_row_stride);
       }
     }
   }
 
-  // Gates before activation to gates, in place, and the memories of a group of units.
-  static void select(A* z, const A* c_prev, A* s) {
-    for (int u = 0; u < kGroup; u += kLanes<A>) {
+  // Gates before activation to gates, in place, and the memories: `count` numbers of each, in vectors.
+  static void select(A* gates, const A* c_prev, A* s, int count) {
+    for (int i = 0; i < count; i += lanes) {
       V before[G], gate[G], memory[M];
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { before[g.value] = load(z + g.value * kGroup + u); });
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { before[g.value] = load(gates + g.value * count + i); });
       Unit::activate(before, gate);
-      Unit::memories(gate, load(c_prev + u), memory);
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(z + g.value * kGroup + u, gate[g.value]); });
-      unrolled<0, M>([&](auto m) SRN_INLINE_LAMBDA { store(s + m.value * kGroup + u, memory[m.value]); });
+      Unit::memories(gate, load(c_prev + i), memory);
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(gates + g.value * count + i, gate[g.value]); });
+      unrolled<0, M>([&](auto m) SRN_INLINE_LAMBDA { store(s + m.value * count + i, memory[m.value]); });
     }
   }
 
-  static void squash(A* s) {
-    for (int i = 0; i < M * kGroup; i += kLanes<A>) store(s + i, tanh(load(s + i)));
+  // Memories into lanes in the order that W_mc is stored in, number by number: a group is no multiple of a vector there.
+  void spread_memories(const Strip& strip, int64_t group, int64_t valid, const A* s, int block) const {
+    A* to = s_lanes_ + strip.row * s_columns_;
+    // Which lane of a strip holds a row: ask the exchange itself, with row numbers for values.
+    alignas(kAlignment) A order[kMostRows * kGroup];
+    const int64_t width = lanes / strip.depth;
+    for (int64_t r = 0; r < width; ++r) {
+      for (int64_t u = 0; u < kGroup; ++u) order[r * kGroup + u] = A(r);
+    }
+    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      using B = Block<A, decltype(depth)::value>;
+      V v[B::kCount];
+      B::load_flat(order, v);
+      B::exchange(v);
+      B::store_lanes(v, order);
+    });
+    const int64_t memories = M * shape_.hidden;
+    if (group == size_.groups - 1) {  // the last weights of a row are multiplied with whole vectors
+      for (int64_t k = memories; k < s_columns_; ++k) {
+        for (int64_t b = 0; b < width; ++b) to[k / strip.depth * lanes + b * strip.depth + k % strip.depth] = A(0);
+      }
+    }
+    for (int64_t m = 0; m < M; ++m) {
+      for (int64_t u = 0; u < valid; ++u) {
+        const int64_t k = m * shape_.hidden + group * kGroup + u;
+        A* column = to + k / strip.depth * lanes + k % strip.depth;
+        for (int64_t b = 0; b < width; ++b) {
+          const int64_t row = int64_t(order[b * strip.depth]);
+          column[b * strip.depth] = s[m * block + row * kGroup + u];
+        }
+      }
+    }
   }
 
-  // Phase 2 for a range of column groups: Eq. 8, 9.
-  void cell_and_hidden(const ForwardParams& params, Range columns, const Schedule::Step& step) const {
-    const int64_t first = columns.begin * kGroup;
-    const int64_t last = smaller(columns.end * kGroup, shape_.hidden);
+  // Phase 1, the end: what a group's memories contribute to c, all columns.
+  void contribute(const Strips<A>& strips, int64_t group, bool add, A* sums) const {
+    const A* weights = mc_ + group * size_.hidden * kMemories;
+    multiply_rows(
+        strips, kMemories, s_lanes_, kMemories, size_.groups,
+        [=](int64_t j) { return weights + j * kGroup * kMemories; }, kMemories, kGroup, add, sums,
+        size_.hidden * lanes);
+  }
+
+  // Phase 2 with W_mc as it is stored: the own columns of c.
+  void multiply_memories(const Strips<A>& strips, Range units) const {
     const int64_t memories = M * shape_.hidden;
-    multiply_columns(step.rows, memories, s_, memories, params.weights.mc, mc_, shape_.hidden, columns,
-                     bias_mc_ + first, c_, size_.hidden);
+    for (int64_t group = units.begin; group < units.end; ++group) {
+      const A* weights = mc + group * kGroup * memories;
+      multiply_rows(
+          strips, memories, s_lanes_, s_columns_, 1, [=](int64_t) { return weights; }, memories,
+          valid_columns(shape_.hidden, group), false, sums_ + group * kGroup * lanes, size_.hidden * lanes);
+    }
+  }
+
+  // Phase 2 for one group: Eq. 8, 9.
+  void cell_and_hidden(const ForwardParams& params, const Strips<A>& strips, int64_t group,
+                       const Schedule::Step& step) const {
+    const int64_t valid = valid_columns(shape_.hidden, group), first = group * kGroup;
     T* cells = static_cast<T*>(params.cells);
     T* output = static_cast<T*>(params.output);
-    A* hidden = shape_.projection ? m_ : h_;  // the same row length: without a projection P = H
-    for (int64_t b = 0; b < step.rows; ++b) {
-      const int64_t row = step.row + b, at = b * size_.hidden;
-      for (int64_t u = first; u < columns.end * kGroup; u += kLanes<A>) {
-        store(hidden + at + u, Unit::hidden(load(o_ + at + u), load(c_ + at + u)));
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      alignas(kAlignment) A c[kMostRows * kGroup], h[kMostRows * kGroup];
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        using B = Block<A, decltype(depth)::value>;
+        V columns[kGroup], v[B::kCount];
+        sum_columns(sums_ + (i * size_.hidden + first) * lanes, columns);
+        B::sum_parts(columns, v);
+        B::exchange(v);
+        add_bias(bias_mc_ + first, v, B{});
+        const A* o = output_gate_of(group) + strip.row * kGroup;
+        unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA {
+          constexpr int at = B::flat_at(j.value) * lanes;
+          store(c + at, v[j.value]);
+          store(h + at, Unit::hidden(load(o + at), v[j.value]));
+        });
+        if (valid < kGroup) {
+          clear_columns(c, strip.rows, valid);
+          clear_columns(h, strip.rows, valid);
+        }
+      });
+      memcpy(cell_of(group) + strip.row * kGroup, c, sizeof(A) * strip.rows * kGroup);
+      const int64_t row = step.row + strip.row;
+      if (cells != nullptr) scatter(c, strip.rows, valid, cells + row * shape_.hidden + first, shape_.hidden);
+      if (shape_.projection) {
+        with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+          using B = Block<A, decltype(depth)::value>;
+          V v[B::kCount];
+          B::load_flat(h, v);
+          B::exchange(v);
+          B::store_lanes(v, m_lanes_ + strip.row * size_.hidden + group * B::kCount * lanes);
+        });
+      } else {
+        memcpy(state_of(group) + strip.row * kGroup, h, sizeof(A) * strip.rows * kGroup);
+        scatter(h, strip.rows, valid, output + row * params.output_stride + first, params.output_stride);
       }
-      if (cells != nullptr) narrow_rows<T>(c_ + at, 0, 1, {first, last}, cells + row * shape_.hidden, 0);
-      if (!shape_.projection) narrow_rows<T>(h_ + at, 0, 1, {first, last}, output + row * params.output_stride, 0);
     }
   }
 
-  // Phase 3 for a range of state column groups.
-  void project(const ForwardParams& params, Range state, const Schedule::Step& step) const {
-    const int64_t first = state.begin * kGroup;
-    const Range own = {first, smaller(state.end * kGroup, shape_.state)};
-    multiply_columns(step.rows, shape_.hidden, m_, size_.hidden, params.weights.hr, hr_, shape_.state, state, nullptr,
-                     h_, size_.state);
-    narrow_rows<T>(h_, size_.state, step.rows, own, static_cast<T*>(params.output) + step.row * params.output_stride,
-                   params.output_stride);
+  // A group's columns of c, its parts added up in order.
+  SRN_INLINE void sum_columns(const A* sums, V (&columns)[kGroup]) const {
+    unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * lanes); });
+    for (int64_t part = 1; by_group_ && part < size_.parts; ++part) {
+      sums += sums_stride_;
+      unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] += load(sums + c.value * lanes); });
+    }
+  }
+
+  // Phase 3 for one group of the state's columns.
+  void project(const ForwardParams& params, const Strips<A>& strips, int64_t group,
+               const Schedule::Step& step) const {
+    const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
+    const A* weights = hr + first * shape_.hidden;
+    multiply_rows(
+        strips, shape_.hidden, m_lanes_, size_.hidden, 1, [=](int64_t) { return weights; }, shape_.hidden, valid,
+        false, scratch_, kGroup * lanes);
+    T* output = static_cast<T*>(params.output) + step.row * params.output_stride + first;
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      alignas(kAlignment) A h[kMostRows * kGroup];
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        using B = Block<A, decltype(depth)::value>;
+        V v[B::kCount];
+        rows_from(scratch_ + i * kGroup * lanes, v, B{});
+        B::store_flat(v, h);
+      });
+      if (valid < kGroup) clear_columns(h, strip.rows, valid);
+      memcpy(state_of(group) + strip.row * kGroup, h, sizeof(A) * strip.rows * kGroup);
+      scatter(h, strip.rows, valid, output + strip.row * params.output_stride, params.output_stride);
+    }
   }
 
   Shape shape_;
   Extents size_;
-  bool direct_;         // whether the weights are read as they are stored; nothing is packed then
-  int64_t chunk_rows_;  // rows of input whose gates are computed at a time
-  A* ih_;               // packed, by unit group: G * kGroup columns, D rows
-  A* hh_;               // packed, by unit group: G * kGroup columns, P rows
-  A* mc_;               // packed, by thread: its columns of H, M*H rows
-  A* hr_;               // packed, by thread: its columns of P, H rows
-  A* bias_;             // (unit groups, G, kGroup): b_ih + b_hh
-  A* bias_mc_;          // (hidden)
-  A* x_;                // (chunk_rows_, D): the chunk's input, where it is stored in another type
-  A* z_;                // (unit groups, chunk_rows_, G, kGroup): gates of a chunk
-  A* o_;                // (B, hidden): the step's output gates
-  A* s_;                // (B, M*H): the step's memories
-  A* c_;                // (B, hidden): every sequence's cell state
-  A* m_;                // (B, hidden): the step's hidden units before a projection
-  A* h_;                // (B, state): every sequence's state
+  bool by_group_;  // whether W_mc is packed by group, and c summed in parts
+  int64_t chunk_rows_, chunk_padded_;  // rows of input whose gates are computed at a time; with room for a last strip
+  int64_t batch_padded_;
+  int64_t input_;      // D rounded up to whole groups
+  int64_t s_columns_;  // M*H rounded up to whole groups
+  const A* ih = nullptr;  // the weights as they are computed with
+  const A* hh = nullptr;
+  const A* mc = nullptr;
+  const A* hr = nullptr;
+  A* ih_;       // copies of the weights, where they are stored in another type
+  A* hh_;
+  A* mc_;       // by group: (groups, hidden, M, kGroup)
+  A* hr_;
+  A* bias_;     // (groups, G, kGroup): b_ih + b_hh
+  A* bias_mc_;  // (hidden)
+  A* x_;        // lanes of input_ columns: a chunk's input
+  A* z_;        // (groups, G, chunk_padded_, kGroup): gates of a chunk, the input's part
+  A* o_;        // (groups, batch_padded_, kGroup): the step's output gates
+  A* c_;        // (groups, batch_padded_, kGroup): every sequence's cell state
+  A* h_;        // (state groups, batch_padded_, kGroup): every sequence's state
+  A* h_lanes_;  // lanes of `state` columns: the step's h
+  A* m_lanes_;  // lanes of `hidden` columns: the step's hidden units before a projection
+  A* s_lanes_;  // lanes of a thread's own: one group's memories; or of all memories, by task subset
+  int64_t sums_stride_;
+  A* sums_;  // (parts, strips, hidden, lanes): part sums of c
+  int64_t scratch_size_;
+  A* scratch_;  // (team, ...): a thread's part sums of one group
   size_t used_;
 };
 

@@ -1,138 +1,246 @@
-// Matrix products: with packed weights, in tiles that stay in registers; and for a few rows with weights as stored.
+// Matrix products of a few rows of activations, laid out in lanes, with weights as they are stored.
+//
+// A tile keeps kVectors x kStrips vectors of sums in registers. For each weight it reads one number (or `depth`
+// consecutive ones, see lanes.h), broadcasts it over the vector and multiplies it with the activations of whole strips;
+// nothing is packed, and a weight is read once for all rows.
 #pragma once
 
-#include "cpu/pack.h"
+#include "cpu/lanes.h"
 
 namespace srn {
 namespace SRN_ISA {
 
-// y (rows x vectors) = init + x (rows x K) * panel, summed in registers kSumLength products at a time: a sum of short
-// sums has a far smaller rounding error than one long sum, and costs little.
-constexpr int64_t kSumLength = 128;
+// Sums run over at most so many products before they are added to the result: a sum of short sums has a far smaller
+// rounding error than one long sum, and costs little.
+constexpr int64_t kSumLength = 160;
 
-template <typename A, int kRows, int kVectors>
-void tile(int64_t K, const A* x, int64_t x_stride, const A* panel, const A* init, int64_t init_stride, A* y,
-          int64_t y_stride) {
+// y += x w, where column c of y takes the K weights from columns[c] on.
+//   x: [K / depth][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
+// kRegular: columns lie `stride` apart within every four of them, which spares registers.
+template <typename A, int depth, int kColumns, int kStrips, bool kRegular>
+void rows_tile(int64_t K, const A* const* columns, int64_t stride, const A* x, int64_t x_stride, bool add, A* y,
+               int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
-  int64_t k = 0;
-  do {
-    V sum[kRows][kVectors] = {};
-    const int64_t end = smaller(k + kSumLength, K);
-    for (; k < end; ++k) {
-      V weight[kVectors];
+  constexpr int every = kRegular ? 4 : 1;
+  const A* at[kColumns / every];
+#pragma GCC unroll 24
+  for (int i = 0; i < kColumns / every; ++i) at[i] = columns[i * every];
+  const int64_t whole = K / depth, pieces = whole > kSumLength ? ceil_div(whole, kSumLength) : 1;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    V sum[kColumns][kStrips] = {};
+    const int64_t end = whole * (piece + 1) / pieces;
+    for (int64_t k = whole * piece / pieces; k < end; ++k) {
+      V value[kStrips];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) weight[v] = load(panel + (k * kVectors + v) * lanes);
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        const V value = x[r * x_stride + k] - V{};
+      for (int s = 0; s < kStrips; ++s) value[s] = load(x + s * x_stride + k * lanes);
+#pragma GCC unroll 24
+      for (int c = 0; c < kColumns; ++c) {
+        const V weight = broadcast<A, depth>(at[c / every] + (c % every) * stride + k * depth);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sum[r][v] += value * weight[v];
+        for (int s = 0; s < kStrips; ++s) sum[c][s] += value[s] * weight;
       }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    if (depth > 1 && piece + 1 == pieces && whole * depth < K) {
+#pragma GCC unroll 24
+      for (int c = 0; c < kColumns; ++c) {
+        A last[depth] = {};
+        for (int64_t k = whole * depth; k < K; ++k) {
+          last[k - whole * depth] = at[c / every][(c % every) * stride + k];
+        }
+        const V weight = broadcast<A, depth>(last);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        if (init != nullptr) sum[r][v] += load(init + r * init_stride + v * lanes);
-        store(y + r * y_stride + v * lanes, sum[r][v]);
+        for (int s = 0; s < kStrips; ++s) sum[c][s] += load(x + s * x_stride + whole * lanes) * weight;
       }
     }
-    init = y;
-    init_stride = y_stride;
-  } while (k < K);
-}
-
-template <typename A, int kVectors, int kRows = kTileRows>
-SRN_INLINE void tile_of(int64_t rows, int64_t K, const A* x, int64_t x_stride, const A* panel, const A* init,
-                        int64_t init_stride, A* y, int64_t y_stride) {
-  if (rows == kRows) {
-    tile<A, kRows, kVectors>(K, x, x_stride, panel, init, init_stride, y, y_stride);
-  } else if constexpr (kRows > 1) {
-    tile_of<A, kVectors, kRows - 1>(rows, K, x, x_stride, panel, init, init_stride, y, y_stride);
+#pragma GCC unroll 24
+    for (int c = 0; c < kColumns; ++c) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) {
+        A* to = y + s * y_stride + c * lanes;
+        store(to, add ? load(to) + sum[c][s] : sum[c][s]);
+      }
+    }
+    add = true;
   }
 }
 
-// y (rows x vectors * kLanes) = init + x (rows x K) * packed. `init` is a matrix (which y may be), a row for all rows
-// (init_stride 0), or null for zeros. Rows are taken evenly in tiles; each row's sum runs over k in order, whatever the
-// tile, so results do not depend on how work was split.
+// y (+)= x W^T for every strip: W's rows are the columns of y, in blocks of kGroup. Block j starts at block(j), rows
+// `stride` apart, `valid` of each block's rows existing; columns of y past those hold anything.
+//   x: lanes of `x_columns` columns, at least K of them; y: [strip][block][kGroup][lanes], strips y_stride apart.
+template <typename A, typename BlockAt>
+void multiply_rows(const Strips<A>& strips, int64_t K, const A* x, int64_t x_columns, int64_t blocks,
+                   const BlockAt& block, int64_t stride, int64_t valid, bool add, A* y, int64_t y_stride) {
+  constexpr int lanes = kLanes<A>;
+  constexpr int kParts = kGroup / kTileColumns;  // tiles to a block
+  const auto several = [&](auto count, int64_t first) SRN_INLINE_LAMBDA {
+    constexpr int kStrips = decltype(count)::value;
+    for (int64_t j = 0; j < blocks * kParts; ++j) {
+      const A* columns[kTileColumns];
+      for (int c = 0; c < kTileColumns; ++c) {
+        const int64_t row = j % kParts * kTileColumns + c;
+        columns[c] = block(j / kParts) + (row < valid ? row : valid - 1) * stride;
+      }
+      const A* in = x + first * lanes * x_columns;
+      A* out = y + first * y_stride + j * kTileColumns * lanes;
+      if (valid == kGroup) {
+        rows_tile<A, 1, kTileColumns, kStrips, true>(K, columns, stride, in, lanes * x_columns, add, out, y_stride);
+      } else {
+        rows_tile<A, 1, kTileColumns, kStrips, false>(K, columns, stride, in, lanes * x_columns, add, out, y_stride);
+      }
+    }
+  };
+  const auto one = [&](auto depth, const Strip& strip, int64_t index) SRN_INLINE_LAMBDA {
+    constexpr int d = decltype(depth)::value;
+    const A* in = x + strip.row * x_columns;
+    A* out = y + index * y_stride;
+    int64_t j = 0;
+    const auto tiles = [&](auto width) SRN_INLINE_LAMBDA {
+      constexpr int kBlocks = decltype(width)::value, kColumns = kBlocks * kTileColumns;
+      for (; j + kBlocks <= blocks * kParts; j += kBlocks) {
+        const A* columns[kColumns];
+        for (int c = 0; c < kColumns; ++c) {
+          const int64_t row = (j + c / kTileColumns) % kParts * kTileColumns + c % kTileColumns;
+          columns[c] = block((j + c / kTileColumns) / kParts) + (row < valid ? row : valid - 1) * stride;
+        }
+        if (valid == kGroup) {
+          rows_tile<A, d, kColumns, 1, true>(K, columns, stride, in, 0, add, out + j * kTileColumns * lanes, 0);
+        } else {
+          rows_tile<A, d, kColumns, 1, false>(K, columns, stride, in, 0, add, out + j * kTileColumns * lanes, 0);
+        }
+      }
+    };
+    if (valid == kGroup) tiles(Index<kTileBlocks>{});
+    tiles(Index<1>{});
+  };
+  int64_t i = 0;
+  for (const int64_t full = strips.full(); i < full;) {
+    const int64_t left = full - i;
+    if (left == 1) {
+      one(Index<1>{}, strips[i], i);
+      i += 1;
+    } else if (left == 2 || left == 4 || kTileStrips == 2) {
+      several(Index<2>{}, i);
+      i += 2;
+    } else {
+      several(Index<kTileStrips>{}, i);
+      i += kTileStrips;
+    }
+  }
+  for (; i < strips.count(); ++i) {
+    const Strip strip = strips[i];
+    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA { one(depth, strip, i); });
+  }
+}
+
+// The weights of a product by columns: `outer` times `inner` rows, a row of weights for each row of x.
 template <typename A>
-void multiply(int64_t rows, int64_t K, const A* x, int64_t x_stride, const A* packed, int64_t vectors, const A* init,
-              int64_t init_stride, A* y, int64_t y_stride) {
-  if (rows == 0) return;
-  constexpr int lanes = kLanes<A>;
-  const Panels panels(vectors);
-  const int64_t tiles = ceil_div(rows, kTileRows);
-  for (int64_t panel = 0; panel < panels.count; ++panel) {
-    const int64_t first = panels.begin(panel), width = panels.begin(panel + 1) - first;
-    const A* weights = packed + first * lanes * K;
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = rows * t / tiles, own = rows * (t + 1) / tiles - row;
-      const A* from = init == nullptr ? nullptr : init + row * init_stride + first * lanes;
-      const A* in = x + row * x_stride;
-      A* out = y + row * y_stride + first * lanes;
-      if (width == 1) {
-        tile_of<A, 1>(own, K, in, x_stride, weights, from, init_stride, out, y_stride);
-      } else if (width == 2) {
-        tile_of<A, 2>(own, K, in, x_stride, weights, from, init_stride, out, y_stride);
-      } else if constexpr (kTileVectors >= 3) {
-        tile_of<A, 3>(own, K, in, x_stride, weights, from, init_stride, out, y_stride);
-      }
-    }
-  }
-}
+struct WeightRows {
+  const A* first;
+  int64_t outer, outer_stride;
+  int64_t inner, inner_stride;
+};
 
-// The same product with weights as they are stored: what packing would cost more than it saves, a few rows once.
-// Column c of group j is the K numbers from source(j) + c * column_stride on.
-constexpr int64_t kDirectRows = 4;
-
-template <typename T, int kRows, typename Source, typename Valid>
-void multiply_direct_rows(int64_t K, const Compute<T>* x, int64_t x_stride, int64_t groups, const Source& source,
-                          const Valid& valid, int64_t column_stride, const Compute<T>* init, int64_t init_stride,
-                          Compute<T>* y, int64_t y_stride) {
-  using A = Compute<T>;
+// y += x W for kVectors vectors of columns, of `depth` columns each.
+//   x: [outer][x_inner][lanes], spread; y: [vector][lanes].
+template <typename A, int depth, int kVectors, int kStrips>
+void columns_tile(const WeightRows<A>& weights, int64_t x_inner, const A* x, int64_t x_stride, bool add, A* y,
+                  int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
-  constexpr int kUnroll = 4;
-  for (int64_t group = 0; group < groups; ++group) {
-    for (int64_t c = 0; c < kGroup; ++c) {
-      A sums[kRows] = {};
-      if (c < valid(group)) {
-        const T* column = source(group) + c * column_stride;
-        V sum[kRows][kUnroll] = {};
-        int64_t k = 0;
-        for (; k + kUnroll * lanes <= K; k += kUnroll * lanes) {
-          for (int i = 0; i < kUnroll; ++i) {
-            const V weight = load_widened(column + k + i * lanes);
-            for (int r = 0; r < kRows; ++r) sum[r][i] += load(x + r * x_stride + k + i * lanes) * weight;
-          }
-        }
-        for (int r = 0; r < kRows; ++r) {
-          const V total = (sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3]);
-          for (int i = 0; i < lanes; ++i) sums[r] += total[i];
-        }
-        for (; k < K; ++k) {
-          for (int r = 0; r < kRows; ++r) sums[r] += x[r * x_stride + k] * widen(column[k]);
+  const int64_t inner = weights.inner;
+  const int64_t pieces = inner > kSumLength ? ceil_div(inner, kSumLength) : 1;  // of one of the outer rows
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    V sum[kVectors][kStrips] = {};
+    const int64_t begin = inner * piece / pieces, end = inner * (piece + 1) / pieces;
+    for (int64_t o = 0; o < weights.outer; ++o) {
+      const A* from = weights.first + o * weights.outer_stride + begin * weights.inner_stride;
+      const A* in = x + (o * x_inner + begin) * lanes;
+      for (int64_t k = begin; k < end; ++k, from += weights.inner_stride, in += lanes) {
+        V value[kStrips];
+#pragma GCC unroll 4
+        for (int s = 0; s < kStrips; ++s) value[s] = load(in + s * x_stride);
+#pragma GCC unroll 24
+        for (int v = 0; v < kVectors; ++v) {
+          const V weight = broadcast<A, depth>(from + v * depth);
+#pragma GCC unroll 4
+          for (int s = 0; s < kStrips; ++s) sum[v][s] += value[s] * weight;
         }
       }
-      const int64_t at = group * kGroup + c;
-      for (int r = 0; r < kRows; ++r) {
-        y[r * y_stride + at] = sums[r] + (init == nullptr ? A(0) : init[r * init_stride + at]);
+    }
+#pragma GCC unroll 24
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) {
+        A* to = y + s * y_stride + v * lanes;
+        store(to, add ? load(to) + sum[v][s] : sum[v][s]);
       }
+    }
+    add = true;
+  }
+}
+
+// As many vectors as are left, fewer than kVectors of them.
+template <typename A, int depth, int kVectors>
+SRN_INLINE void last_columns(int64_t vectors, const WeightRows<A>& weights, int64_t x_inner, const A* x, bool add,
+                             A* y) {
+  if constexpr (kVectors > 0) {
+    if (vectors == kVectors) {
+      columns_tile<A, depth, kVectors, 1>(weights, x_inner, x, 0, add, y, 0);
+    } else {
+      last_columns<A, depth, kVectors - 1>(vectors, weights, x_inner, x, add, y);
     }
   }
 }
 
-template <typename T, int kRows = kDirectRows, typename Source, typename Valid>
-void multiply_direct(int64_t rows, int64_t K, const Compute<T>* x, int64_t x_stride, int64_t groups,
-                     const Source& source, const Valid& valid, int64_t column_stride, const Compute<T>* init,
-                     int64_t init_stride, Compute<T>* y, int64_t y_stride) {
-  if (rows == kRows) {
-    multiply_direct_rows<T, kRows>(K, x, x_stride, groups, source, valid, column_stride, init, init_stride, y,
-                                   y_stride);
-  } else if constexpr (kRows > 1) {
-    multiply_direct<T, kRows - 1>(rows, K, x, x_stride, groups, source, valid, column_stride, init, init_stride, y,
-                                  y_stride);
+// y (+)= x W for every strip and `columns` columns, a multiple of kGroup.
+//   x: [strip][outer][x_inner][lanes], spread, strips x_stride apart; y: lanes, strips y_stride apart.
+template <typename A>
+void multiply_columns(const Strips<A>& strips, WeightRows<A> weights, int64_t x_inner, const A* x, int64_t x_stride,
+                      int64_t columns, bool add, A* y, int64_t y_stride) {
+  constexpr int lanes = kLanes<A>;
+  const A* const first = weights.first;
+  const auto several = [&](auto count, int64_t i) SRN_INLINE_LAMBDA {
+    for (int64_t c = 0; c < columns; c += kTileColumns) {
+      weights.first = first + c;
+      columns_tile<A, 1, kTileColumns, decltype(count)::value>(weights, x_inner, x + i * x_stride, x_stride, add,
+                                                               y + i * y_stride + c * lanes, y_stride);
+    }
+  };
+  const auto one = [&](auto width, int64_t i) SRN_INLINE_LAMBDA {
+    constexpr int depth = decltype(width)::value, kMost = kTileBlocks * kTileColumns;
+    const int64_t vectors = columns / depth;
+    int64_t v = 0;
+    const auto tiles = [&](auto most) SRN_INLINE_LAMBDA {
+      constexpr int kVectors = decltype(most)::value;
+      for (; v + kVectors <= vectors; v += kVectors) {
+        weights.first = first + v * depth;
+        columns_tile<A, depth, kVectors, 1>(weights, x_inner, x + i * x_stride, 0, add, y + i * y_stride + v * lanes,
+                                            0);
+      }
+    };
+    tiles(Index<kMost>{});
+    tiles(Index<kTileColumns>{});
+    weights.first = first + v * depth;
+    last_columns<A, depth, kTileColumns - 1>(vectors - v, weights, x_inner, x + i * x_stride, add,
+                                             y + i * y_stride + v * lanes);
+  };
+  int64_t i = 0;
+  for (const int64_t full = strips.full(); i < full;) {
+    const int64_t left = full - i;
+    if (left == 1) {
+      one(Index<1>{}, i);
+      i += 1;
+    } else if (left == 2 || left == 4 || kTileStrips == 2) {
+      several(Index<2>{}, i);
+      i += 2;
+    } else {
+      several(Index<kTileStrips>{}, i);
+      i += kTileStrips;
+    }
+  }
+  for (; i < strips.count(); ++i) {
+    with_depth<A>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { one(depth, i); });
   }
 }
 

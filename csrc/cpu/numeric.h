@@ -3,24 +3,34 @@
 
 #include <cstdint>
 
+#if defined(__AVX2__)
+#pragma GCC diagnostic push  // GCC's own header makes "undefined" vectors in a way that GCC 12 warns of
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
 #include "cell.h"
 
 namespace srn {
 namespace SRN_ISA {
 
+// A product's tile, in registers: kTileColumns columns by up to kTileStrips strips of rows, or kTileBlocks times as many
+// columns for one strip; with the activations and a weight it must fit the register file.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-constexpr int kTileRows = 8;  // 8 x 3 accumulators, 3 weights and a broadcast: 28 of 32 registers
-constexpr int kTileVectors = 3;
+constexpr int kVectorBytes = 64;  // 32 registers: 8 x 3 sums, 3 vectors of activations, weights from memory
+constexpr int kTileColumns = 8;
+constexpr int kTileStrips = 3;
 #elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-constexpr int kTileRows = 6;  // 6 x 2 accumulators, 2 weights and a broadcast: 15 of 16 registers
-constexpr int kTileVectors = 2;
+constexpr int kVectorBytes = 32;  // 16 registers: 4 x 3 sums, 3 vectors of activations, a weight
+constexpr int kTileColumns = 4;
+constexpr int kTileStrips = 3;
 #else
-constexpr int kVectorBytes = 16;
-constexpr int kTileRows = 4;  // what 16 registers (SSE2) hold; Neon has 32
-constexpr int kTileVectors = 2;
+constexpr int kVectorBytes = 16;  // 16 registers (SSE2; Neon has 32), and a product takes one more before it is added
+constexpr int kTileColumns = 4;
+constexpr int kTileStrips = 2;
 #endif
+constexpr int kTileBlocks = 3;
 
 template <typename E>
 constexpr int kLanes = kVectorBytes / int(sizeof(E));
@@ -53,6 +63,33 @@ SRN_INLINE Vector<E> load(const E* from) {
 template <typename E>
 SRN_INLINE void store(E* to, Vector<E> value) {
   memcpy(to, &value, sizeof(value));
+}
+
+// `count` numbers from memory, again and again until a vector is full. One load on every processor: broadcasts that need
+// no shuffle take the vector's time.
+template <typename E, int count>
+SRN_INLINE Vector<E> broadcast(const E* from) {
+  constexpr int bytes = count * int(sizeof(E));
+  if constexpr (count == 1) {
+    return *from - Vector<E>{};  // exact for every number, negative zero included
+  } else if constexpr (bytes == kVectorBytes) {
+    return load(from);
+  } else if constexpr (bytes == 8) {
+    uint64_t word;
+    memcpy(&word, from, sizeof(word));
+    return bits_as<Vector<E>>(Vector<uint64_t>{} + word);
+#if defined(__AVX512F__)
+  } else if constexpr (bytes == 16) {
+    return bits_as<Vector<E>>(_mm512_broadcast_f32x4(_mm_loadu_ps(reinterpret_cast<const float*>(from))));
+  } else {
+    static_assert(bytes == 32);
+    return bits_as<Vector<E>>(_mm512_broadcast_f32x8(_mm256_loadu_ps(reinterpret_cast<const float*>(from))));
+#elif defined(__AVX2__)
+  } else {
+    static_assert(bytes == 16);
+    return bits_as<Vector<E>>(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(from)));
+#endif
+  }
 }
 
 // Stored as its upper sixteen bits, computed as float.

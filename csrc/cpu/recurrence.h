@@ -29,25 +29,46 @@ class Arena {
   size_t used_ = 0;
 };
 
+// Sums over hidden units that several threads contribute to are kept in so many parts, each a fixed range of the units
+// that one thread owns, and added up in a fixed order: results do not depend on the number of threads. It divides evenly
+// among 2, 3, 4, 6 and 12 threads, the most that work on a call.
+constexpr int64_t kParts = 12;
+
+// A half-open range, and the part of `count` things that falls to one of `shares`.
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+SRN_INLINE Range share(int64_t count, int64_t index, int64_t shares) {
+  return {count * index / shares, count * (index + 1) / shares};
+}
+
 // Sizes derived from a shape that both directions use.
 struct Extents {
-  int64_t unit_groups;   // groups of kGroup hidden units
-  int64_t hidden;        // H rounded up to whole groups: the row length of buffers over hidden units
+  int64_t groups;        // groups of kGroup hidden units
+  int64_t hidden;        // H rounded up to whole groups
   int64_t state_groups;  // the same for the P columns of the state
   int64_t state;
+  int64_t parts;
   int team;  // threads worth using
 
   explicit Extents(const Shape& shape)
-      : unit_groups(ceil_div(shape.hidden, kGroup)),
-        hidden(unit_groups * kGroup),
+      : groups(ceil_div(shape.hidden, kGroup)),
+        hidden(groups * kGroup),
         state_groups(ceil_div(shape.state, kGroup)),
-        state(state_groups * kGroup) {
+        state(state_groups * kGroup),
+        parts(smaller(kParts, groups)) {
     // Below so many multiplications a step, a barrier costs more than a second thread saves.
     constexpr int64_t kWorthSharing = 1 << 17;
     const int64_t products = gate_blocks(shape.tasks) * shape.state + memory_count(shape.tasks) * shape.hidden;
     const bool share = shape.batch * shape.hidden * products >= kWorthSharing;
-    team = share ? int(smaller(shape.threads, unit_groups)) : 1;
+    team = share ? int(smaller(shape.threads, parts)) : 1;
   }
+
+  // The groups of units of a part, and of all parts that a thread owns.
+  Range part(int64_t index) const { return share(groups, index, parts); }
+  Range units(Range own) const { return {share(groups, own.begin, parts).begin, share(groups, own.end, parts).begin}; }
 };
 
 // How many of a group's kGroup columns exist.
@@ -87,38 +108,30 @@ class Schedule {
   bool down_;
 };
 
-// Copies a (rows x columns) matrix of stored numbers to computed ones; a null source is zeros.
+// Packs the weights of one group's memories: out of the row of each of H columns of c, those M * kGroup numbers that
+// the group's units are multiplied with. One block of memory then holds all that a product with the group reads: stored,
+// they are 1/groups of each row. Rows up to a whole group, and columns of units past the last, are zeros.
 template <typename T>
-void widen_rows(const T* from, int64_t from_stride, int64_t rows, Range columns, Compute<T>* to, int64_t to_stride) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = columns.begin; c < columns.end; ++c) {
-      to[r * to_stride + c] = from == nullptr ? 0 : widen(from[r * from_stride + c]);
+void pack_memories(const T* mc, int64_t hidden, int memories, int64_t group, Compute<T>* to) {
+  const int64_t valid = valid_columns(hidden, group), width = memories * kGroup;
+  for (int64_t row = 0; row < hidden; ++row) {
+    for (int64_t m = 0; m < memories; ++m) {
+      gather(mc + (row * memories + m) * hidden + group * kGroup, 0, 1, valid, to + row * width + m * kGroup);
     }
   }
+  for (int64_t i = hidden * width; i < round_up(hidden, kGroup) * width; ++i) to[i] = 0;
 }
 
+// The address of a matrix as numbers to compute with: its own, or of a copy that the threads share in making.
 template <typename T>
-void narrow_rows(const Compute<T>* from, int64_t from_stride, int64_t rows, Range columns, T* to, int64_t to_stride) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = columns.begin; c < columns.end; ++c) {
-      to[r * to_stride + c] = narrow<T>(from[r * from_stride + c]);
-    }
-  }
-}
-
-// Reads `count` groups of kGroup numbers from rows `stride` apart; columns past the valid ones are zeros.
-template <int count, typename T>
-void gather(const T* from, int64_t stride, int64_t valid, Compute<T>* to) {
-  for (int i = 0; i < count; ++i) {
-    for (int64_t u = 0; u < kGroup; ++u) to[i * kGroup + u] = u < valid ? widen(from[i * stride + u]) : Compute<T>(0);
-  }
-}
-
-// Writes `count` groups of kGroup numbers to rows `stride` apart, the valid columns of each.
-template <typename T, int count>
-void scatter(const Compute<T>* from, int64_t valid, T* to, int64_t stride) {
-  for (int i = 0; i < count; ++i) {
-    for (int64_t u = 0; u < valid; ++u) to[i * stride + u] = narrow<T>(from[i * kGroup + u]);
+const Compute<T>* computed(const void* stored, int64_t count, Compute<T>* copy, int thread, int threads) {
+  if constexpr (sizeof(T) == sizeof(Compute<T>)) {
+    return static_cast<const T*>(stored);
+  } else {
+    if (stored == nullptr) return nullptr;
+    const Range own = share(count, thread, threads);
+    for (int64_t i = own.begin; i < own.end; ++i) copy[i] = widen(static_cast<const T*>(stored)[i]);
+    return copy;
   }
 }
 

@@ -1,0 +1,268 @@
+// How activations lie in memory, and the way between the two layouts.
+//
+// Weights are read as they are stored, so it is the activations that are laid out for the vectors. Both layouts cut the
+// columns (hidden units, or inputs) into groups of kGroup, and the rows of a step (sequences) into strips:
+//
+//   flat   [group][row][kGroup]: what the cell is computed on, whatever the vector's length
+//   lanes  [strip][column / depth][lanes]: what products read. A vector holds `depth` consecutive columns of each of the
+//          lanes / depth rows of a strip, so a product multiplies it by `depth` consecutive weights, broadcast.
+//
+// A strip of as many rows as a vector has lanes has depth 1; the rows left over take strips of greater depth, down to
+// two rows or less: no lane is idle for want of rows. The order of a strip's rows among the lanes is whatever the
+// exchange below makes it; nothing depends on it but the exchange back.
+#pragma once
+
+#include <utility>
+
+#include "cpu/numeric.h"
+
+namespace srn {
+namespace SRN_ISA {
+
+constexpr int kGroup = 8;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <typename A>
+constexpr int kMaxDepth = kLanes<A> < kGroup ? kLanes<A> : kGroup;
+
+// -- strips -----------------------------------------------------------------------------------------------------------
+
+struct Strip {
+  int64_t row;   // its first row
+  int64_t rows;  // how many it has; lanes past them hold anything
+  int depth;
+};
+
+// The strips of a number of rows: full ones, then the rest in strips that are less than a quarter empty, where the
+// depth allows. Only the last strip may have fewer rows than lanes / depth.
+template <typename A>
+class Strips {
+ public:
+  static constexpr int lanes = kLanes<A>;
+  static constexpr int kMostRest = 5;
+
+  explicit Strips(int64_t rows) : full_(rows / lanes) {
+    int64_t row = full_ * lanes, left = rows - row;
+    for (int width = lanes; left > 0;) {
+      while (width / 2 >= left && width > lanes / kMaxDepth<A>) width /= 2;
+      const bool last = 4 * left >= 3 * width || width == lanes / kMaxDepth<A>;
+      const int64_t taken = last ? smaller(left, width) : width / 2;
+      rest_[rest_count_++] = {row, taken, last ? lanes / width : 2 * lanes / width};
+      row += taken, left -= taken;
+    }
+  }
+
+  int64_t count() const { return full_ + rest_count_; }
+  int64_t full() const { return full_; }
+  Strip operator[](int64_t i) const { return i < full_ ? Strip{i * lanes, lanes, 1} : rest_[i - full_]; }
+
+ private:
+  int64_t full_;
+  int rest_count_ = 0;
+  Strip rest_[kMostRest];
+};
+
+// The most strips that up to `rows` rows can take, and the most rows that a buffer of theirs must have room for.
+template <typename A>
+constexpr int64_t most_strips(int64_t rows) {
+  return rows / kLanes<A> + Strips<A>::kMostRest;
+}
+template <typename A>
+constexpr int64_t padded_rows(int64_t rows) {
+  return rows + kLanes<A>;
+}
+
+// Calls f(Index<depth>) for a strip's depth.
+template <typename A, int depth = kMaxDepth<A>, typename F>
+SRN_INLINE void with_depth(int wanted, const F& f) {
+  if (wanted == depth) {
+    f(Index<depth>{});
+  } else if constexpr (depth > 1) {
+    with_depth<A, depth / 2>(wanted, f);
+  }
+}
+
+// -- between the layouts ----------------------------------------------------------------------------------------------
+
+// Exchanges blocks of `step` lanes between two vectors: the second of each pair of blocks of `a` with the first of `b`.
+template <typename E, int step, int... lane>
+SRN_INLINE void swap_blocks(Vector<E>& a, Vector<E>& b, std::integer_sequence<int, lane...>) {
+  constexpr int lanes = kLanes<E>;
+#if defined(__clang__)
+  const Vector<E> low = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane - step : lane)...);
+  b = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane : lane + step)...);
+#else
+  using Mask = typename Lanes<Vector<E>>::Int;
+  const Vector<E> low = __builtin_shuffle(a, b, Mask{((lane & step) ? lanes + lane - step : lane)...});
+  b = __builtin_shuffle(a, b, Mask{((lane & step) ? lanes + lane : lane + step)...});
+#endif
+  a = low;
+}
+
+template <int step, typename E>
+SRN_INLINE void swap_blocks(Vector<E>& a, Vector<E>& b, const E*) {
+  swap_blocks<E, step>(a, b, std::make_integer_sequence<int, kLanes<E>>{});
+}
+
+// Each lane's value from the `which`-th lane of its block of `depth` lanes.
+template <typename E, int depth, int which, int... lane>
+SRN_INLINE Vector<E> spread(Vector<E> a, std::integer_sequence<int, lane...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, a, (lane / depth * depth + which)...);
+#else
+  using Mask = typename Lanes<Vector<E>>::Int;
+  return __builtin_shuffle(a, Mask{(lane / depth * depth + which)...});
+#endif
+}
+
+// A group's columns of one strip: the same vectors in either layout.
+template <typename A, int depth>
+struct Block {
+  using V = Vector<A>;
+  static constexpr int lanes = kLanes<A>;
+  static constexpr int kCount = kGroup / depth;  // vectors
+  static constexpr int kInner = lanes < kGroup ? lanes : kGroup;
+
+  // Where register i lies in the flat layout, in vectors: where a row takes several, they must lie side by side there.
+  static constexpr int flat_at(int i) {
+    constexpr int rows = kInner / depth;
+    return i % rows * (kGroup / kInner) + i / rows;
+  }
+
+  // From flat to lanes and back: swaps bits of the vector's number with bits of the lane's.
+  template <int step = kInner / 2>
+  static SRN_INLINE void exchange(V (&v)[kCount]) {
+    if constexpr (step >= depth && step > 0) {
+      unrolled<0, kCount>([&](auto i) SRN_INLINE_LAMBDA {
+        constexpr int distance = step / depth;
+        if constexpr ((i.value & distance) == 0) {
+          swap_blocks<step>(v[i.value], v[i.value + distance], static_cast<const A*>(nullptr));
+        }
+      });
+      exchange<step / 2>(v);
+    }
+  }
+
+  static SRN_INLINE void load_flat(const A* from, V (&v)[kCount]) {
+    unrolled<0, kCount>([&](auto i) SRN_INLINE_LAMBDA { v[i.value] = load(from + flat_at(i.value) * lanes); });
+  }
+  static SRN_INLINE void store_flat(const V (&v)[kCount], A* to) {
+    unrolled<0, kCount>([&](auto i) SRN_INLINE_LAMBDA { store(to + flat_at(i.value) * lanes, v[i.value]); });
+  }
+  static SRN_INLINE void load_lanes(const A* from, V (&v)[kCount]) {
+    unrolled<0, kCount>([&](auto i) SRN_INLINE_LAMBDA { v[i.value] = load(from + i.value * lanes); });
+  }
+  static SRN_INLINE void store_lanes(const V (&v)[kCount], A* to) {
+    unrolled<0, kCount>([&](auto i) SRN_INLINE_LAMBDA { store(to + i.value * lanes, v[i.value]); });
+  }
+
+  // What a product by rows leaves: for each column a vector of `depth` part sums a row. Adds those up, into lanes.
+  static SRN_INLINE void sum_parts(V (&columns)[kGroup], V (&v)[kCount]) {
+    sum_pairs<1>(columns);
+    unrolled<0, kCount>([&](auto i) SRN_INLINE_LAMBDA { v[i.value] = columns[i.value]; });
+  }
+
+  // What a product by columns reads: one vector a column, `depth` times each row's value. `v` is in lanes.
+  static SRN_INLINE void store_spread(const V (&v)[kCount], A* to) {
+    unrolled<0, kGroup>([&](auto column) SRN_INLINE_LAMBDA {
+      constexpr int c = decltype(column)::value;
+      store(to + c * lanes, spread<A, depth, c % depth>(v[c / depth], std::make_integer_sequence<int, lanes>{}));
+    });
+  }
+
+ private:
+  template <int step>
+  static SRN_INLINE void sum_pairs(V (&columns)[kGroup]) {
+    if constexpr (step < depth) {
+      unrolled<0, kGroup / (2 * step)>([&](auto i) SRN_INLINE_LAMBDA {
+        V a = columns[2 * i.value], b = columns[2 * i.value + 1];
+        swap_blocks<step>(a, b, static_cast<const A*>(nullptr));
+        columns[i.value] = a + b;
+      });
+      sum_pairs<2 * step>(columns);
+    }
+  }
+};
+
+// -- between the layouts and matrices as callers keep them: rows of numbers, in another type perhaps ------------------
+
+// Reads kGroup columns of `rows` rows, of which `valid` columns exist; the others are zeros. Null is all zeros.
+template <typename T>
+void gather(const T* from, int64_t stride, int64_t rows, int64_t valid, Compute<T>* flat) {
+  using A = Compute<T>;
+  if (from == nullptr) {
+    for (int64_t i = 0; i < rows * kGroup; ++i) flat[i] = A(0);
+  } else if (valid == kGroup) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int c = 0; c < kGroup; ++c) flat[r * kGroup + c] = widen(from[r * stride + c]);
+    }
+  } else {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int c = 0; c < kGroup; ++c) flat[r * kGroup + c] = c < valid ? widen(from[r * stride + c]) : A(0);
+    }
+  }
+}
+
+// The same for all rows of a call, and zeros for the lanes that its last strip may have too many.
+template <typename T>
+void initial_rows(const T* from, int64_t stride, int64_t rows, int64_t valid, Compute<T>* flat) {
+  gather(from, stride, rows, valid, flat);
+  gather<T>(nullptr, 0, padded_rows<Compute<T>>(rows) - rows, 0, flat + rows * kGroup);
+}
+
+template <typename T>
+void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
+  if (valid == kGroup) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int c = 0; c < kGroup; ++c) to[r * stride + c] = narrow<T>(flat[r * kGroup + c]);
+    }
+  } else {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int c = 0; c < valid; ++c) to[r * stride + c] = narrow<T>(flat[r * kGroup + c]);
+    }
+  }
+}
+
+// Zeroes the columns past the valid ones, whatever they hold.
+template <typename A>
+void clear_columns(A* flat, int64_t rows, int64_t valid) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = valid; c < kGroup; ++c) flat[r * kGroup + c] = A(0);
+  }
+}
+
+// One group of flat rows into lanes of `columns` columns: to + strip.row * columns is the strip's.
+template <typename A>
+void flat_to_lanes(const Strips<A>& strips, const A* flat, int64_t group, int64_t columns, A* lanes) {
+  for (int64_t i = 0; i < strips.count(); ++i) {
+    const Strip strip = strips[i];
+    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      using B = Block<A, decltype(depth)::value>;
+      Vector<A> v[B::kCount];
+      B::load_flat(flat + strip.row * kGroup, v);
+      B::exchange(v);
+      B::store_lanes(v, lanes + strip.row * columns + group * B::kCount * B::lanes);
+    });
+  }
+}
+
+// The same, spread for a product by columns: to + i * columns * lanes is the i-th strip's.
+template <typename A>
+void flat_to_spread(const Strips<A>& strips, const A* flat, int64_t group, int64_t columns, A* lanes) {
+  for (int64_t i = 0; i < strips.count(); ++i) {
+    const Strip strip = strips[i];
+    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      using B = Block<A, decltype(depth)::value>;
+      Vector<A> v[B::kCount];
+      B::load_flat(flat + strip.row * kGroup, v);
+      B::exchange(v);
+      B::store_spread(v, lanes + (i * columns + group * kGroup) * B::lanes);
+    });
+  }
+}
+
+}  // namespace SRN_ISA
+}  // namespace srn
