@@ -2,10 +2,10 @@
 //
 //   1. the own columns of h's gradient, summed over its parts, and from them those of c's gradient (with a projection,
 //      W_hr lies in between)
-//   2. group by group, the gradients of its memories, ds = dc W_mc, through the cell those of its gates, and what these
+//   2. part by part, the gradients of its memories, ds = dc W_mc, through the cell those of its gates, and what these
 //      contribute to all of dh = dz W_hh: reads all dc, writes part sums of dh
 //
-// As in the forward pass, a step reads each weight once, and every other step takes the groups backwards.
+// As in the forward pass, a step reads each weight once, and every other step takes the parts backwards.
 #pragma once
 
 #include "cpu/recurrence.h"
@@ -55,7 +55,7 @@ class Backward {
     dh_spread_ = arena.take<A>(shape.projection ? strips * size_.state * lanes : 0);
     sums_stride_ = strips * size_.state * lanes;
     sums_ = arena.take<A>(size_.parts * sums_stride_);
-    scratch_size_ = strips * (kMemories + kGates) * lanes;
+    scratch_size_ = strips * size_.part_groups * (kMemories + kGates) * lanes;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
   }
@@ -65,7 +65,7 @@ class Backward {
     const Range units = size_.units(parts);
     const Range state = shape_.projection ? share(size_.state_groups, thread, threads) : units;
     scratch_ += thread * scratch_size_;
-    prepare(params, units, state, thread, threads);
+    prepare(params, parts, units, state, thread, threads);
     const Schedule schedule(shape_, true);
     Schedule::Step step = schedule.first();
     if (kWidened || whole_state_ < shape_.state || shape_.projection) barrier.wait(threads);  // weights copied together
@@ -82,12 +82,8 @@ class Backward {
       for (int64_t part = parts.begin; part < parts.end; ++part) {
         const bool backwards = count % 2 != 0;
         const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
-        const Range groups = size_.part(p);
-        for (int64_t i = groups.begin; i < groups.end; ++i) {
-          const int64_t group = backwards ? groups.begin + groups.end - 1 - i : i;
-          gate_gradient(params, strips, group, step, ahead);
-          contribute(strips, group, i != groups.begin, sums_ + p * sums_stride_);
-        }
+        gate_gradient(params, strips, size_.part(p), step, ahead);
+        contribute(strips, size_.part(p), sums_ + p * sums_stride_);
       }
       barrier.wait(threads);
       for (int64_t group = state.begin; group < state.end; ++group) sum_hidden_gradient(strips, group);
@@ -107,13 +103,13 @@ class Backward {
   A* dc_of(int64_t group) const { return dc_ + group * batch_padded_ * kGroup; }
   A* dm_of(int64_t group) const { return dm_ + group * batch_padded_ * kGroup; }
 
-  void prepare(const BackwardParams& params, Range units, Range state, int thread, int threads) {
+  void prepare(const BackwardParams& params, Range parts, Range units, Range state, int thread, int threads) {
     const Weights& weights = params.weights;
     const int64_t hidden = shape_.hidden;
     hh = computed<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
     hr = computed<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
+    pack_memories(static_cast<const T*>(weights.mc), hidden, M, size_, parts, mc_);
     for (int64_t group = units.begin; group < units.end; ++group) {
-      pack_memories(static_cast<const T*>(weights.mc), hidden, M, group, mc_ + group * size_.hidden * kMemories);
       const T* grad = static_cast<const T*>(params.grad_c_n);
       initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, hidden, shape_.batch,
                    valid_columns(hidden, group), dc_of(group));
@@ -163,8 +159,7 @@ class Backward {
     const WeightRows<A> weights = first < whole_hidden_
                                       ? WeightRows<A>{hr + first, 1, 0, shape_.state, shape_.hidden}
                                       : WeightRows<A>{hr_rest_, 1, 0, shape_.state, kGroup};
-    multiply_columns(strips, weights, shape_.state, dh_spread_, size_.state * lanes, kGroup, false, scratch_,
-                     kGroup * lanes);
+    multiply_columns(strips, weights, shape_.state, dh_spread_, size_.state * lanes, kGroup, scratch_, kGroup * lanes);
     for (int64_t i = 0; i < strips.count(); ++i) {
       store_rows(strips[i], scratch_ + i * kGroup * lanes, dm_of(group));
     }
@@ -205,25 +200,34 @@ class Backward {
     flat_to_spread(strips, dc_of(group), group, size_.hidden, dc_spread_);
   }
 
-  // Phase 2 for one group of units: Eq. 8, 10 and then 7-1 backwards.
-  void gate_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group, const Schedule::Step& step,
+  // Phase 2 for one part of the units: Eq. 8, 10 and then 7-1 backwards.
+  void gate_gradient(const BackwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step,
                      const Schedule::Step& ahead) const {
-    const WeightRows<A> weights = {mc_ + group * size_.hidden * kMemories, 1, 0, shape_.hidden, kMemories};
-    multiply_columns(strips, weights, shape_.hidden, dc_spread_, size_.hidden * lanes, kMemories, false, scratch_,
-                     kMemories * lanes);
-    A* dz = scratch_ + strips.count() * kMemories * lanes;
+    const int64_t width = part.size() * kMemories;
+    const WeightRows<A> weights = {mc_ + part.begin * size_.hidden * kMemories, 1, 0, shape_.hidden, width};
+    multiply_columns(strips, weights, shape_.hidden, dc_spread_, size_.hidden * lanes, width, scratch_, width * lanes);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
+      A* dz = gate_gradients(strips, part, i);
       with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-        gates_of_strip(params, strip, group, step, ahead, scratch_ + i * kMemories * lanes, dz + i * kGates * lanes,
-                       Block<A, decltype(depth)::value>{});
+        using B = Block<A, decltype(depth)::value>;
+        for (int64_t group = part.begin; group < part.end; ++group) {
+          const int64_t at = group - part.begin;
+          gates_of_strip(params, strip, group, step, ahead, scratch_ + i * width * lanes + at * M * B::kCount * lanes,
+                         dz + at * kGroup * lanes, part.size() * kGroup * lanes, B{});
+        }
       });
     }
   }
 
+  // Where the gradients of a part's gates lie for a strip, spread: (G, the part's units, lanes).
+  A* gate_gradients(const Strips<A>& strips, Range part, int64_t strip) const {
+    return scratch_ + (strips.count() * kMemories + strip * kGates) * part.size() * lanes;
+  }
+
   template <typename B>
   void gates_of_strip(const BackwardParams& params, const Strip& strip, int64_t group, const Schedule::Step& step,
-                      const Schedule::Step& ahead, const A* ds_lanes, A* dz_spread, B) const {
+                      const Schedule::Step& ahead, const A* ds_lanes, A* dz_spread, int64_t dz_stride, B) const {
     constexpr int kBlock = B::kCount * lanes;
     const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
     const int64_t row = step.row + strip.row;
@@ -252,7 +256,7 @@ class Backward {
                              : grad + row * params.grad_memories_row_stride + m * params.grad_memory_stride + first,
              params.grad_memories_row_stride, strip.rows, valid, s + m * kBlock);
       V v[B::kCount];
-      B::load_lanes(ds_lanes + m * kBlock, v);
+      B::load_lanes(ds_lanes + m * B::kCount * lanes, v);
       B::exchange(v);
       B::store_flat(v, ds + m * kBlock);
     }
@@ -269,7 +273,7 @@ class Backward {
       V v[B::kCount];
       B::load_flat(dz, v);
       B::exchange(v);
-      B::store_spread(v, dz_spread + gate * kGroup * lanes);
+      B::store_spread(v, dz_spread + gate * dz_stride);
     }
   }
 
@@ -293,26 +297,27 @@ class Backward {
     }
   }
 
-  // Phase 2, the end: what a group's gates contribute to the gradient of the state before, all columns.
-  void contribute(const Strips<A>& strips, int64_t group, bool add, A* sums) const {
-    const int64_t hidden = shape_.hidden, state = shape_.state, valid = valid_columns(hidden, group);
-    const A* dz = scratch_ + strips.count() * kMemories * lanes;
-    multiply_columns(strips, {hh + group * kGroup * state, G, hidden * state, valid, state}, kGroup, dz, kGates * lanes,
-                     whole_state_, add, sums, size_.state * lanes);
+  // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns.
+  void contribute(const Strips<A>& strips, Range part, A* sums) const {
+    const int64_t hidden = shape_.hidden, state = shape_.state, first = part.begin * kGroup;
+    const int64_t padded = part.size() * kGroup, units = smaller(part.end * kGroup, hidden) - first;
+    multiply_columns(strips, {hh + first * state, G, hidden * state, units, state}, padded,
+                     gate_gradients(strips, part, 0), G * padded * lanes, whole_state_, sums, size_.state * lanes);
     if (whole_state_ < state) {
       // Where the last group's columns begin depends on how many columns a strip's vector holds.
       for (int64_t i = 0; i < strips.count(); ++i) {
-        last_columns_of_strip(strips[i], {hh_rest_ + group * kGroup * kGroup, G, hidden * kGroup, valid, kGroup},
-                              dz + i * kGates * lanes, add,
+        last_columns_of_strip(strips[i], {hh_rest_ + first * kGroup, G, hidden * kGroup, units, kGroup}, padded,
+                              gate_gradients(strips, part, i),
                               sums + (i * size_.state + whole_state_ / strips[i].depth) * lanes);
       }
     }
   }
 
-  static void last_columns_of_strip(const Strip& strip, const WeightRows<A>& weights, const A* x, bool add, A* y) {
+  static void last_columns_of_strip(const Strip& strip, const WeightRows<A>& weights, int64_t x_inner, const A* x,
+                                    A* y) {
     with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
       constexpr int d = decltype(depth)::value;
-      columns_tile<A, d, kGroup / d, 1>(weights, kGroup, x, 0, add, y, 0);
+      columns_tile<A, d, kGroup / d, 1>(weights, x_inner, x, 0, y, 0);
     });
   }
 
@@ -344,7 +349,7 @@ class Backward {
   int64_t whole_state_, whole_hidden_;  // columns in whole groups
   const A* hh = nullptr;                // the weights as they are computed with
   const A* hr = nullptr;
-  A* mc_;         // by group: (groups, hidden, M, kGroup)
+  A* mc_;         // by part: (hidden, the part's groups, M, kGroup)
   A* hh_;         // copies of the weights, where they are stored in another type
   A* hr_;
   A* hh_rest_;    // (G*H, kGroup): the columns of the last group, where it is not whole
@@ -357,7 +362,7 @@ class Backward {
   int64_t sums_stride_;
   A* sums_;  // (parts, strips, state, lanes): part sums of dh
   int64_t scratch_size_;
-  A* scratch_;  // (team, ...): a thread's gradients of one group's memories, and of its gates
+  A* scratch_;  // (team, ...): a thread's gradients of one part's memories, and of its gates
   size_t used_;
 };
 

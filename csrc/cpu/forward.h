@@ -3,15 +3,15 @@
 // A team of threads works on one call. Each thread owns a range of the groups of hidden units: their gates, their
 // memories, and their columns of c and h. A step has two phases, a barrier after each:
 //
-//   1. group by group, the gates of its units, their memories, and what these contribute to all of c = W_mc s: reads all
-//      of h, writes part sums of c
+//   1. part by part (a few groups), the gates of its units, their memories, and what these contribute to all of
+//      c = W_mc s: reads all of h, writes part sums of c
 //   2. the own columns of c, summed over its parts, and of h = o tanh(c)
 //   3. with a projection, the own columns of W_hr m
 //
-// A step reads each weight once. Within phase 1 groups may come in any order, so every other step takes them backwards:
+// A step reads each weight once. Within phase 1 parts may come in any order, so every other step takes them backwards:
 // the weights that the caches still hold come first. The input's part of the gates is computed a chunk of steps at a
 // time, by the thread that will use it. A call of few steps (streaming) reads W_mc as it is stored, in phase 2: packing
-// it by group would take longer than it saves.
+// it by part would take longer than it saves.
 #pragma once
 
 #include "cpu/recurrence.h"
@@ -45,7 +45,7 @@ class Forward {
  private:
   Forward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
     constexpr int64_t kChunkRows = 128, kFewSteps = 4;
-    by_group_ = shape.steps > kFewSteps;
+    by_part_ = shape.steps > kFewSteps;
     chunk_rows_ = smaller(shape.rows, shape.batch > kChunkRows ? shape.batch : kChunkRows);
     chunk_padded_ = padded_rows<A>(chunk_rows_);
     batch_padded_ = padded_rows<A>(shape.batch);
@@ -55,7 +55,7 @@ class Forward {
     Arena arena(base);
     ih_ = arena.take<A>(widened * G * shape.hidden * shape.input);
     hh_ = arena.take<A>(widened * G * shape.hidden * shape.state);
-    mc_ = arena.take<A>(by_group_ ? size_.groups * size_.hidden * kMemories : widened * shape.hidden * memories);
+    mc_ = arena.take<A>(by_part_ ? size_.groups * size_.hidden * kMemories : widened * shape.hidden * memories);
     hr_ = arena.take<A>(shape.projection ? widened * shape.state * shape.hidden : 0);
     bias_ = arena.take<A>(size_.groups * kGates);
     bias_mc_ = arena.take<A>(size_.hidden);
@@ -67,9 +67,9 @@ class Forward {
     h_lanes_ = arena.take<A>(batch_padded_ * size_.state);
     m_lanes_ = arena.take<A>(shape.projection ? batch_padded_ * size_.hidden : 0);
     s_columns_ = round_up(memories, kGroup);
-    s_lanes_ = arena.take<A>(by_group_ ? size_.team * batch_padded_ * kMemories : batch_padded_ * s_columns_);
+    s_lanes_ = arena.take<A>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories : batch_padded_ * s_columns_);
     sums_stride_ = strips * size_.hidden * lanes;
-    sums_ = arena.take<A>(by_group_ ? size_.parts * sums_stride_ : sums_stride_);
+    sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
     const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGroup * lanes;
     const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
     scratch_size_ = round_up(gates > inputs ? gates : inputs, kAlignment) + state;
@@ -84,8 +84,8 @@ class Forward {
     const Schedule schedule(shape_, false);
     Schedule::Step step = schedule.first();
     scratch_ += thread * scratch_size_;
-    prepare(params, units, shape_.projection ? state : units, step, thread, threads);
-    if (by_group_) s_lanes_ += thread * batch_padded_ * kMemories;
+    prepare(params, parts, units, shape_.projection ? state : units, step, thread, threads);
+    if (by_part_) s_lanes_ += thread * batch_padded_ * size_.part_groups * kMemories;
 
     int64_t chunk_begin = 0, chunk_end = 0;  // rows whose input part is in z_
     for (int64_t count = 0; !schedule.done(step); ++count) {
@@ -106,14 +106,13 @@ class Forward {
         const bool backwards = count % 2 != 0;
         const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
         const Range groups = size_.part(p);
-        for (int64_t i = groups.begin; i < groups.end; ++i) {
-          const int64_t group = backwards ? groups.begin + groups.end - 1 - i : i;
-          gates_and_memories(params, strips, group, step, step.row - chunk_begin);
-          if (by_group_) contribute(strips, group, i != groups.begin, sums_ + p * sums_stride_);
+        for (int64_t group = groups.begin; group < groups.end; ++group) {
+          gates_and_memories(params, strips, groups, group, step, step.row - chunk_begin);
         }
+        if (by_part_) contribute(strips, groups, sums_ + p * sums_stride_);
       }
       barrier.wait(threads);
-      if (!by_group_) multiply_memories(strips, units);
+      if (!by_part_) multiply_memories(strips, units);
       for (int64_t group = units.begin; group < units.end; ++group) {
         cell_and_hidden(params, strips, group, step);
         if (!shape_.projection) flat_to_lanes(next_strips, state_of(group), group, size_.state, h_lanes_);
@@ -146,18 +145,16 @@ class Forward {
   A* output_gate_of(int64_t group) const { return o_ + group * batch_padded_ * kGroup; }
 
   // Weights, biases and the initial state of the own groups; with weights stored in another type, a share of them all.
-  void prepare(const ForwardParams& params, Range units, Range state, const Schedule::Step& first, int thread,
-               int threads) {
+  void prepare(const ForwardParams& params, Range parts, Range units, Range state, const Schedule::Step& first,
+               int thread, int threads) {
     const Weights& weights = params.weights;
     const int64_t hidden = shape_.hidden;
     ih = computed<T>(weights.ih, G * hidden * shape_.input, ih_, thread, threads);
     hh = computed<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
     hr = computed<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
-    if (!by_group_) mc = computed<T>(weights.mc, hidden * M * hidden, mc_, thread, threads);
+    if (!by_part_) mc = computed<T>(weights.mc, hidden * M * hidden, mc_, thread, threads);
+    if (by_part_) pack_memories(static_cast<const T*>(weights.mc), hidden, M, size_, parts, mc_);
     for (int64_t group = units.begin; group < units.end; ++group) {
-      if (by_group_) {
-        pack_memories(static_cast<const T*>(weights.mc), hidden, M, group, mc_ + group * size_.hidden * kMemories);
-      }
       const int64_t valid = valid_columns(hidden, group);
       for (int64_t u = 0; u < kGroup; ++u) {
         const int64_t unit = group * kGroup + u;
@@ -221,8 +218,7 @@ class Forward {
       for (int gate = 0; gate < G; ++gate) {
         const A* weights = ih + (gate * shape_.hidden + group * kGroup) * shape_.input;
         multiply_rows(
-            strips, shape_.input, x_, input_, 1, [=](int64_t) { return weights; }, shape_.input, valid, false,
-            scratch_, kGroup * lanes);
+            strips, shape_.input, x_, input_, 1, [=](int64_t) { return weights; }, shape_.input, valid, scratch_, kGroup * lanes);
         for (int64_t i = 0; i < strips.count(); ++i) {
           const Strip strip = strips[i];
           with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
@@ -256,25 +252,24 @@ class Forward {
   }
 
   // Phase 1 for one group of units: Eq. 1-7 and 10.
-  void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, int64_t group,
+  void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, Range part, int64_t group,
                           const Schedule::Step& step, int64_t chunk_row) const {
     const int64_t valid = valid_columns(shape_.hidden, group);
     const A* weights = hh + group * kGroup * shape_.state;
     multiply_rows(
         strips, shape_.state, h_lanes_, size_.state, G,
-        [&](int64_t gate) { return weights + gate * shape_.hidden * shape_.state; }, shape_.state, valid, false,
-        scratch_, kGates * lanes);
+        [&](int64_t gate) { return weights + gate * shape_.hidden * shape_.state; }, shape_.state, valid, scratch_, kGates * lanes);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-        gates_of_strip(params, strip, group, step.row, chunk_row + strip.row, valid, scratch_ + i * kGates * lanes,
-                       Block<A, decltype(depth)::value>{});
+        gates_of_strip(params, strip, part, group, step.row, chunk_row + strip.row, valid,
+                       scratch_ + i * kGates * lanes, Block<A, decltype(depth)::value>{});
       });
     }
   }
 
   template <typename B>
-  void gates_of_strip(const ForwardParams& params, const Strip& strip, int64_t group, int64_t step_row,
+  void gates_of_strip(const ForwardParams& params, const Strip& strip, Range part, int64_t group, int64_t step_row,
                       int64_t chunk_row, int64_t valid, const A* sums, B) const {
     constexpr int kBlock = B::kCount * lanes;  // numbers of a gate
     alignas(kAlignment) A gates[G * kBlock];
@@ -291,12 +286,12 @@ class Forward {
     if (valid < kGroup) clear_columns(gates, G * kBlock / kGroup, valid);  // units that do not exist: then s = 0
     select(gates, cell_of(group) + strip.row * kGroup, s, kBlock);
     memcpy(output_gate_of(group) + strip.row * kGroup, gates + kOutput * kBlock, sizeof(A) * kBlock);
-    if (by_group_) {
+    if (by_part_) {
       for (int m = 0; m < M; ++m) {
         V v[B::kCount];
         B::load_flat(s + m * kBlock, v);
         B::exchange(v);
-        B::store_lanes(v, s_lanes_ + strip.row * kMemories + m * kBlock);
+        B::store_lanes(v, s_lanes_ + strip.row * part.size() * kMemories + ((group - part.begin) * M + m) * kBlock);
       }
     } else {
       spread_memories(strip, group, valid, s, kBlock);
@@ -363,13 +358,13 @@ class Forward {
     }
   }
 
-  // Phase 1, the end: what a group's memories contribute to c, all columns.
-  void contribute(const Strips<A>& strips, int64_t group, bool add, A* sums) const {
-    const A* weights = mc_ + group * size_.hidden * kMemories;
+  // Phase 1, the end: what a part's memories contribute to c, all columns.
+  void contribute(const Strips<A>& strips, Range part, A* sums) const {
+    const int64_t width = part.size() * kMemories;
+    const A* weights = mc_ + part.begin * size_.hidden * kMemories;
     multiply_rows(
-        strips, kMemories, s_lanes_, kMemories, size_.groups,
-        [=](int64_t j) { return weights + j * kGroup * kMemories; }, kMemories, kGroup, add, sums,
-        size_.hidden * lanes);
+        strips, width, s_lanes_, width, size_.groups, [=](int64_t j) { return weights + j * kGroup * width; }, width,
+        kGroup, sums, size_.hidden * lanes);
   }
 
   // Phase 2 with W_mc as it is stored: the own columns of c.
@@ -379,7 +374,7 @@ class Forward {
       const A* weights = mc + group * kGroup * memories;
       multiply_rows(
           strips, memories, s_lanes_, s_columns_, 1, [=](int64_t) { return weights; }, memories,
-          valid_columns(shape_.hidden, group), false, sums_ + group * kGroup * lanes, size_.hidden * lanes);
+          valid_columns(shape_.hidden, group), sums_ + group * kGroup * lanes, size_.hidden * lanes);
     }
   }
 
@@ -431,7 +426,7 @@ class Forward {
   // A group's columns of c, its parts added up in order.
   SRN_INLINE void sum_columns(const A* sums, V (&columns)[kGroup]) const {
     unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * lanes); });
-    for (int64_t part = 1; by_group_ && part < size_.parts; ++part) {
+    for (int64_t part = 1; by_part_ && part < size_.parts; ++part) {
       sums += sums_stride_;
       unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] += load(sums + c.value * lanes); });
     }
@@ -444,7 +439,7 @@ class Forward {
     const A* weights = hr + first * shape_.hidden;
     multiply_rows(
         strips, shape_.hidden, m_lanes_, size_.hidden, 1, [=](int64_t) { return weights; }, shape_.hidden, valid,
-        false, scratch_, kGroup * lanes);
+        scratch_, kGroup * lanes);
     T* output = static_cast<T*>(params.output) + step.row * params.output_stride + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
@@ -463,7 +458,7 @@ class Forward {
 
   Shape shape_;
   Extents size_;
-  bool by_group_;  // whether W_mc is packed by group, and c summed in parts
+  bool by_part_;  // whether W_mc is packed by part, and c summed in parts
   int64_t chunk_rows_, chunk_padded_;  // rows of input whose gates are computed at a time; with room for a last strip
   int64_t batch_padded_;
   int64_t input_;      // D rounded up to whole groups
@@ -474,7 +469,7 @@ class Forward {
   const A* hr = nullptr;
   A* ih_;       // copies of the weights, where they are stored in another type
   A* hh_;
-  A* mc_;       // by group: (groups, hidden, M, kGroup)
+  A* mc_;       // by part: (hidden, the part's groups, M, kGroup)
   A* hr_;
   A* bias_;     // (groups, G, kGroup): b_ih + b_hh
   A* bias_mc_;  // (hidden)
@@ -485,7 +480,7 @@ class Forward {
   A* h_;        // (state groups, batch_padded_, kGroup): every sequence's state
   A* h_lanes_;  // lanes of `state` columns: the step's h
   A* m_lanes_;  // lanes of `hidden` columns: the step's hidden units before a projection
-  A* s_lanes_;  // lanes of a thread's own: one group's memories; or of all memories, by task subset
+  A* s_lanes_;  // lanes of a thread's own: one part's memories; or of all memories, by task subset
   int64_t sums_stride_;
   A* sums_;  // (parts, strips, hidden, lanes): part sums of c
   int64_t scratch_size_;

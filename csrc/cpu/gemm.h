@@ -14,11 +14,11 @@ namespace SRN_ISA {
 // rounding error than one long sum, and costs little.
 constexpr int64_t kSumLength = 160;
 
-// y += x w, where column c of y takes the K weights from columns[c] on.
+// y = x w, where column c of y takes the K weights from columns[c] on.
 //   x: [K / depth][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
 // kRegular: columns lie `stride` apart within every four of them, which spares registers.
 template <typename A, int depth, int kColumns, int kStrips, bool kRegular>
-void rows_tile(int64_t K, const A* const* columns, int64_t stride, const A* x, int64_t x_stride, bool add, A* y,
+void rows_tile(int64_t K, const A* const* columns, int64_t stride, const A* x, int64_t x_stride, A* y,
                int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
@@ -58,19 +58,18 @@ void rows_tile(int64_t K, const A* const* columns, int64_t stride, const A* x, i
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
         A* to = y + s * y_stride + c * lanes;
-        store(to, add ? load(to) + sum[c][s] : sum[c][s]);
+        store(to, piece > 0 ? load(to) + sum[c][s] : sum[c][s]);
       }
     }
-    add = true;
   }
 }
 
-// y (+)= x W^T for every strip: W's rows are the columns of y, in blocks of kGroup. Block j starts at block(j), rows
+// y = x W^T for every strip: W's rows are the columns of y, in blocks of kGroup. Block j starts at block(j), rows
 // `stride` apart, `valid` of each block's rows existing; columns of y past those hold anything.
 //   x: lanes of `x_columns` columns, at least K of them; y: [strip][block][kGroup][lanes], strips y_stride apart.
 template <typename A, typename BlockAt>
 void multiply_rows(const Strips<A>& strips, int64_t K, const A* x, int64_t x_columns, int64_t blocks,
-                   const BlockAt& block, int64_t stride, int64_t valid, bool add, A* y, int64_t y_stride) {
+                   const BlockAt& block, int64_t stride, int64_t valid, A* y, int64_t y_stride) {
   constexpr int lanes = kLanes<A>;
   constexpr int kParts = kGroup / kTileColumns;  // tiles to a block
   const auto several = [&](auto count, int64_t first) SRN_INLINE_LAMBDA {
@@ -84,9 +83,9 @@ void multiply_rows(const Strips<A>& strips, int64_t K, const A* x, int64_t x_col
       const A* in = x + first * lanes * x_columns;
       A* out = y + first * y_stride + j * kTileColumns * lanes;
       if (valid == kGroup) {
-        rows_tile<A, 1, kTileColumns, kStrips, true>(K, columns, stride, in, lanes * x_columns, add, out, y_stride);
+        rows_tile<A, 1, kTileColumns, kStrips, true>(K, columns, stride, in, lanes * x_columns, out, y_stride);
       } else {
-        rows_tile<A, 1, kTileColumns, kStrips, false>(K, columns, stride, in, lanes * x_columns, add, out, y_stride);
+        rows_tile<A, 1, kTileColumns, kStrips, false>(K, columns, stride, in, lanes * x_columns, out, y_stride);
       }
     }
   };
@@ -104,9 +103,9 @@ void multiply_rows(const Strips<A>& strips, int64_t K, const A* x, int64_t x_col
           columns[c] = block((j + c / kTileColumns) / kParts) + (row < valid ? row : valid - 1) * stride;
         }
         if (valid == kGroup) {
-          rows_tile<A, d, kColumns, 1, true>(K, columns, stride, in, 0, add, out + j * kTileColumns * lanes, 0);
+          rows_tile<A, d, kColumns, 1, true>(K, columns, stride, in, 0, out + j * kTileColumns * lanes, 0);
         } else {
-          rows_tile<A, d, kColumns, 1, false>(K, columns, stride, in, 0, add, out + j * kTileColumns * lanes, 0);
+          rows_tile<A, d, kColumns, 1, false>(K, columns, stride, in, 0, out + j * kTileColumns * lanes, 0);
         }
       }
     };
@@ -141,10 +140,10 @@ struct WeightRows {
   int64_t inner, inner_stride;
 };
 
-// y += x W for kVectors vectors of columns, of `depth` columns each.
+// y = x W for kVectors vectors of columns, of `depth` columns each.
 //   x: [outer][x_inner][lanes], spread; y: [vector][lanes].
 template <typename A, int depth, int kVectors, int kStrips>
-void columns_tile(const WeightRows<A>& weights, int64_t x_inner, const A* x, int64_t x_stride, bool add, A* y,
+void columns_tile(const WeightRows<A>& weights, int64_t x_inner, const A* x, int64_t x_stride, A* y,
                   int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
@@ -173,37 +172,35 @@ void columns_tile(const WeightRows<A>& weights, int64_t x_inner, const A* x, int
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
         A* to = y + s * y_stride + v * lanes;
-        store(to, add ? load(to) + sum[v][s] : sum[v][s]);
+        store(to, piece > 0 ? load(to) + sum[v][s] : sum[v][s]);
       }
     }
-    add = true;
   }
 }
 
 // As many vectors as are left, fewer than kVectors of them.
 template <typename A, int depth, int kVectors>
-SRN_INLINE void last_columns(int64_t vectors, const WeightRows<A>& weights, int64_t x_inner, const A* x, bool add,
-                             A* y) {
+SRN_INLINE void last_columns(int64_t vectors, const WeightRows<A>& weights, int64_t x_inner, const A* x, A* y) {
   if constexpr (kVectors > 0) {
     if (vectors == kVectors) {
-      columns_tile<A, depth, kVectors, 1>(weights, x_inner, x, 0, add, y, 0);
+      columns_tile<A, depth, kVectors, 1>(weights, x_inner, x, 0, y, 0);
     } else {
-      last_columns<A, depth, kVectors - 1>(vectors, weights, x_inner, x, add, y);
+      last_columns<A, depth, kVectors - 1>(vectors, weights, x_inner, x, y);
     }
   }
 }
 
-// y (+)= x W for every strip and `columns` columns, a multiple of kGroup.
+// y = x W for every strip and `columns` columns, a multiple of kGroup.
 //   x: [strip][outer][x_inner][lanes], spread, strips x_stride apart; y: lanes, strips y_stride apart.
 template <typename A>
 void multiply_columns(const Strips<A>& strips, WeightRows<A> weights, int64_t x_inner, const A* x, int64_t x_stride,
-                      int64_t columns, bool add, A* y, int64_t y_stride) {
+                      int64_t columns, A* y, int64_t y_stride) {
   constexpr int lanes = kLanes<A>;
   const A* const first = weights.first;
   const auto several = [&](auto count, int64_t i) SRN_INLINE_LAMBDA {
     for (int64_t c = 0; c < columns; c += kTileColumns) {
       weights.first = first + c;
-      columns_tile<A, 1, kTileColumns, decltype(count)::value>(weights, x_inner, x + i * x_stride, x_stride, add,
+      columns_tile<A, 1, kTileColumns, decltype(count)::value>(weights, x_inner, x + i * x_stride, x_stride,
                                                                y + i * y_stride + c * lanes, y_stride);
     }
   };
@@ -215,14 +212,14 @@ void multiply_columns(const Strips<A>& strips, WeightRows<A> weights, int64_t x_
       constexpr int kVectors = decltype(most)::value;
       for (; v + kVectors <= vectors; v += kVectors) {
         weights.first = first + v * depth;
-        columns_tile<A, depth, kVectors, 1>(weights, x_inner, x + i * x_stride, 0, add, y + i * y_stride + v * lanes,
+        columns_tile<A, depth, kVectors, 1>(weights, x_inner, x + i * x_stride, 0, y + i * y_stride + v * lanes,
                                             0);
       }
     };
     tiles(Index<kMost>{});
     tiles(Index<kTileColumns>{});
     weights.first = first + v * depth;
-    last_columns<A, depth, kTileColumns - 1>(vectors - v, weights, x_inner, x + i * x_stride, add,
+    last_columns<A, depth, kTileColumns - 1>(vectors - v, weights, x_inner, x + i * x_stride,
                                              y + i * y_stride + v * lanes);
   };
   int64_t i = 0;

@@ -51,6 +51,7 @@ struct Extents {
   int64_t state_groups;  // the same for the P columns of the state
   int64_t state;
   int64_t parts;
+  int64_t part_groups;  // the most groups of a part
   int team;  // threads worth using
 
   explicit Extents(const Shape& shape)
@@ -58,7 +59,8 @@ struct Extents {
         hidden(groups * kGroup),
         state_groups(ceil_div(shape.state, kGroup)),
         state(state_groups * kGroup),
-        parts(smaller(kParts, groups)) {
+        parts(smaller(kParts, groups)),
+        part_groups(ceil_div(groups, parts > 0 ? parts : 1)) {
     // Below so many multiplications a step, a barrier costs more than a second thread saves.
     constexpr int64_t kWorthSharing = 1 << 17;
     const int64_t products = gate_blocks(shape.tasks) * shape.state + memory_count(shape.tasks) * shape.hidden;
@@ -108,18 +110,23 @@ class Schedule {
   bool down_;
 };
 
-// Packs the weights of one group's memories: out of the row of each of H columns of c, those M * kGroup numbers that
-// the group's units are multiplied with. One block of memory then holds all that a product with the group reads: stored,
-// they are 1/groups of each row. Rows up to a whole group, and columns of units past the last, are zeros.
+// Packs W_mc by part: out of the row of each of H columns of c, the numbers that a part's memories are multiplied with,
+// group by group: (hidden, groups of the part, M, kGroup). One block of memory then holds all that a product with a part
+// reads. Rows up to a whole group, and columns of units past the last, are zeros.
 template <typename T>
-void pack_memories(const T* mc, int64_t hidden, int memories, int64_t group, Compute<T>* to) {
-  const int64_t valid = valid_columns(hidden, group), width = memories * kGroup;
-  for (int64_t row = 0; row < hidden; ++row) {
-    for (int64_t m = 0; m < memories; ++m) {
-      gather(mc + (row * memories + m) * hidden + group * kGroup, 0, 1, valid, to + row * width + m * kGroup);
+void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& size, Range parts, Compute<T>* packed) {
+  for (int64_t row = 0; row < size.hidden; ++row) {
+    for (int64_t part = parts.begin; part < parts.end; ++part) {
+      const Range groups = size.part(part);
+      Compute<T>* to = packed + (groups.begin * size.hidden + row * groups.size()) * memories * kGroup;
+      for (int64_t group = groups.begin; group < groups.end; ++group) {
+        for (int64_t m = 0; m < memories; ++m, to += kGroup) {
+          const T* from = row < hidden ? mc + (row * memories + m) * hidden + group * kGroup : nullptr;
+          gather(from, 0, 1, valid_columns(hidden, group), to);
+        }
+      }
     }
   }
-  for (int64_t i = hidden * width; i < round_up(hidden, kGroup) * width; ++i) to[i] = 0;
 }
 
 // The address of a matrix as numbers to compute with: its own, or of a copy that the threads share in making.
