@@ -52,6 +52,8 @@ struct Lanes<double> {
 template <typename A>
 using Element = typename Lanes<A>::Element;
 
+constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
+
 template <typename E>
 struct ExpTraits;
 
@@ -62,8 +64,16 @@ struct ExpTraits<float> {
   static constexpr int kBias = 127;
   static constexpr float kLn2High = 0.693359375f;  // few enough bits that n * kLn2High is exact
   static constexpr float kLn2Low = -2.12194440e-4f;
-  static constexpr float kLimit = 88.8f;  // round(kLimit / ln 2) = 128: 2^n overflows to infinity, as exp does
-  static constexpr int kTerms = 7;
+  static constexpr float kLimit = 88.0f;  // round(kLimit / ln 2) = 127: 2^-n is 0 in the bits of a float, as it should
+  static constexpr int kTerms = 6;
+  // Of (e^r - 1 - r) / r^2, least in the largest relative error of e^r - 1 over |r| <= ln 2 / 2: 2^-26.
+  static constexpr double coefficient(int term) {
+    return term == 2   ? 0x1.fffffep-2
+           : term == 3 ? 0x1.5554aep-3
+           : term == 4 ? 0x1.555676p-5
+           : term == 5 ? 0x1.1228e6p-7
+                       : 0x1.6bebcep-10;
+  }
 };
 
 template <>
@@ -73,23 +83,21 @@ struct ExpTraits<double> {
   static constexpr int kBias = 1023;
   static constexpr double kLn2High = 6.93147180369123816490e-01;
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
-  static constexpr double kLimit = 709.8;  // round(kLimit / ln 2) = 1024
+  static constexpr double kLimit = 709.0;  // round(kLimit / ln 2) = 1023
   static constexpr int kTerms = 14;
+  static constexpr double coefficient(int term) { return 1.0 / factorial(term); }  // Taylor's: to half a unit
 };
 
-// e^x - 1 = scale * p + (scale - 1) with scale = 2^n, |x - n ln 2| <= ln 2 / 2 and p = e^(x - n ln 2) - 1.
+// e^-a - 1 = scale * p + (scale - 1) with scale = 2^-n, |n ln 2 - a| <= ln 2 / 2 and p = e^(n ln 2 - a) - 1.
 template <typename A>
 struct Expm1Parts {
   A scale, p;
 };
 
-constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
-
-// Taylor's series of (e^r - 1 - r) / r^2 by Horner's rule, unrolled at compile time. |r| <= 0.347 makes the first term
-// left out smaller than half a unit in the last place.
+// The polynomial by Horner's rule, unrolled at compile time.
 template <typename A, int term, int last>
 SRN_INLINE A exp_series(A r) {
-  const Element<A> coefficient = Element<A>(1.0 / factorial(term));
+  const Element<A> coefficient = Element<A>(ExpTraits<Element<A>>::coefficient(term));
   if constexpr (term == last) {
     return A{} + coefficient;
   } else {
@@ -97,44 +105,65 @@ SRN_INLINE A exp_series(A r) {
   }
 }
 
-// x in [-kLimit, kLimit] or NaN; NaN gives NaN in p.
+// a in [0, kLimit], where the scale of the last is 0; or NaN, which gives NaN in p.
 template <typename A>
-SRN_INLINE Expm1Parts<A> expm1_parts(A x) {
+SRN_INLINE Expm1Parts<A> expm1_of_minus(A a) {
   using E = Element<A>;
   using Traits = ExpTraits<E>;
   using Int = typename Lanes<A>::Int;
-  const A shifted = x * E(1.44269504088896340736) + Traits::kRound;
+  const A shifted = Traits::kRound - a * E(1.44269504088896340736);
   const A n = shifted - Traits::kRound;
-  const A r = (x - n * Traits::kLn2High) - n * Traits::kLn2Low;
+  const A r = (-a - n * Traits::kLn2High) - n * Traits::kLn2Low;
   const A p = r + r * r * exp_series<A, 2, Traits::kTerms>(r);
   const Int exponent = bits_as<Int>(shifted) - (bits_as<typename Lanes<E>::Int>(Traits::kRound) - Traits::kBias);
   return {bits_as<A>(Int(exponent << Traits::kMantissa)), p};
 }
 
-// Written so that NaN, which compares false, passes through.
-template <typename A>
-SRN_INLINE A clamp(A x, Element<A> low, Element<A> high) {
-  const A lowest = A{} + low, highest = A{} + high;
-  x = x < lowest ? lowest : x;
-  return x > highest ? highest : x;
+template <typename E>
+SRN_INLINE constexpr typename Lanes<E>::Int sign_bit() {
+  return typename Lanes<E>::Int(1) << (sizeof(E) * 8 - 1);
 }
 
+// |x| and at most `limit`. Written so that NaN, which compares false, passes through.
+template <typename A>
+SRN_INLINE A magnitude(A x, Element<A> limit) {
+  using Int = typename Lanes<A>::Int;
+  const A a = bits_as<A>(Int(bits_as<Int>(x) & ~sign_bit<Element<A>>()));
+  const A most = A{} + limit;
+  return most < a ? most : a;
+}
+
+// a / b for b in [1, 2]. Specialised where the processor has something better than its division.
+template <typename A>
+struct Quotient {
+  static SRN_INLINE A of(A a, A b) { return a / b; }
+};
+
+// e / (1 + e) with e = e^-|x|, so that nothing overflows; for x > 0 what that leaves of 1. Exact to 2 units in the last
+// place where the result is normal, and 0 where it is not.
 template <typename A>
 SRN_INLINE A sigmoid(A x) {
   using E = Element<A>;
-  const E limit = ExpTraits<E>::kLimit;
-  const Expm1Parts<A> e = expm1_parts<A>(clamp<A>(-x, -limit + E(1.5), limit));
-  return E(1) / (E(1) + e.scale * (E(1) + e.p));  // this order: infinity times a positive number
+  const Expm1Parts<A> parts = expm1_of_minus<A>(magnitude(x, ExpTraits<E>::kLimit));
+  const A e = parts.scale + parts.scale * parts.p;
+  const A q = Quotient<A>::of(e, E(1) + e);
+  return x > A{} ? E(1) - q : q;
 }
 
-// tanh x = (e^2x - 1) / (e^2x + 1), from e^2x - 1 itself: exact to a few units in the last place near zero too.
+// (1 - e) / (1 + e) with e = e^-2|x|, and the sign of x; where that is large, 1 - 2e / (1 + e). From e - 1 itself, so
+// that it is exact near zero too: to 2 units in the last place.
 template <typename A>
 SRN_INLINE A tanh(A x) {
   using E = Element<A>;
-  const E end = sizeof(E) == 4 ? E(20) : E(40);  // tanh rounds to 1 well before
-  const Expm1Parts<A> e = expm1_parts<A>(clamp<A>(E(2) * x, -end, end));
-  const A m = e.scale * e.p + (e.scale - E(1));
-  return m / (m + E(2));
+  using Int = typename Lanes<A>::Int;
+  const E end = sizeof(E) == 4 ? E(10) : E(20);  // tanh rounds to 1 well before
+  const A a = magnitude(x, end);
+  const Expm1Parts<A> parts = expm1_of_minus<A>(a + a);
+  const A scaled = parts.scale * parts.p, minus_m = (E(1) - parts.scale) - scaled, e = parts.scale + scaled;
+  const A half = A{} + E(0.5);
+  const A q = Quotient<A>::of(a > half ? e + e : minus_m, E(1) + e);
+  const A size = a > half ? E(1) - q : q;
+  return bits_as<A>(Int(bits_as<Int>(size) | (bits_as<Int>(x) & sign_bit<E>())));
 }
 
 // -- subsets of tasks -------------------------------------------------------------------------------------------------

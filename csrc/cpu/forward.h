@@ -70,7 +70,7 @@ class Forward {
     s_lanes_ = arena.take<A>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories : batch_padded_ * s_columns_);
     sums_stride_ = strips * size_.hidden * lanes;
     sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
-    const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGroup * lanes;
+    const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGates * lanes;
     const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
     scratch_size_ = round_up(gates > inputs ? gates : inputs, kAlignment) + state;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
@@ -109,7 +109,7 @@ class Forward {
         for (int64_t group = groups.begin; group < groups.end; ++group) {
           gates_and_memories(params, strips, groups, group, step, step.row - chunk_begin);
         }
-        if (by_part_) contribute(strips, groups, sums_ + p * sums_stride_);
+        if (by_part_) contribute(strips, groups, hh, sums_ + p * sums_stride_);
       }
       barrier.wait(threads);
       if (!by_part_) multiply_memories(strips, units);
@@ -214,23 +214,27 @@ class Forward {
   // z = W_ih x + b of the own units for the rows of a chunk.
   void input_gates(const Strips<A>& strips, Range units) const {
     for (int64_t group = units.begin; group < units.end; ++group) {
-      const int64_t valid = valid_columns(shape_.hidden, group);
-      for (int gate = 0; gate < G; ++gate) {
-        const A* weights = ih + (gate * shape_.hidden + group * kGroup) * shape_.input;
-        multiply_rows(
-            strips, shape_.input, x_, input_, 1, [=](int64_t) { return weights; }, shape_.input, valid, scratch_, kGroup * lanes);
-        for (int64_t i = 0; i < strips.count(); ++i) {
-          const Strip strip = strips[i];
-          with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-            using B = Block<A, decltype(depth)::value>;
+      const WeightBlocks<A> weights = gate_blocks_of(ih, shape_.input, group);
+      RowsProduct<A>(shape_.input, x_, input_, weights, scratch_, kGates * lanes).run(strips);
+      for (int64_t i = 0; i < strips.count(); ++i) {
+        const Strip strip = strips[i];
+        with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+          using B = Block<A, decltype(depth)::value>;
+          for (int gate = 0; gate < G; ++gate) {
             V v[B::kCount];
-            rows_from(scratch_ + i * kGroup * lanes, v, B{});
+            rows_from(scratch_ + (i * G + gate) * kGroup * lanes, v, B{});
             add_bias(bias_ + group * kGates + gate * kGroup, v, B{});
             B::store_flat(v, z_ + ((group * G + gate) * chunk_padded_ + strip.row) * kGroup);
-          });
-        }
+          }
+        });
       }
     }
+  }
+
+  // The weights of a group's gates: a block of rows of each gate.
+  WeightBlocks<A> gate_blocks_of(const A* weight, int64_t width, int64_t group) const {
+    const A* first = weight + group * kGroup * width;
+    return {first, G, shape_.hidden * width, width, valid_columns(shape_.hidden, group), first + kGroup * width};
   }
 
   // The flat rows of a group that a product by rows left as part sums.
@@ -255,10 +259,8 @@ class Forward {
   void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, Range part, int64_t group,
                           const Schedule::Step& step, int64_t chunk_row) const {
     const int64_t valid = valid_columns(shape_.hidden, group);
-    const A* weights = hh + group * kGroup * shape_.state;
-    multiply_rows(
-        strips, shape_.state, h_lanes_, size_.state, G,
-        [&](int64_t gate) { return weights + gate * shape_.hidden * shape_.state; }, shape_.state, valid, scratch_, kGates * lanes);
+    const WeightBlocks<A> weights = gate_blocks_of(hh, shape_.state, group);
+    RowsProduct<A>(shape_.state, h_lanes_, size_.state, weights, scratch_, kGates * lanes).run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
@@ -359,12 +361,12 @@ class Forward {
   }
 
   // Phase 1, the end: what a part's memories contribute to c, all columns.
-  void contribute(const Strips<A>& strips, Range part, A* sums) const {
+  void contribute(const Strips<A>& strips, Range part, const A* after, A* sums) const {
     const int64_t width = part.size() * kMemories;
     const A* weights = mc_ + part.begin * size_.hidden * kMemories;
-    multiply_rows(
-        strips, width, s_lanes_, width, size_.groups, [=](int64_t j) { return weights + j * kGroup * width; }, width,
-        kGroup, sums, size_.hidden * lanes);
+    RowsProduct<A>(width, s_lanes_, width, {weights, size_.groups, kGroup * width, width, kGroup, after}, sums,
+                   size_.hidden * lanes)
+        .run(strips);
   }
 
   // Phase 2 with W_mc as it is stored: the own columns of c.
@@ -372,9 +374,11 @@ class Forward {
     const int64_t memories = M * shape_.hidden;
     for (int64_t group = units.begin; group < units.end; ++group) {
       const A* weights = mc + group * kGroup * memories;
-      multiply_rows(
-          strips, memories, s_lanes_, s_columns_, 1, [=](int64_t) { return weights; }, memories,
-          valid_columns(shape_.hidden, group), sums_ + group * kGroup * lanes, size_.hidden * lanes);
+      const int64_t valid = valid_columns(shape_.hidden, group);
+      RowsProduct<A>(memories, s_lanes_, s_columns_,
+                     {weights, 1, 0, memories, valid, weights + kGroup * memories},
+                     sums_ + group * kGroup * lanes, size_.hidden * lanes)
+          .run(strips);
     }
   }
 
@@ -437,9 +441,9 @@ class Forward {
                const Schedule::Step& step) const {
     const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
     const A* weights = hr + first * shape_.hidden;
-    multiply_rows(
-        strips, shape_.hidden, m_lanes_, size_.hidden, 1, [=](int64_t) { return weights; }, shape_.hidden, valid,
-        scratch_, kGroup * lanes);
+    RowsProduct<A>(shape_.hidden, m_lanes_, size_.hidden,
+                   {weights, 1, 0, shape_.hidden, valid, weights + kGroup * shape_.hidden}, scratch_, kGroup * lanes)
+        .run(strips);
     T* output = static_cast<T*>(params.output) + step.row * params.output_stride + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];

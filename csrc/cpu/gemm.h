@@ -10,27 +10,45 @@
 namespace srn {
 namespace SRN_ISA {
 
-// Sums run over at most so many products before they are added to the result: a sum of short sums has a far smaller
-// rounding error than one long sum, and costs little.
-constexpr int64_t kSumLength = 160;
+// A product runs over the weights in pieces, so that the activations of a piece stay in the first-level cache while all
+// columns' weights pass by. It also keeps sums short: a sum of short sums has a far smaller rounding error than one long
+// sum.
+constexpr int64_t kPieceBytes = 30 * 1024;
+constexpr int64_t kPieceLength = 256;
 
-// y = x w, where column c of y takes the K weights from columns[c] on.
-//   x: [K / depth][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
+template <typename A>
+SRN_INLINE int64_t piece_count(int64_t length, int64_t strips) {
+  const int64_t fits = kPieceBytes / (kVectorBytes * strips);
+  const int64_t most = fits < kPieceLength ? fits : kPieceLength;
+  return length > most ? ceil_div(length, most) : 1;
+}
+
+// y (+)= x w for `length` vectors of x, where column c takes the weights from columns[c] on, and `rest` weights more.
+//   x: [length][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
 // kRegular: columns lie `stride` apart within every four of them, which spares registers.
+// next: for each kTileColumns columns the first of those that will be wanted next. They are asked for a cache line at a
+// time: the processor's own prefetchers do not follow as many streams of memory as a tile has columns.
 template <typename A, int depth, int kColumns, int kStrips, bool kRegular>
-void rows_tile(int64_t K, const A* const* columns, int64_t stride, const A* x, int64_t x_stride, A* y,
-               int64_t y_stride) {
+void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t stride, const A* const* next, const A* x,
+               int64_t x_stride, bool add, A* y, int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
   constexpr int every = kRegular ? 4 : 1;
+  constexpr bool kAhead = depth < 4;  // deeper, a line serves so few products that asking costs more than it gains
+  constexpr int kLine = 64 / int(sizeof(A)) / depth;  // as many vectors of x take a cache line of each column
   const A* at[kColumns / every];
 #pragma GCC unroll 24
   for (int i = 0; i < kColumns / every; ++i) at[i] = columns[i * every];
-  const int64_t whole = K / depth, pieces = whole > kSumLength ? ceil_div(whole, kSumLength) : 1;
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    V sum[kColumns][kStrips] = {};
-    const int64_t end = whole * (piece + 1) / pieces;
-    for (int64_t k = whole * piece / pieces; k < end; ++k) {
+  V sum[kColumns][kStrips] = {};
+  for (int64_t k = 0; k < length;) {
+#pragma GCC unroll 4
+    for (int b = 0; kAhead && b < kColumns / kTileColumns; ++b) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kTileColumns; ++c) __builtin_prefetch(next[b] + c * stride + k * depth, 0, 2);
+    }
+    const int64_t end = smaller(k + kLine, length);
+#pragma GCC unroll 1
+    for (; k < end; ++k) {
       V value[kStrips];
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) value[s] = load(x + s * x_stride + k * lanes);
@@ -41,96 +59,126 @@ void rows_tile(int64_t K, const A* const* columns, int64_t stride, const A* x, i
         for (int s = 0; s < kStrips; ++s) sum[c][s] += value[s] * weight;
       }
     }
-    if (depth > 1 && piece + 1 == pieces && whole * depth < K) {
-#pragma GCC unroll 24
-      for (int c = 0; c < kColumns; ++c) {
-        A last[depth] = {};
-        for (int64_t k = whole * depth; k < K; ++k) {
-          last[k - whole * depth] = at[c / every][(c % every) * stride + k];
-        }
-        const V weight = broadcast<A, depth>(last);
-#pragma GCC unroll 4
-        for (int s = 0; s < kStrips; ++s) sum[c][s] += load(x + s * x_stride + whole * lanes) * weight;
-      }
-    }
+  }
+  if (depth > 1 && rest > 0) {
 #pragma GCC unroll 24
     for (int c = 0; c < kColumns; ++c) {
+      const V weight = broadcast_some<A, depth>(at[c / every] + (c % every) * stride + length * depth, rest);
 #pragma GCC unroll 4
-      for (int s = 0; s < kStrips; ++s) {
-        A* to = y + s * y_stride + c * lanes;
-        store(to, piece > 0 ? load(to) + sum[c][s] : sum[c][s]);
-      }
+      for (int s = 0; s < kStrips; ++s) sum[c][s] += load(x + s * x_stride + length * lanes) * weight;
+    }
+  }
+#pragma GCC unroll 24
+  for (int c = 0; c < kColumns; ++c) {
+#pragma GCC unroll 4
+    for (int s = 0; s < kStrips; ++s) {
+      A* to = y + s * y_stride + c * lanes;
+      store(to, add ? load(to) + sum[c][s] : sum[c][s]);
     }
   }
 }
 
-// y = x W^T for every strip: W's rows are the columns of y, in blocks of kGroup. Block j starts at block(j), rows
-// `stride` apart, `valid` of each block's rows existing; columns of y past those hold anything.
+// The weights of a product by rows: W's rows are the columns of y, in blocks of kGroup rows.
+template <typename A>
+struct WeightBlocks {
+  const A* first;
+  int64_t count, distance;  // blocks, and from one to the next
+  int64_t stride;           // from one row to the next
+  int64_t valid;            // rows of every block that exist; columns of y past those hold anything
+  const A* after;           // what will be read next
+};
+
+// y = x W^T for every strip, K weights to a row.
 //   x: lanes of `x_columns` columns, at least K of them; y: [strip][block][kGroup][lanes], strips y_stride apart.
-template <typename A, typename BlockAt>
-void multiply_rows(const Strips<A>& strips, int64_t K, const A* x, int64_t x_columns, int64_t blocks,
-                   const BlockAt& block, int64_t stride, int64_t valid, A* y, int64_t y_stride) {
-  constexpr int lanes = kLanes<A>;
-  constexpr int kParts = kGroup / kTileColumns;  // tiles to a block
-  const auto several = [&](auto count, int64_t first) SRN_INLINE_LAMBDA {
-    constexpr int kStrips = decltype(count)::value;
-    for (int64_t j = 0; j < blocks * kParts; ++j) {
-      const A* columns[kTileColumns];
-      for (int c = 0; c < kTileColumns; ++c) {
-        const int64_t row = j % kParts * kTileColumns + c;
-        columns[c] = block(j / kParts) + (row < valid ? row : valid - 1) * stride;
-      }
-      const A* in = x + first * lanes * x_columns;
-      A* out = y + first * y_stride + j * kTileColumns * lanes;
-      if (valid == kGroup) {
-        rows_tile<A, 1, kTileColumns, kStrips, true>(K, columns, stride, in, lanes * x_columns, out, y_stride);
+template <typename A>
+class RowsProduct {
+  static constexpr int lanes = kLanes<A>;
+  static constexpr int kTiles = kGroup / kTileColumns;  // to a block
+
+ public:
+  RowsProduct(int64_t K, const A* x, int64_t x_columns, const WeightBlocks<A>& weights, A* y, int64_t y_stride)
+      : K_(K), x_(x), x_columns_(x_columns), weights_(weights), y_(y), y_stride_(y_stride) {}
+
+  void run(const Strips<A>& strips) const {
+    int64_t i = 0;
+    for (const int64_t full = strips.full(); i < full;) {
+      const int64_t left = full - i;
+      if (left == 1) {
+        pass<1, 1>(i * lanes, i);
+        i += 1;
+      } else if (left == 2 || left == 4 || kTileStrips == 2) {
+        pass<1, 2>(i * lanes, i);
+        i += 2;
       } else {
-        rows_tile<A, 1, kTileColumns, kStrips, false>(K, columns, stride, in, lanes * x_columns, out, y_stride);
+        pass<1, kTileStrips>(i * lanes, i);
+        i += kTileStrips;
       }
     }
-  };
-  const auto one = [&](auto depth, const Strip& strip, int64_t index) SRN_INLINE_LAMBDA {
-    constexpr int d = decltype(depth)::value;
-    const A* in = x + strip.row * x_columns;
-    A* out = y + index * y_stride;
-    int64_t j = 0;
-    const auto tiles = [&](auto width) SRN_INLINE_LAMBDA {
-      constexpr int kBlocks = decltype(width)::value, kColumns = kBlocks * kTileColumns;
-      for (; j + kBlocks <= blocks * kParts; j += kBlocks) {
-        const A* columns[kColumns];
-        for (int c = 0; c < kColumns; ++c) {
-          const int64_t row = (j + c / kTileColumns) % kParts * kTileColumns + c % kTileColumns;
-          columns[c] = block((j + c / kTileColumns) / kParts) + (row < valid ? row : valid - 1) * stride;
+    for (; i < strips.count(); ++i) {
+      const Strip strip = strips[i];
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        pass<decltype(depth)::value, 1>(strip.row, i);
+      });
+    }
+  }
+
+ private:
+  // All columns for the strips from one on, piece by piece.
+  template <int depth, int kStrips>
+  void pass(int64_t row, int64_t strip) const {
+    const int64_t length = K_ / depth, pieces = piece_count<A>(length, kStrips);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = length * piece / pieces, end = length * (piece + 1) / pieces;
+      const int64_t tiles = weights_.count * kTiles;
+      int64_t tile = 0;
+      if (kStrips == 1 && weights_.valid == kGroup) {
+        for (; tile + kTileBlocks <= tiles; tile += kTileBlocks) {
+          compute<depth, kTileBlocks, kStrips, true>(tile, row, strip, begin, end, piece + 1 == pieces);
         }
-        if (valid == kGroup) {
-          rows_tile<A, d, kColumns, 1, true>(K, columns, stride, in, 0, out + j * kTileColumns * lanes, 0);
+      }
+      for (; tile < tiles; ++tile) {
+        if (weights_.valid == kGroup) {
+          compute<depth, 1, kStrips, true>(tile, row, strip, begin, end, piece + 1 == pieces);
         } else {
-          rows_tile<A, d, kColumns, 1, false>(K, columns, stride, in, 0, out + j * kTileColumns * lanes, 0);
+          compute<depth, 1, kStrips, false>(tile, row, strip, begin, end, piece + 1 == pieces);
         }
       }
-    };
-    if (valid == kGroup) tiles(Index<kTileBlocks>{});
-    tiles(Index<1>{});
-  };
-  int64_t i = 0;
-  for (const int64_t full = strips.full(); i < full;) {
-    const int64_t left = full - i;
-    if (left == 1) {
-      one(Index<1>{}, strips[i], i);
-      i += 1;
-    } else if (left == 2 || left == 4 || kTileStrips == 2) {
-      several(Index<2>{}, i);
-      i += 2;
-    } else {
-      several(Index<kTileStrips>{}, i);
-      i += kTileStrips;
     }
   }
-  for (; i < strips.count(); ++i) {
-    const Strip strip = strips[i];
-    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA { one(depth, strip, i); });
+
+  template <int depth, int kBlocks, int kStrips, bool kRegular>
+  SRN_INLINE void compute(int64_t tile, int64_t row, int64_t strip, int64_t begin, int64_t end, bool last) const {
+    constexpr int kColumns = kBlocks * kTileColumns;
+    const A* columns[kColumns];
+    const A* next[kBlocks];
+    const int64_t tiles = weights_.count * kTiles, k = begin * depth;
+    for (int b = 0; b < kBlocks; ++b) {
+      const int64_t from = (tile + b) % kTiles * kTileColumns;
+      for (int c = 0; c < kTileColumns; ++c) {
+        const int64_t at = kRegular || from + c < weights_.valid ? from + c : weights_.valid - 1;
+        columns[b * kTileColumns + c] = weights_.first + (tile + b) / kTiles * weights_.distance + at * weights_.stride + k;
+      }
+      // Weights are read once, for the first strips; then they are near.
+      const int64_t wanted = tile + kBlocks + b;
+      next[b] = strip > 0        ? columns[b * kTileColumns]
+                : wanted < tiles ? weights_.first + wanted / kTiles * weights_.distance +
+                                       wanted % kTiles * kTileColumns * weights_.stride + k
+                : last           ? weights_.after + (wanted - tiles) * kTileColumns * weights_.stride
+                                 : weights_.first + end * depth + (wanted - tiles) * weights_.distance;
+    }
+    rows_tile<A, depth, kColumns, kStrips, kRegular>(
+        end - begin, last ? K_ - end * depth : 0, columns, weights_.stride, next,
+        x_ + row * x_columns_ + begin * lanes, lanes * x_columns_, begin > 0,
+        y_ + strip * y_stride_ + tile * kTileColumns * lanes, y_stride_);
   }
-}
+
+  int64_t K_;
+  const A* x_;
+  int64_t x_columns_;
+  WeightBlocks<A> weights_;
+  A* y_;
+  int64_t y_stride_;
+};
 
 // The weights of a product by columns: `outer` times `inner` rows, a row of weights for each row of x.
 template <typename A>
@@ -148,7 +196,7 @@ void columns_tile(const WeightRows<A>& weights, int64_t x_inner, const A* x, int
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
   const int64_t inner = weights.inner;
-  const int64_t pieces = inner > kSumLength ? ceil_div(inner, kSumLength) : 1;  // of one of the outer rows
+  const int64_t pieces = piece_count<A>(inner, kStrips);  // of one of the outer rows
   for (int64_t piece = 0; piece < pieces; ++piece) {
     V sum[kVectors][kStrips] = {};
     const int64_t begin = inner * piece / pieces, end = inner * (piece + 1) / pieces;

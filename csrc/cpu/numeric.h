@@ -53,6 +53,18 @@ struct Lanes<Vector<double>> {
   using Int = Vector<uint64_t>;
 };
 
+#if defined(__AVX512F__)
+// A reciprocal of 14 bits, mended once: a few cycles, where the division of sixteen numbers takes sixteen.
+template <>
+struct Quotient<Vector<float>> {
+  static SRN_INLINE Vector<float> of(Vector<float> a, Vector<float> b) {
+    const Vector<float> r = Vector<float>(_mm512_maskz_rcp14_ps(__mmask16(-1), __m512(b)));
+    const Vector<float> q = a * r;
+    return q + r * (a - b * q);
+  }
+};
+#endif
+
 // From and to memory that need not be aligned.
 template <typename E>
 SRN_INLINE Vector<E> load(const E* from) {
@@ -90,6 +102,19 @@ SRN_INLINE Vector<E> broadcast(const E* from) {
     return bits_as<Vector<E>>(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(from)));
 #endif
   }
+}
+
+// The same of the first `some` of them, and zeros.
+template <typename E, int count>
+SRN_INLINE Vector<E> broadcast_some(const E* from, int64_t some) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(E) == 4 && count == 8) {
+    return bits_as<Vector<E>>(_mm512_broadcast_f32x8(_mm256_maskz_loadu_ps(__mmask8((1 << some) - 1), from)));
+  }
+#endif
+  E copy[count] = {};
+  for (int64_t i = 0; i < some; ++i) copy[i] = from[i];
+  return broadcast<E, count>(copy);
 }
 
 // Stored as its upper sixteen bits, computed as float.
