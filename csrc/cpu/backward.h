@@ -24,7 +24,6 @@ class Backward {
   static constexpr int kGates = G * kGroup;
   static constexpr int kMemories = M * kGroup;
   static constexpr int kMostRows = lanes;  // of a strip
-  static constexpr bool kWidened = sizeof(T) != sizeof(A);
 
  public:
   static size_t workspace(const Shape& shape) { return Backward(shape, nullptr).used_; }
@@ -39,15 +38,11 @@ class Backward {
  private:
   Backward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
     batch_padded_ = padded_rows<A>(shape.batch);
-    whole_state_ = shape.state / kGroup * kGroup;
-    whole_hidden_ = shape.hidden / kGroup * kGroup;
     const int64_t strips = most_strips<A>(shape.batch);
     Arena arena(base);
-    mc_ = arena.take<A>(size_.groups * size_.hidden * kMemories);
-    hh_ = arena.take<A>(kWidened ? G * shape.hidden * shape.state : 0);
-    hr_ = arena.take<A>(kWidened && shape.projection ? shape.state * shape.hidden : 0);
-    hh_rest_ = arena.take<A>(whole_state_ < shape.state ? G * shape.hidden * kGroup : 0);
-    hr_rest_ = arena.take<A>(shape.projection && whole_hidden_ < shape.hidden ? shape.state * kGroup : 0);
+    mc_ = arena.take<A>(size_.groups * kMemories * shape.hidden);
+    hh_ = arena.take<A>(G * size_.hidden * size_.state);
+    hr_ = arena.take<A>(shape.projection ? shape.state * size_.hidden : 0);
     dh_ = arena.take<A>(size_.state_groups * batch_padded_ * kGroup);
     dc_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
     dm_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
@@ -65,10 +60,9 @@ class Backward {
     const Range units = size_.units(parts);
     const Range state = shape_.projection ? share(size_.state_groups, thread, threads) : units;
     scratch_ += thread * scratch_size_;
-    prepare(params, parts, units, state, thread, threads);
+    prepare(params, parts, units, state);
     const Schedule schedule(shape_, true);
     Schedule::Step step = schedule.first();
-    if (kWidened || whole_state_ < shape_.state || shape_.projection) barrier.wait(threads);  // weights copied together
     for (int64_t count = 0; !schedule.done(step); ++count) {
       const Schedule::Step ahead = schedule.next(step);  // in time: the step that this one's c_prev comes from
       const Strips<A> strips(step.rows);
@@ -103,12 +97,36 @@ class Backward {
   A* dc_of(int64_t group) const { return dc_ + group * batch_padded_ * kGroup; }
   A* dm_of(int64_t group) const { return dm_ + group * batch_padded_ * kGroup; }
 
-  void prepare(const BackwardParams& params, Range parts, Range units, Range state, int thread, int threads) {
+  void prepare(const BackwardParams& params, Range parts, Range units, Range state) const {
     const Weights& weights = params.weights;
     const int64_t hidden = shape_.hidden;
-    hh = computed<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
-    hr = computed<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
-    pack_memories(static_cast<const T*>(weights.mc), hidden, M, size_, parts, mc_);
+    const T* mc = static_cast<const T*>(weights.mc);
+    const T* hh = static_cast<const T*>(weights.hh);
+    const T* hr = static_cast<const T*>(weights.hr);
+    for (int64_t part = parts.begin; part < parts.end; ++part) {
+      const Range groups = size_.part(part);
+      const int64_t first = groups.begin * kGroup, padded = groups.size() * kGroup;
+      const int64_t exist = smaller(groups.end * kGroup, hidden) - first;
+      A* gates = hh_of(groups);
+      for (int64_t gate = 0; gate < G; ++gate) {
+        pack_panels(hh + (gate * hidden + first) * shape_.state, exist, shape_.state, shape_.state, G * padded,
+                    gate * padded, gates);
+        for (int64_t panel = 0; panel < size_.state_groups; ++panel) {  // units that do not exist
+          A* rest = gates + (panel * G * padded + gate * padded + exist) * kGroup;
+          for (int64_t i = 0; i < (padded - exist) * kGroup; ++i) rest[i] = A(0);
+        }
+      }
+    }
+    for (int64_t group = units.begin; group < units.end; ++group) {
+      const int64_t first = group * kGroup, valid = valid_columns(hidden, group);
+      for (int64_t m = 0; m < M; ++m) {
+        pack_panels(mc + m * hidden + first, hidden, M * hidden, valid, hidden, 0,
+                    mc_ + (group * M + m) * hidden * kGroup);
+      }
+      if (shape_.projection) {
+        pack_panels(hr + first, shape_.state, hidden, valid, shape_.state, 0, hr_ + group * shape_.state * kGroup);
+      }
+    }
     for (int64_t group = units.begin; group < units.end; ++group) {
       const T* grad = static_cast<const T*>(params.grad_c_n);
       initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, hidden, shape_.batch,
@@ -120,18 +138,10 @@ class Backward {
       initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.state, shape_.batch,
                    valid_columns(shape_.state, group), dh_of(group));
     }
-    // A product by columns reads whole groups of them: those of the last, where it is not whole, from a copy.
-    if (whole_state_ < shape_.state) {
-      const Range rows = share(G * hidden, thread, threads);
-      gather(static_cast<const T*>(weights.hh) + rows.begin * shape_.state + whole_state_, shape_.state, rows.size(),
-             shape_.state - whole_state_, hh_rest_ + rows.begin * kGroup);
-    }
-    if (shape_.projection && whole_hidden_ < hidden) {
-      const Range rows = share(shape_.state, thread, threads);
-      gather(static_cast<const T*>(weights.hr) + rows.begin * hidden + whole_hidden_, hidden, rows.size(),
-             hidden - whole_hidden_, hr_rest_ + rows.begin * kGroup);
-    }
   }
+
+  // A part's gates in W_hh: [panel of the state's columns][G][the part's units][kGroup].
+  A* hh_of(Range part) const { return hh_ + part.begin * kGates * size_.state; }
 
   // Phase 1: the whole gradient of h_t, own columns. Without a projection this is the gradient of the hidden units.
   void hidden_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group,
@@ -155,11 +165,9 @@ class Backward {
 
   // The gradient of the hidden units before a projection, for one group: dm = dh W_hr.
   void unproject(const Strips<A>& strips, int64_t group) const {
-    const int64_t first = group * kGroup;
-    const WeightRows<A> weights = first < whole_hidden_
-                                      ? WeightRows<A>{hr + first, 1, 0, shape_.state, shape_.hidden}
-                                      : WeightRows<A>{hr_rest_, 1, 0, shape_.state, kGroup};
-    multiply_columns(strips, weights, shape_.state, dh_spread_, size_.state * lanes, kGroup, scratch_, kGroup * lanes);
+    ColumnsProduct<A>(shape_.state, dh_spread_, size_.state * lanes, hr_ + group * shape_.state * kGroup, 1, scratch_,
+                      kGroup * lanes)
+        .run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       store_rows(strips[i], scratch_ + i * kGroup * lanes, dm_of(group));
     }
@@ -204,8 +212,9 @@ class Backward {
   void gate_gradient(const BackwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step,
                      const Schedule::Step& ahead) const {
     const int64_t width = part.size() * kMemories;
-    const WeightRows<A> weights = {mc_ + part.begin * size_.hidden * kMemories, 1, 0, shape_.hidden, width};
-    multiply_columns(strips, weights, shape_.hidden, dc_spread_, size_.hidden * lanes, width, scratch_, width * lanes);
+    ColumnsProduct<A>(shape_.hidden, dc_spread_, size_.hidden * lanes, mc_ + part.begin * kMemories * shape_.hidden,
+                      part.size() * M, scratch_, width * lanes)
+        .run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       A* dz = gate_gradients(strips, part, i);
@@ -299,26 +308,10 @@ class Backward {
 
   // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns.
   void contribute(const Strips<A>& strips, Range part, A* sums) const {
-    const int64_t hidden = shape_.hidden, state = shape_.state, first = part.begin * kGroup;
-    const int64_t padded = part.size() * kGroup, units = smaller(part.end * kGroup, hidden) - first;
-    multiply_columns(strips, {hh + first * state, G, hidden * state, units, state}, padded,
-                     gate_gradients(strips, part, 0), G * padded * lanes, whole_state_, sums, size_.state * lanes);
-    if (whole_state_ < state) {
-      // Where the last group's columns begin depends on how many columns a strip's vector holds.
-      for (int64_t i = 0; i < strips.count(); ++i) {
-        last_columns_of_strip(strips[i], {hh_rest_ + first * kGroup, G, hidden * kGroup, units, kGroup}, padded,
-                              gate_gradients(strips, part, i),
-                              sums + (i * size_.state + whole_state_ / strips[i].depth) * lanes);
-      }
-    }
-  }
-
-  static void last_columns_of_strip(const Strip& strip, const WeightRows<A>& weights, int64_t x_inner, const A* x,
-                                    A* y) {
-    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-      constexpr int d = decltype(depth)::value;
-      columns_tile<A, d, kGroup / d, 1>(weights, x_inner, x, 0, y, 0);
-    });
+    const int64_t K = part.size() * kGates;
+    ColumnsProduct<A>(K, gate_gradients(strips, part, 0), K * lanes, hh_of(part), size_.state_groups, sums,
+                      size_.state * lanes)
+        .run(strips);
   }
 
   // The own columns of the gradient of the state before, its parts added up in order.
@@ -346,14 +339,9 @@ class Backward {
   Shape shape_;
   Extents size_;
   int64_t batch_padded_;
-  int64_t whole_state_, whole_hidden_;  // columns in whole groups
-  const A* hh = nullptr;                // the weights as they are computed with
-  const A* hr = nullptr;
-  A* mc_;         // by part: (hidden, the part's groups, M, kGroup)
-  A* hh_;         // copies of the weights, where they are stored in another type
-  A* hr_;
-  A* hh_rest_;    // (G*H, kGroup): the columns of the last group, where it is not whole
-  A* hr_rest_;    // (P, kGroup)
+  A* mc_;         // panels, packed: (groups, M, H, kGroup)
+  A* hh_;         // panels, packed by part: (state groups, G, the part's units, kGroup)
+  A* hr_;         // panels, packed: (groups, P, kGroup)
   A* dh_;         // (state groups, batch_padded_, kGroup): gradient of h, that from later steps or the whole
   A* dc_;         // (groups, batch_padded_, kGroup): the same of c
   A* dm_;         // (groups, batch_padded_, kGroup): the step's gradient of the hidden units

@@ -180,112 +180,120 @@ class RowsProduct {
   int64_t y_stride_;
 };
 
-// The weights of a product by columns: `outer` times `inner` rows, a row of weights for each row of x.
-template <typename A>
-struct WeightRows {
-  const A* first;
-  int64_t outer, outer_stride;
-  int64_t inner, inner_stride;
-};
-
-// y = x W for kVectors vectors of columns, of `depth` columns each.
-//   x: [outer][x_inner][lanes], spread; y: [vector][lanes].
-template <typename A, int depth, int kVectors, int kStrips>
-void columns_tile(const WeightRows<A>& weights, int64_t x_inner, const A* x, int64_t x_stride, A* y,
+// y = x W for kPanels panels of kGroup columns each: a panel holds the weights of its columns side by side, row by row.
+//   x: [length][lanes], spread, strips x_stride apart; y: [panel][kGroup / depth][lanes], strips y_stride apart.
+template <typename A, int depth, int kPanels, int kStrips>
+void columns_tile(int64_t length, const A* panels, int64_t distance, const A* x, int64_t x_stride, bool add, A* y,
                   int64_t y_stride) {
   using V = Vector<A>;
-  constexpr int lanes = kLanes<A>;
-  const int64_t inner = weights.inner;
-  const int64_t pieces = piece_count<A>(inner, kStrips);  // of one of the outer rows
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    V sum[kVectors][kStrips] = {};
-    const int64_t begin = inner * piece / pieces, end = inner * (piece + 1) / pieces;
-    for (int64_t o = 0; o < weights.outer; ++o) {
-      const A* from = weights.first + o * weights.outer_stride + begin * weights.inner_stride;
-      const A* in = x + (o * x_inner + begin) * lanes;
-      for (int64_t k = begin; k < end; ++k, from += weights.inner_stride, in += lanes) {
-        V value[kStrips];
+  constexpr int lanes = kLanes<A>, kVectors = kGroup / depth;  // of a panel
+  const A* at[kPanels];
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) at[p] = panels + p * distance;
+  V sum[kPanels * kVectors][kStrips] = {};
+  for (int64_t k = 0; k < length; ++k) {
+    V value[kStrips];
 #pragma GCC unroll 4
-        for (int s = 0; s < kStrips; ++s) value[s] = load(in + s * x_stride);
+    for (int s = 0; s < kStrips; ++s) value[s] = load(x + s * x_stride + k * lanes);
 #pragma GCC unroll 24
-        for (int v = 0; v < kVectors; ++v) {
-          const V weight = broadcast<A, depth>(from + v * depth);
+    for (int v = 0; v < kPanels * kVectors; ++v) {
+      const V weight = broadcast<A, depth>(at[v / kVectors] + k * kGroup + v % kVectors * depth);
 #pragma GCC unroll 4
-          for (int s = 0; s < kStrips; ++s) sum[v][s] += value[s] * weight;
-        }
-      }
+      for (int s = 0; s < kStrips; ++s) sum[v][s] += value[s] * weight;
     }
+  }
 #pragma GCC unroll 24
-    for (int v = 0; v < kVectors; ++v) {
+  for (int v = 0; v < kPanels * kVectors; ++v) {
 #pragma GCC unroll 4
-      for (int s = 0; s < kStrips; ++s) {
-        A* to = y + s * y_stride + v * lanes;
-        store(to, piece > 0 ? load(to) + sum[v][s] : sum[v][s]);
-      }
+    for (int s = 0; s < kStrips; ++s) {
+      A* to = y + s * y_stride + v * lanes;
+      store(to, add ? load(to) + sum[v][s] : sum[v][s]);
     }
   }
 }
 
-// As many vectors as are left, fewer than kVectors of them.
-template <typename A, int depth, int kVectors>
-SRN_INLINE void last_columns(int64_t vectors, const WeightRows<A>& weights, int64_t x_inner, const A* x, A* y) {
-  if constexpr (kVectors > 0) {
-    if (vectors == kVectors) {
-      columns_tile<A, depth, kVectors, 1>(weights, x_inner, x, 0, y, 0);
-    } else {
-      last_columns<A, depth, kVectors - 1>(vectors, weights, x_inner, x, y);
-    }
-  }
-}
-
-// y = x W for every strip and `columns` columns, a multiple of kGroup.
-//   x: [strip][outer][x_inner][lanes], spread, strips x_stride apart; y: lanes, strips y_stride apart.
+// y = x W for every strip: K rows of weights, packed in panels of kGroup columns, [panel][K][kGroup].
+//   x: [strip][K][lanes], spread, strips x_stride apart; y: lanes, strips y_stride apart.
 template <typename A>
-void multiply_columns(const Strips<A>& strips, WeightRows<A> weights, int64_t x_inner, const A* x, int64_t x_stride,
-                      int64_t columns, A* y, int64_t y_stride) {
-  constexpr int lanes = kLanes<A>;
-  const A* const first = weights.first;
-  const auto several = [&](auto count, int64_t i) SRN_INLINE_LAMBDA {
-    for (int64_t c = 0; c < columns; c += kTileColumns) {
-      weights.first = first + c;
-      columns_tile<A, 1, kTileColumns, decltype(count)::value>(weights, x_inner, x + i * x_stride, x_stride,
-                                                               y + i * y_stride + c * lanes, y_stride);
-    }
-  };
-  const auto one = [&](auto width, int64_t i) SRN_INLINE_LAMBDA {
-    constexpr int depth = decltype(width)::value, kMost = kTileBlocks * kTileColumns;
-    const int64_t vectors = columns / depth;
-    int64_t v = 0;
-    const auto tiles = [&](auto most) SRN_INLINE_LAMBDA {
-      constexpr int kVectors = decltype(most)::value;
-      for (; v + kVectors <= vectors; v += kVectors) {
-        weights.first = first + v * depth;
-        columns_tile<A, depth, kVectors, 1>(weights, x_inner, x + i * x_stride, 0, y + i * y_stride + v * lanes,
-                                            0);
+class ColumnsProduct {
+  static constexpr int lanes = kLanes<A>;
+
+ public:
+  ColumnsProduct(int64_t K, const A* x, int64_t x_stride, const A* panels, int64_t count, A* y, int64_t y_stride)
+      : K_(K), x_(x), x_stride_(x_stride), panels_(panels), count_(count), y_(y), y_stride_(y_stride) {}
+
+  void run(const Strips<A>& strips) const {
+    int64_t i = 0;
+    for (const int64_t full = strips.full(); i < full;) {
+      const int64_t left = full - i;
+      if (left == 1) {
+        pass<1, 1>(i);
+        i += 1;
+      } else if (left == 2 || left == 4 || kTileStrips == 2) {
+        pass<1, 2>(i);
+        i += 2;
+      } else {
+        pass<1, kTileStrips>(i);
+        i += kTileStrips;
       }
-    };
-    tiles(Index<kMost>{});
-    tiles(Index<kTileColumns>{});
-    weights.first = first + v * depth;
-    last_columns<A, depth, kTileColumns - 1>(vectors - v, weights, x_inner, x + i * x_stride,
-                                             y + i * y_stride + v * lanes);
-  };
-  int64_t i = 0;
-  for (const int64_t full = strips.full(); i < full;) {
-    const int64_t left = full - i;
-    if (left == 1) {
-      one(Index<1>{}, i);
-      i += 1;
-    } else if (left == 2 || left == 4 || kTileStrips == 2) {
-      several(Index<2>{}, i);
-      i += 2;
-    } else {
-      several(Index<kTileStrips>{}, i);
-      i += kTileStrips;
+    }
+    for (; i < strips.count(); ++i) {
+      with_depth<A>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
     }
   }
-  for (; i < strips.count(); ++i) {
-    with_depth<A>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { one(depth, i); });
+
+ private:
+  template <int depth, int kStrips>
+  void pass(int64_t strip) const {
+    // As many panels as there are registers for sums; addresses allow no more than eight.
+    constexpr int kVectors = kGroup / depth, kSums = kTileBlocks * kTileColumns;
+    constexpr int fit = kSums / (kVectors * kStrips), kPanels = fit > 8 ? 8 : fit < 1 ? 1 : fit;
+    const int64_t pieces = piece_count<A>(K_, kStrips);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = K_ * piece / pieces, end = K_ * (piece + 1) / pieces;
+      int64_t panel = 0;
+      for (; panel + kPanels <= count_; panel += kPanels) compute<depth, kPanels, kStrips>(strip, panel, begin, end);
+      last<depth, kPanels - 1, kStrips>(strip, panel, begin, end);
+    }
+  }
+
+  template <int depth, int kPanels, int kStrips>
+  SRN_INLINE void last(int64_t strip, int64_t panel, int64_t begin, int64_t end) const {
+    if constexpr (kPanels > 0) {
+      if (count_ - panel == kPanels) {
+        compute<depth, kPanels, kStrips>(strip, panel, begin, end);
+      } else {
+        last<depth, kPanels - 1, kStrips>(strip, panel, begin, end);
+      }
+    }
+  }
+
+  template <int depth, int kPanels, int kStrips>
+  SRN_INLINE void compute(int64_t strip, int64_t panel, int64_t begin, int64_t end) const {
+    columns_tile<A, depth, kPanels, kStrips>(
+        end - begin, panels_ + (panel * K_ + begin) * kGroup, K_ * kGroup, x_ + strip * x_stride_ + begin * lanes,
+        x_stride_, begin > 0, y_ + strip * y_stride_ + panel * (kGroup / depth) * lanes, y_stride_);
+  }
+
+  int64_t K_;
+  const A* x_;
+  int64_t x_stride_;
+  const A* panels_;
+  int64_t count_;
+  A* y_;
+  int64_t y_stride_;
+};
+
+// Packs `rows` rows of weights for a product by columns: those of a panel from `from` on, `stride` apart, into each
+// panel's rows from `at` on. Columns past the `columns` that exist are zeros.
+template <typename T>
+void pack_panels(const T* from, int64_t rows, int64_t stride, int64_t columns, int64_t K, int64_t at,
+                 Compute<T>* panels) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t first = 0; first < columns; first += kGroup) {
+      gather(from + row * stride + first, 0, 1, smaller(columns - first, kGroup),
+             panels + (first / kGroup * K + at + row) * kGroup);
+    }
   }
 }
 
