@@ -212,6 +212,7 @@ class Backward {
   void gate_gradient(const BackwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step,
                      const Schedule::Step& ahead) const {
     const int64_t width = part.size() * kMemories;
+    prefetch_part(params, part, step, ahead);
     ColumnsProduct<A>(shape_.hidden, dc_spread_, size_.hidden * lanes, mc_ + part.begin * kMemories * shape_.hidden,
                       part.size() * M, scratch_, width * lanes)
         .run(strips);
@@ -226,6 +227,29 @@ class Backward {
                          dz + at * kGroup * lanes, part.size() * kGroup * lanes, B{});
         }
       });
+    }
+  }
+
+  // What the gradients of a part's gates will read and write, while the product before them keeps the processor busy.
+  void prefetch_part(const BackwardParams& params, Range part, const Schedule::Step& step,
+                     const Schedule::Step& ahead) const {
+    const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
+    const int64_t columns = smaller(part.end * kGroup, hidden) - first;
+    const T* cells = static_cast<const T*>(params.cells) + first;
+    prefetch_rows<false>(cells + ahead.row * hidden, hidden, smaller(ahead.rows, step.rows), columns);
+    for (int64_t gate = 0; gate < G; ++gate) {
+      const int64_t at = (step.row * G + gate) * hidden + first;
+      prefetch_rows<false>(static_cast<const T*>(params.gates) + at, G * hidden, step.rows, columns);
+      prefetch_rows<true>(static_cast<T*>(params.dz) + at, G * hidden, step.rows, columns);
+    }
+    for (int64_t m = 0; m < M; ++m) {
+      prefetch_rows<true>(static_cast<T*>(params.s) + (step.row * M + m) * hidden + first, M * hidden, step.rows,
+                          columns);
+      if (params.grad_memories != nullptr) {
+        prefetch_rows<false>(static_cast<const T*>(params.grad_memories) + step.row * params.grad_memories_row_stride +
+                                 m * params.grad_memory_stride + first,
+                             params.grad_memories_row_stride, step.rows, columns);
+      }
     }
   }
 

@@ -106,6 +106,7 @@ class Forward {
         const bool backwards = count % 2 != 0;
         const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
         const Range groups = size_.part(p);
+        prefetch_part(params, groups, step);
         for (int64_t group = groups.begin; group < groups.end; ++group) {
           gates_and_memories(params, strips, groups, group, step, step.row - chunk_begin);
         }
@@ -253,6 +254,21 @@ class Forward {
       constexpr int first = B::flat_at(i.value) * lanes % kGroup;
       v[i.value] += broadcast<A, B::kInner>(bias + first);
     });
+  }
+
+  // What a part will write, while its products keep the processor busy.
+  void prefetch_part(const ForwardParams& params, Range part, const Schedule::Step& step) const {
+    const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
+    const int64_t columns = smaller(part.end * kGroup, hidden) - first;
+    for (int64_t gate = 0; params.gates != nullptr && gate < G; ++gate) {
+      prefetch_rows<true>(static_cast<T*>(params.gates) + (step.row * G + gate) * hidden + first, G * hidden, step.rows,
+                          columns);
+    }
+    for (int64_t m = 0; params.memories != nullptr && m < M; ++m) {
+      prefetch_rows<true>(static_cast<T*>(params.memories) + step.row * params.memories_row_stride +
+                              m * params.memory_stride + first,
+                          params.memories_row_stride, step.rows, columns);
+    }
   }
 
   // Phase 1 for one group of units: Eq. 1-7 and 10.

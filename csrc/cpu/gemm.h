@@ -291,8 +291,8 @@ void pack_panels(const T* from, int64_t rows, int64_t stride, int64_t columns, i
                  Compute<T>* panels) {
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t first = 0; first < columns; first += kGroup) {
-      gather(from + row * stride + first, 0, 1, smaller(columns - first, kGroup),
-             panels + (first / kGroup * K + at + row) * kGroup);
+      gather_row(from + row * stride + first, smaller(columns - first, kGroup),
+                 panels + (first / kGroup * K + at + row) * kGroup);
     }
   }
 }

@@ -189,20 +189,36 @@ struct Block {
 
 // -- between the layouts and matrices as callers keep them: rows of numbers, in another type perhaps ------------------
 
+// One row of a group.
+template <typename T>
+SRN_INLINE void gather_row(const T* from, int64_t valid, Compute<T>* to) {
+  if (valid == kGroup) {
+    for (int c = 0; c < kGroup; ++c) to[c] = widen(from[c]);
+  } else {
+    for (int c = 0; c < kGroup; ++c) to[c] = c < valid ? widen(from[c]) : Compute<T>(0);
+  }
+}
+
+// Asks for `columns` columns of `rows` rows that will soon be read, or written: rows lie too far apart for the
+// processor to ask by itself.
+template <bool written, typename T>
+void prefetch_rows(const T* from, int64_t stride, int64_t rows, int64_t columns) {
+  constexpr int64_t kLine = 64 / int64_t(sizeof(T));
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* row = from + r * stride;
+    for (int64_t c = 0; c < columns; c += kLine) __builtin_prefetch(row + c, written, 2);
+    __builtin_prefetch(row + columns - 1, written, 2);
+  }
+}
+
 // Reads kGroup columns of `rows` rows, of which `valid` columns exist; the others are zeros. Null is all zeros.
 template <typename T>
 void gather(const T* from, int64_t stride, int64_t rows, int64_t valid, Compute<T>* flat) {
   using A = Compute<T>;
   if (from == nullptr) {
     for (int64_t i = 0; i < rows * kGroup; ++i) flat[i] = A(0);
-  } else if (valid == kGroup) {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int c = 0; c < kGroup; ++c) flat[r * kGroup + c] = widen(from[r * stride + c]);
-    }
   } else {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int c = 0; c < kGroup; ++c) flat[r * kGroup + c] = c < valid ? widen(from[r * stride + c]) : A(0);
-    }
+    for (int64_t r = 0; r < rows; ++r) gather_row(from + r * stride, valid, flat + r * kGroup);
   }
 }
 

@@ -121,8 +121,11 @@ void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& siz
       Compute<T>* to = packed + (groups.begin * size.hidden + row * groups.size()) * memories * kGroup;
       for (int64_t group = groups.begin; group < groups.end; ++group) {
         for (int64_t m = 0; m < memories; ++m, to += kGroup) {
-          const T* from = row < hidden ? mc + (row * memories + m) * hidden + group * kGroup : nullptr;
-          gather(from, 0, 1, valid_columns(hidden, group), to);
+          if (row < hidden) {
+            gather_row(mc + (row * memories + m) * hidden + group * kGroup, valid_columns(hidden, group), to);
+          } else {
+            for (int c = 0; c < kGroup; ++c) to[c] = 0;
+          }
         }
       }
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
@@ -133,8 +135,21 @@ def _dense_rows(tensor: Tensor | None) -> Tensor | None:
     return tensor if tensor is None or tensor.shape[-1] < 2 or tensor.stride(-1) == 1 else tensor.contiguous()
 
 
+_KEPT_BYTES = 1 << 26
+_kept = threading.local()
+
+
 def _workspace(size: int) -> Tensor:
-    return torch.empty(size + native.module().ALIGNMENT, dtype=torch.uint8)
+    """Memory for one call. Each thread keeps its own for the next call, up to a size.
+
+    New memory costs more than the shortest calls take: the system clears it page by page.
+    """
+    size += native.module().ALIGNMENT
+    if size > _KEPT_BYTES:
+        return torch.empty(size, dtype=torch.uint8, device="cpu")
+    if getattr(_kept, "memory", None) is None or _kept.memory.numel() < size:
+        _kept.memory = torch.empty(size, dtype=torch.uint8, device="cpu")
+    return _kept.memory
 
 
 def _aligned(workspace: Tensor) -> int:
