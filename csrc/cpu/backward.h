@@ -24,6 +24,7 @@ class Backward {
   static constexpr int kGates = G * kGroup;
   static constexpr int kMemories = M * kGroup;
   static constexpr int kMostRows = lanes;  // of a strip
+  static constexpr int kBlock = kGroup * kMostRows;
 
  public:
   static size_t workspace(const Shape& shape) { return Backward(shape, nullptr).used_; }
@@ -50,6 +51,8 @@ class Backward {
     dh_spread_ = arena.take<A>(shape.projection ? strips * size_.state * lanes : 0);
     sums_stride_ = strips * size_.state * lanes;
     sums_ = arena.take<A>(size_.parts * sums_stride_);
+    part_size_ = (G + M + 2) * size_.part_groups * kBlock;
+    gates_ = arena.take<A>(size_.team * part_size_);
     scratch_size_ = strips * size_.part_groups * (kMemories + kGates) * lanes;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
@@ -60,6 +63,11 @@ class Backward {
     const Range units = size_.units(parts);
     const Range state = shape_.projection ? share(size_.state_groups, thread, threads) : units;
     scratch_ += thread * scratch_size_;
+    gates_ += thread * part_size_;
+    memset(gates_, 0, sizeof(A) * part_size_);  // rows that a strip lacks: any normal number
+    s_ = gates_ + G * size_.part_groups * kBlock;
+    c_ = s_ + M * size_.part_groups * kBlock;
+    c_prev_ = c_ + size_.part_groups * kBlock;
     prepare(params, parts, units, state);
     const Schedule schedule(shape_, true);
     Schedule::Step step = schedule.first();
@@ -219,15 +227,51 @@ class Backward {
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       A* dz = gate_gradients(strips, part, i);
+      read_part(params, part, strip, step, ahead);
       with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         for (int64_t group = part.begin; group < part.end; ++group) {
           const int64_t at = group - part.begin;
-          gates_of_strip(params, strip, group, step, ahead, scratch_ + i * width * lanes + at * M * B::kCount * lanes,
+          gates_of_strip(strip, part, group, scratch_ + i * width * lanes + at * M * B::kCount * lanes,
                          dz + at * kGroup * lanes, part.size() * kGroup * lanes, B{});
         }
       });
+      write_part(params, part, strip, step);
     }
+  }
+
+  // How a part's rows of a strip lie in a matrix of `blocks` blocks of H columns.
+  PartLayout layout_of(Range part, int64_t blocks, int64_t rows) const {
+    const int64_t hidden = shape_.hidden;
+    return {blocks, size_.part_groups * kBlock, part.size(), kBlock, rows, blocks * hidden, hidden,
+            smaller(part.end * kGroup, hidden) - part.begin * kGroup};
+  }
+
+  // A part's gates, cell states and gradients of tanh(s), for the rows of a strip; rows past its last keep what they have.
+  void read_part(const BackwardParams& params, Range part, const Strip& strip, const Schedule::Step& step,
+                 const Schedule::Step& ahead) const {
+    const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
+    const T* cells = static_cast<const T*>(params.cells) + first;
+    gather_part(layout_of(part, G, strip.rows), static_cast<const T*>(params.gates) + row * G * hidden + first, gates_);
+    gather_part(layout_of(part, 1, strip.rows), cells + row * hidden, c_);
+    // A sequence that the step before (in time) does not hold starts here, from its initial state.
+    const int64_t left = ahead.rows - strip.row, before = left < 0 ? 0 : smaller(left, strip.rows);
+    gather_part(layout_of(part, 1, before), cells + (ahead.row + strip.row) * hidden, c_prev_);
+    gather_part(layout_of(part, 1, strip.rows - before),
+                static_cast<const T*>(params.c0) + (strip.row + before) * hidden + first, c_prev_ + before * kGroup);
+    if (params.grad_memories != nullptr) {
+      PartLayout layout = layout_of(part, M, strip.rows);
+      layout.row_stride = params.grad_memories_row_stride, layout.block_stride = params.grad_memory_stride;
+      gather_part(layout, static_cast<const T*>(params.grad_memories) + row * layout.row_stride + first, s_);
+    } else {
+      memset(s_, 0, sizeof(A) * M * size_.part_groups * kBlock);
+    }
+  }
+
+  void write_part(const BackwardParams& params, Range part, const Strip& strip, const Schedule::Step& step) const {
+    const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
+    scatter_part(layout_of(part, M, strip.rows), s_, static_cast<T*>(params.s) + row * M * hidden + first);
+    scatter_part(layout_of(part, G, strip.rows), gates_, static_cast<T*>(params.dz) + row * G * hidden + first);
   }
 
   // What the gradients of a part's gates will read and write, while the product before them keeps the processor busy.
@@ -259,74 +303,45 @@ class Backward {
   }
 
   template <typename B>
-  void gates_of_strip(const BackwardParams& params, const Strip& strip, int64_t group, const Schedule::Step& step,
-                      const Schedule::Step& ahead, const A* ds_lanes, A* dz_spread, int64_t dz_stride, B) const {
-    constexpr int kBlock = B::kCount * lanes;
-    const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
-    const int64_t row = step.row + strip.row;
-    alignas(kAlignment) A gates[G * kBlock];
-    alignas(kAlignment) A s[M * kBlock];
-    alignas(kAlignment) A ds[M * kBlock];
-    alignas(kAlignment) A c_prev[kBlock], c[kBlock], dc[kBlock];
-    const T* cells = static_cast<const T*>(params.cells) + first;
-    const T* saved = static_cast<const T*>(params.gates) + row * G * hidden + first;
-    if (strip.rows * kGroup < kBlock) {
-      memset(gates, 0, sizeof(gates)), memset(s, 0, sizeof(s)), memset(c, 0, sizeof(c));
-      memset(c_prev, 0, sizeof(c_prev));
-    }
-    for (int gate = 0; gate < G; ++gate) {
-      gather(saved + gate * hidden, G * hidden, strip.rows, valid, gates + gate * kBlock);
-    }
-    gather(cells + row * hidden, hidden, strip.rows, valid, c);
-    // A sequence that the step before (in time) does not hold starts here, from its initial state.
-    const int64_t left = ahead.rows - strip.row, before = left < 0 ? 0 : smaller(left, strip.rows);
-    gather(cells + (ahead.row + strip.row) * hidden, hidden, before, valid, c_prev);
-    gather(static_cast<const T*>(params.c0) + (strip.row + before) * hidden + first, hidden, strip.rows - before, valid,
-           c_prev + before * kGroup);
+  void gates_of_strip(const Strip& strip, Range part, int64_t group, const A* ds_lanes, A* dz_spread,
+                      int64_t dz_stride, B) const {
+    constexpr int kCount = B::kCount * lanes;
+    const int64_t at = (group - part.begin) * kBlock;
+    alignas(kAlignment) A ds[M * kCount];
+    alignas(kAlignment) A dc[kCount];
     for (int m = 0; m < M; ++m) {
-      const T* grad = static_cast<const T*>(params.grad_memories);
-      gather(grad == nullptr ? nullptr
-                             : grad + row * params.grad_memories_row_stride + m * params.grad_memory_stride + first,
-             params.grad_memories_row_stride, strip.rows, valid, s + m * kBlock);
       V v[B::kCount];
-      B::load_lanes(ds_lanes + m * B::kCount * lanes, v);
+      B::load_lanes(ds_lanes + m * kCount, v);
       B::exchange(v);
-      B::store_flat(v, ds + m * kBlock);
+      B::store_flat(v, ds + m * kCount);
     }
-    const A* dm = dm_of(group) + strip.row * kGroup;
-    through_cell(gates, s, c_prev, c, dm, ds, dc, kBlock);
+    through_cell(gates_ + at, s_ + at, c_prev_ + at, c_ + at, dm_of(group) + strip.row * kGroup, ds, dc, kCount,
+                 size_.part_groups * kBlock);
     memcpy(dc_of(group) + strip.row * kGroup, dc, sizeof(A) * strip.rows * kGroup);
-    for (int m = 0; m < M; ++m) {
-      scatter(s + m * kBlock, strip.rows, valid, static_cast<T*>(params.s) + (row * M + m) * hidden + first,
-              M * hidden);
-    }
     for (int gate = 0; gate < G; ++gate) {
-      const A* dz = gates + gate * kBlock;
-      scatter(dz, strip.rows, valid, static_cast<T*>(params.dz) + (row * G + gate) * hidden + first, G * hidden);
       V v[B::kCount];
-      B::load_flat(dz, v);
+      B::load_flat(gates_ + gate * size_.part_groups * kBlock + at, v);
       B::exchange(v);
       B::store_spread(v, dz_spread + gate * dz_stride);
     }
   }
 
-  // `count` numbers of each. `gates` goes in as gates and comes out as their gradients dz; `s` goes in as the gradient
-  // of tanh(s) and comes out as s.
-  static void through_cell(A* gates, A* s, const A* c_prev, const A* c, const A* dm, const A* ds, A* dc_prev,
-                           int count) {
+  // `count` numbers of each; gates and memories `stride` apart. `gates` goes in as gates and comes out as their gradients
+  // dz; `s` goes in as the gradient of tanh(s) and comes out as s.
+  static void through_cell(A* gates, A* s, const A* c_prev, const A* c, const A* dm, const A* ds, A* dc_prev, int count,
+                           int64_t stride) {
     for (int i = 0; i < count; i += lanes) {
       V gate[G], memory[M], d[M], dz[G];
       const V before = load(c_prev + i);
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { gate[g.value] = load(gates + g.value * count + i); });
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { gate[g.value] = load(gates + g.value * stride + i); });
       Unit::memories(gate, before, memory);
       unrolled<0, M>([&](auto m) SRN_INLINE_LAMBDA {
-        const int at = m.value * count + i;
         const V t = tanh(memory[m.value]);
-        d[m.value] = load(ds + at) + load(s + at) * (A(1) - t * t);
-        store(s + at, memory[m.value]);
+        d[m.value] = load(ds + m.value * count + i) + load(s + m.value * stride + i) * (A(1) - t * t);
+        store(s + m.value * stride + i, memory[m.value]);
       });
       store(dc_prev + i, Unit::backward(gate, before, load(c + i), load(dm + i), d, dz));
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(gates + g.value * count + i, dz[g.value]); });
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA { store(gates + g.value * stride + i, dz[g.value]); });
     }
   }
 
@@ -373,6 +388,11 @@ class Backward {
   A* dh_spread_;  // (strips, state, lanes): the step's gradient of h, with a projection
   int64_t sums_stride_;
   A* sums_;  // (parts, strips, state, lanes): part sums of dh
+  int64_t part_size_;
+  A* gates_;  // (team, G, the part's groups, row, kGroup): a strip's gates, then their gradients
+  A* s_;      // (team, M, ...): gradients of tanh(s), then s
+  A* c_;      // (team, ...): cell states, and those before
+  A* c_prev_;
   int64_t scratch_size_;
   A* scratch_;  // (team, ...): a thread's gradients of one part's memories, and of its gates
   size_t used_;

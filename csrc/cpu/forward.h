@@ -30,6 +30,7 @@ class Forward {
   static constexpr int kGates = G * kGroup;     // gate columns of a group of units
   static constexpr int kMemories = M * kGroup;  // its memories
   static constexpr int kMostRows = lanes;       // of a strip
+  static constexpr int kBlock = kGroup * kMostRows;
   static constexpr bool kWidened = sizeof(T) != sizeof(A);
 
  public:
@@ -72,6 +73,9 @@ class Forward {
     sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
     const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGates * lanes;
     const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
+    const int64_t kept = strips * size_.part_groups * (G + M) * kBlock;
+    kept_size_ = kept;
+    kept_ = arena.take<A>(size_.team * kept);
     scratch_size_ = round_up(gates > inputs ? gates : inputs, kAlignment) + state;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
@@ -84,6 +88,7 @@ class Forward {
     const Schedule schedule(shape_, false);
     Schedule::Step step = schedule.first();
     scratch_ += thread * scratch_size_;
+    kept_ += thread * kept_size_;
     prepare(params, parts, units, shape_.projection ? state : units, step, thread, threads);
     if (by_part_) s_lanes_ += thread * batch_padded_ * size_.part_groups * kMemories;
 
@@ -108,8 +113,10 @@ class Forward {
         const Range groups = size_.part(p);
         prefetch_part(params, groups, step);
         for (int64_t group = groups.begin; group < groups.end; ++group) {
-          gates_and_memories(params, strips, groups, group, step, step.row - chunk_begin);
+          gates_and_memories(strips, groups, group, step.row - chunk_begin, params.gates != nullptr,
+                             params.memories != nullptr);
         }
+        write_part(params, strips, groups, step);
         if (by_part_) contribute(strips, groups, hh, sums_ + p * sums_stride_);
       }
       barrier.wait(threads);
@@ -272,60 +279,83 @@ class Forward {
   }
 
   // Phase 1 for one group of units: Eq. 1-7 and 10.
-  void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, Range part, int64_t group,
-                          const Schedule::Step& step, int64_t chunk_row) const {
+  void gates_and_memories(const Strips<A>& strips, Range part, int64_t group, int64_t chunk_row, bool keep_gates,
+                          bool keep_memories) const {
     const int64_t valid = valid_columns(shape_.hidden, group);
     const WeightBlocks<A> weights = gate_blocks_of(hh, shape_.state, group);
     RowsProduct<A>(shape_.state, h_lanes_, size_.state, weights, scratch_, kGates * lanes).run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
+      A* kept = kept_ + (i * part.size() * (G + M) + group - part.begin) * kBlock;
       with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-        gates_of_strip(params, strip, part, group, step.row, chunk_row + strip.row, valid,
-                       scratch_ + i * kGates * lanes, Block<A, decltype(depth)::value>{});
+        gates_of_strip(strip, part, group, chunk_row + strip.row, valid, scratch_ + i * kGates * lanes,
+                       keep_gates ? kept : nullptr, keep_memories ? kept + G * part.size() * kBlock : nullptr,
+                       Block<A, decltype(depth)::value>{});
       });
     }
   }
 
+  // kept_gates, kept_memories: where the gates and tanh(s) go for the caller, blocks of the part's groups; or null.
   template <typename B>
-  void gates_of_strip(const ForwardParams& params, const Strip& strip, Range part, int64_t group, int64_t step_row,
-                      int64_t chunk_row, int64_t valid, const A* sums, B) const {
-    constexpr int kBlock = B::kCount * lanes;  // numbers of a gate
-    alignas(kAlignment) A gates[G * kBlock];
-    alignas(kAlignment) A s[M * kBlock];
+  void gates_of_strip(const Strip& strip, Range part, int64_t group, int64_t chunk_row, int64_t valid, const A* sums,
+                      A* kept_gates, A* kept_memories, B) const {
+    constexpr int kCount = B::kCount * lanes;  // numbers of a gate
+    alignas(kAlignment) A gates[G * kCount];
+    alignas(kAlignment) A s[M * kCount];
     for (int gate = 0; gate < G; ++gate) {
       V v[B::kCount];
       rows_from(sums + gate * kGroup * lanes, v, B{});
       const A* z = z_ + ((group * G + gate) * chunk_padded_ + chunk_row) * kGroup;
       unrolled<0, B::kCount>([&](auto i) SRN_INLINE_LAMBDA {
         constexpr int at = B::flat_at(i.value) * lanes;
-        store(gates + gate * kBlock + at, v[i.value] + load(z + at));
+        store(gates + gate * kCount + at, v[i.value] + load(z + at));
       });
     }
-    if (valid < kGroup) clear_columns(gates, G * kBlock / kGroup, valid);  // units that do not exist: then s = 0
-    select(gates, cell_of(group) + strip.row * kGroup, s, kBlock);
-    memcpy(output_gate_of(group) + strip.row * kGroup, gates + kOutput * kBlock, sizeof(A) * kBlock);
+    if (valid < kGroup) clear_columns(gates, G * kCount / kGroup, valid);  // units that do not exist: then s = 0
+    select(gates, cell_of(group) + strip.row * kGroup, s, kCount);
+    memcpy(output_gate_of(group) + strip.row * kGroup, gates + kOutput * kCount, sizeof(A) * kCount);
     if (by_part_) {
       for (int m = 0; m < M; ++m) {
         V v[B::kCount];
-        B::load_flat(s + m * kBlock, v);
+        B::load_flat(s + m * kCount, v);
         B::exchange(v);
-        B::store_lanes(v, s_lanes_ + strip.row * part.size() * kMemories + ((group - part.begin) * M + m) * kBlock);
+        B::store_lanes(v, s_lanes_ + strip.row * part.size() * kMemories + ((group - part.begin) * M + m) * kCount);
       }
     } else {
-      spread_memories(strip, group, valid, s, kBlock);
+      spread_memories(strip, group, valid, s, kCount);
     }
-    const int64_t first = group * kGroup, row = step_row + strip.row;
-    if (params.gates != nullptr) {
-      T* to = static_cast<T*>(params.gates) + row * G * shape_.hidden + first;
+    if (kept_gates != nullptr) {
       for (int gate = 0; gate < G; ++gate) {
-        scatter(gates + gate * kBlock, strip.rows, valid, to + gate * shape_.hidden, G * shape_.hidden);
+        memcpy(kept_gates + gate * part.size() * kBlock, gates + gate * kCount, sizeof(A) * kCount);
       }
     }
-    if (params.memories != nullptr) {
-      T* to = static_cast<T*>(params.memories) + row * params.memories_row_stride + first;
-      for (int i = 0; i < M * kBlock; i += lanes) store(s + i, tanh(load(s + i)));
+    if (kept_memories != nullptr) {
       for (int m = 0; m < M; ++m) {
-        scatter(s + m * kBlock, strip.rows, valid, to + m * params.memory_stride, params.memories_row_stride);
+        for (int i = 0; i < kCount; i += lanes) {
+          store(kept_memories + m * part.size() * kBlock + i, tanh(load(s + m * kCount + i)));
+        }
+      }
+    }
+  }
+
+  // A part's gates and memories of a step, for the caller.
+  void write_part(const ForwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step) const {
+    const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
+    PartLayout layout = {G,      part.size() * kBlock, part.size(),
+                         kBlock, 0,                    G * hidden,
+                         hidden, smaller(part.end * kGroup, hidden) - first};
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      const A* kept = kept_ + i * part.size() * (G + M) * kBlock;
+      const int64_t row = step.row + strips[i].row;
+      layout.rows = strips[i].rows;
+      if (params.gates != nullptr) {
+        layout.blocks = G, layout.row_stride = G * hidden, layout.block_stride = hidden;
+        scatter_part(layout, kept, static_cast<T*>(params.gates) + row * G * hidden + first);
+      }
+      if (params.memories != nullptr) {
+        layout.blocks = M, layout.row_stride = params.memories_row_stride, layout.block_stride = params.memory_stride;
+        scatter_part(layout, kept + G * part.size() * kBlock,
+                     static_cast<T*>(params.memories) + row * params.memories_row_stride + first);
       }
     }
   }
@@ -503,6 +533,8 @@ class Forward {
   A* s_lanes_;  // lanes of a thread's own: one part's memories; or of all memories, by task subset
   int64_t sums_stride_;
   A* sums_;  // (parts, strips, hidden, lanes): part sums of c
+  int64_t kept_size_;
+  A* kept_;  // (team, strips, G + M, the part's groups, row, kGroup): what a part has for the caller
   int64_t scratch_size_;
   A* scratch_;  // (team, ...): a thread's part sums of one group
   size_t used_;

@@ -230,7 +230,7 @@ void initial_rows(const T* from, int64_t stride, int64_t rows, int64_t valid, Co
 }
 
 template <typename T>
-void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
+SRN_INLINE void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
   if (valid == kGroup) {
     for (int64_t r = 0; r < rows; ++r) {
       for (int c = 0; c < kGroup; ++c) to[r * stride + c] = narrow<T>(flat[r * kGroup + c]);
@@ -238,6 +238,38 @@ void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t
   } else {
     for (int64_t r = 0; r < rows; ++r) {
       for (int c = 0; c < valid; ++c) to[r * stride + c] = narrow<T>(flat[r * kGroup + c]);
+    }
+  }
+}
+
+// Several blocks of columns (gates, memories) of several groups, row by row: a row's memory is touched once.
+//   flat: [block][group][row][kGroup], blocks and groups flat_block and flat_group apart; matrix: rows row_stride apart,
+//   blocks block_stride apart in each, `columns` of each block existing.
+struct PartLayout {
+  int64_t blocks, flat_block, groups, flat_group;
+  int64_t rows, row_stride, block_stride, columns;
+};
+
+template <typename T>
+void gather_part(const PartLayout& part, const T* from, Compute<T>* flat) {
+  for (int64_t r = 0; r < part.rows; ++r) {
+    for (int64_t b = 0; b < part.blocks; ++b) {
+      for (int64_t g = 0; g < part.groups; ++g) {
+        gather_row(from + r * part.row_stride + b * part.block_stride + g * kGroup,
+                   smaller(part.columns - g * kGroup, kGroup), flat + b * part.flat_block + g * part.flat_group + r * kGroup);
+      }
+    }
+  }
+}
+
+template <typename T>
+void scatter_part(const PartLayout& part, const Compute<T>* flat, T* to) {
+  for (int64_t r = 0; r < part.rows; ++r) {
+    for (int64_t b = 0; b < part.blocks; ++b) {
+      for (int64_t g = 0; g < part.groups; ++g) {
+        scatter(flat + b * part.flat_block + g * part.flat_group + r * kGroup, 1,
+                smaller(part.columns - g * kGroup, kGroup), to + r * part.row_stride + b * part.block_stride + g * kGroup, 0);
+      }
     }
   }
 }
