@@ -23,6 +23,7 @@ template <typename T, int N>
 class Forward {
   using A = Compute<T>;
   using V = Vector<A>;
+  using X = Operand<T>;
   using Unit = Cell<V, N>;
   static constexpr int lanes = kLanes<A>;
   static constexpr int G = Unit::G;
@@ -31,7 +32,8 @@ class Forward {
   static constexpr int kMemories = M * kGroup;  // its memories
   static constexpr int kMostRows = lanes;       // of a strip
   static constexpr int kBlock = kGroup * kMostRows;
-  static constexpr bool kWidened = sizeof(T) != sizeof(A);
+  static constexpr bool kWidened = sizeof(T) != sizeof(X);
+  static constexpr int kDeepest = OperandOf<T>::kDeepest;
 
  public:
   static size_t workspace(const Shape& shape) { return Forward(shape, nullptr).used_; }
@@ -46,7 +48,7 @@ class Forward {
  private:
   Forward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
     constexpr int64_t kChunkRows = 128, kFewSteps = 4;
-    by_part_ = shape.steps > kFewSteps;
+    by_part_ = shape.steps > kFewSteps || !std::is_same_v<X, A>;
     chunk_rows_ = smaller(shape.rows, shape.batch > kChunkRows ? shape.batch : kChunkRows);
     chunk_padded_ = padded_rows<A>(chunk_rows_);
     batch_padded_ = padded_rows<A>(shape.batch);
@@ -54,21 +56,21 @@ class Forward {
     const int64_t memories = M * shape.hidden, widened = kWidened ? 1 : 0;
     const int64_t strips = most_strips<A>(shape.batch), chunk_strips = most_strips<A>(chunk_rows_);
     Arena arena(base);
-    ih_ = arena.take<A>(widened * G * shape.hidden * shape.input);
-    hh_ = arena.take<A>(widened * G * shape.hidden * shape.state);
-    mc_ = arena.take<A>(by_part_ ? size_.groups * size_.hidden * kMemories : widened * shape.hidden * memories);
-    hr_ = arena.take<A>(shape.projection ? widened * shape.state * shape.hidden : 0);
+    ih_ = arena.take<X>(widened * G * shape.hidden * shape.input);
+    hh_ = arena.take<X>(widened * G * shape.hidden * shape.state);
+    mc_ = arena.take<X>(by_part_ ? size_.groups * size_.hidden * kMemories : widened * shape.hidden * memories);
+    hr_ = arena.take<X>(shape.projection ? widened * shape.state * shape.hidden : 0);
     bias_ = arena.take<A>(size_.groups * kGates);
     bias_mc_ = arena.take<A>(size_.hidden);
-    x_ = arena.take<A>(chunk_padded_ * input_);
+    x_ = arena.take<X>(chunk_padded_ * input_);
     z_ = arena.take<A>(size_.groups * G * chunk_padded_ * kGroup);
     o_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
     c_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
     h_ = arena.take<A>(size_.state_groups * batch_padded_ * kGroup);
-    h_lanes_ = arena.take<A>(batch_padded_ * size_.state);
-    m_lanes_ = arena.take<A>(shape.projection ? batch_padded_ * size_.hidden : 0);
+    h_lanes_ = arena.take<X>(batch_padded_ * size_.state);
+    m_lanes_ = arena.take<X>(shape.projection ? batch_padded_ * size_.hidden : 0);
     s_columns_ = round_up(memories, kGroup);
-    s_lanes_ = arena.take<A>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories : batch_padded_ * s_columns_);
+    s_lanes_ = arena.take<X>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories : batch_padded_ * s_columns_);
     sums_stride_ = strips * size_.hidden * lanes;
     sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
     const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGates * lanes;
@@ -98,14 +100,14 @@ class Forward {
         chunk_begin = step.row;
         chunk_end = step.row + step.rows;
         extend_chunk(schedule, step, chunk_begin, chunk_end);
-        const Strips<A> strips(chunk_end - chunk_begin);
+        const Strips<A> strips(chunk_end - chunk_begin, kDeepest);
         barrier.wait(threads);  // all have done with the chunk before
         input_lanes(params, strips, chunk_begin, thread, threads);
         barrier.wait(threads);
         input_gates(strips, units);
       }
       const Schedule::Step next = schedule.next(step);
-      const Strips<A> strips(step.rows), next_strips(next.rows);
+      const Strips<A> strips(step.rows, kDeepest), next_strips(next.rows, kDeepest);
       barrier.wait(threads);
       for (int64_t part = parts.begin; part < parts.end; ++part) {
         const bool backwards = count % 2 != 0;
@@ -123,7 +125,7 @@ class Forward {
       if (!by_part_) multiply_memories(strips, units);
       for (int64_t group = units.begin; group < units.end; ++group) {
         cell_and_hidden(params, strips, group, step);
-        if (!shape_.projection) flat_to_lanes(next_strips, state_of(group), group, size_.state, h_lanes_);
+        if (!shape_.projection) flat_to_lanes<T>(next_strips, state_of(group), group, size_.state, h_lanes_);
       }
       if (shape_.projection) {
         barrier.wait(threads);
@@ -132,7 +134,7 @@ class Forward {
         }
         barrier.wait(threads);
         for (int64_t group = state.begin; group < state.end; ++group) {
-          flat_to_lanes(next_strips, state_of(group), group, size_.state, h_lanes_);
+          flat_to_lanes<T>(next_strips, state_of(group), group, size_.state, h_lanes_);
         }
       }
       step = next;
@@ -157,11 +159,11 @@ class Forward {
                int thread, int threads) {
     const Weights& weights = params.weights;
     const int64_t hidden = shape_.hidden;
-    ih = computed<T>(weights.ih, G * hidden * shape_.input, ih_, thread, threads);
-    hh = computed<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
-    hr = computed<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
-    if (!by_part_) mc = computed<T>(weights.mc, hidden * M * hidden, mc_, thread, threads);
-    if (by_part_) pack_memories(static_cast<const T*>(weights.mc), hidden, M, size_, parts, mc_);
+    ih = operands<T>(weights.ih, G * hidden * shape_.input, ih_, thread, threads);
+    hh = operands<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
+    hr = operands<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
+    if (!by_part_) mc = operands<T>(weights.mc, hidden * M * hidden, mc_, thread, threads);
+    if (by_part_) pack_memories<T>(static_cast<const T*>(weights.mc), hidden, M, size_, parts, mc_);
     for (int64_t group = units.begin; group < units.end; ++group) {
       const int64_t valid = valid_columns(hidden, group);
       for (int64_t u = 0; u < kGroup; ++u) {
@@ -174,11 +176,11 @@ class Forward {
       }
       initial_rows(static_cast<const T*>(params.c0) + group * kGroup, hidden, shape_.batch, valid, cell_of(group));
     }
-    const Strips<A> strips(first.rows);
+    const Strips<A> strips(first.rows, kDeepest);
     for (int64_t group = state.begin; group < state.end; ++group) {
       initial_rows(static_cast<const T*>(params.h0) + group * kGroup, shape_.state, shape_.batch,
                    valid_columns(shape_.state, group), state_of(group));
-      flat_to_lanes(strips, state_of(group), group, size_.state, h_lanes_);
+      flat_to_lanes<T>(strips, state_of(group), group, size_.state, h_lanes_);
     }
   }
 
@@ -209,12 +211,11 @@ class Forward {
       const int64_t group = i % groups;
       gather(x + strip.row * shape_.input + group * kGroup, shape_.input, strip.rows,
              valid_columns(shape_.input, group), flat);
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
         B::load_flat(flat, v);
-        B::exchange(v);
-        B::store_lanes(v, x_ + strip.row * input_ + group * B::kCount * lanes);
+        store_operands(v, x_ + strip.row * input_ + group * B::kCount * lanes, B{});
       });
     }
   }
@@ -222,11 +223,11 @@ class Forward {
   // z = W_ih x + b of the own units for the rows of a chunk.
   void input_gates(const Strips<A>& strips, Range units) const {
     for (int64_t group = units.begin; group < units.end; ++group) {
-      const WeightBlocks<A> weights = gate_blocks_of(ih, shape_.input, group);
-      RowsProduct<A>(shape_.input, x_, input_, weights, scratch_, kGates * lanes).run(strips);
+      const WeightBlocks<X> weights = gate_blocks_of(ih, shape_.input, group);
+      RowsProduct<X>(shape_.input, x_, input_, weights, scratch_, kGates * lanes).run(strips);
       for (int64_t i = 0; i < strips.count(); ++i) {
         const Strip strip = strips[i];
-        with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
           using B = Block<A, decltype(depth)::value>;
           for (int gate = 0; gate < G; ++gate) {
             V v[B::kCount];
@@ -240,8 +241,8 @@ class Forward {
   }
 
   // The weights of a group's gates: a block of rows of each gate.
-  WeightBlocks<A> gate_blocks_of(const A* weight, int64_t width, int64_t group) const {
-    const A* first = weight + group * kGroup * width;
+  WeightBlocks<X> gate_blocks_of(const X* weight, int64_t width, int64_t group) const {
+    const X* first = weight + group * kGroup * width;
     return {first, G, shape_.hidden * width, width, valid_columns(shape_.hidden, group), first + kGroup * width};
   }
 
@@ -282,12 +283,12 @@ class Forward {
   void gates_and_memories(const Strips<A>& strips, Range part, int64_t group, int64_t chunk_row, bool keep_gates,
                           bool keep_memories) const {
     const int64_t valid = valid_columns(shape_.hidden, group);
-    const WeightBlocks<A> weights = gate_blocks_of(hh, shape_.state, group);
-    RowsProduct<A>(shape_.state, h_lanes_, size_.state, weights, scratch_, kGates * lanes).run(strips);
+    const WeightBlocks<X> weights = gate_blocks_of(hh, shape_.state, group);
+    RowsProduct<X>(shape_.state, h_lanes_, size_.state, weights, scratch_, kGates * lanes).run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       A* kept = kept_ + (i * part.size() * (G + M) + group - part.begin) * kBlock;
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         gates_of_strip(strip, part, group, chunk_row + strip.row, valid, scratch_ + i * kGates * lanes,
                        keep_gates ? kept : nullptr, keep_memories ? kept + G * part.size() * kBlock : nullptr,
                        Block<A, decltype(depth)::value>{});
@@ -318,10 +319,10 @@ class Forward {
       for (int m = 0; m < M; ++m) {
         V v[B::kCount];
         B::load_flat(s + m * kCount, v);
-        B::exchange(v);
-        B::store_lanes(v, s_lanes_ + strip.row * part.size() * kMemories + ((group - part.begin) * M + m) * kCount);
+        store_operands(v, s_lanes_ + strip.row * part.size() * kMemories + ((group - part.begin) * M + m) * kCount,
+                       B{});
       }
-    } else {
+    } else if constexpr (std::is_same_v<X, A>) {
       spread_memories(strip, group, valid, s, kCount);
     }
     if (kept_gates != nullptr) {
@@ -381,7 +382,7 @@ class Forward {
     for (int64_t r = 0; r < width; ++r) {
       for (int64_t u = 0; u < kGroup; ++u) order[r * kGroup + u] = A(r);
     }
-    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+    with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
       using B = Block<A, decltype(depth)::value>;
       V v[B::kCount];
       B::load_flat(order, v);
@@ -407,10 +408,10 @@ class Forward {
   }
 
   // Phase 1, the end: what a part's memories contribute to c, all columns.
-  void contribute(const Strips<A>& strips, Range part, const A* after, A* sums) const {
+  void contribute(const Strips<A>& strips, Range part, const X* after, A* sums) const {
     const int64_t width = part.size() * kMemories;
-    const A* weights = mc_ + part.begin * size_.hidden * kMemories;
-    RowsProduct<A>(width, s_lanes_, width, {weights, size_.groups, kGroup * width, width, kGroup, after}, sums,
+    const X* weights = mc_ + part.begin * size_.hidden * kMemories;
+    RowsProduct<X>(width, s_lanes_, width, {weights, size_.groups, kGroup * width, width, kGroup, after}, sums,
                    size_.hidden * lanes)
         .run(strips);
   }
@@ -419,9 +420,9 @@ class Forward {
   void multiply_memories(const Strips<A>& strips, Range units) const {
     const int64_t memories = M * shape_.hidden;
     for (int64_t group = units.begin; group < units.end; ++group) {
-      const A* weights = mc + group * kGroup * memories;
+      const X* weights = mc + group * kGroup * memories;
       const int64_t valid = valid_columns(shape_.hidden, group);
-      RowsProduct<A>(memories, s_lanes_, s_columns_,
+      RowsProduct<X>(memories, s_lanes_, s_columns_,
                      {weights, 1, 0, memories, valid, weights + kGroup * memories},
                      sums_ + group * kGroup * lanes, size_.hidden * lanes)
           .run(strips);
@@ -437,7 +438,7 @@ class Forward {
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A c[kMostRows * kGroup], h[kMostRows * kGroup];
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V columns[kGroup], v[B::kCount];
         sum_columns(sums_ + (i * size_.hidden + first) * lanes, columns);
@@ -459,12 +460,11 @@ class Forward {
       const int64_t row = step.row + strip.row;
       if (cells != nullptr) scatter(c, strip.rows, valid, cells + row * shape_.hidden + first, shape_.hidden);
       if (shape_.projection) {
-        with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+        with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
           using B = Block<A, decltype(depth)::value>;
           V v[B::kCount];
           B::load_flat(h, v);
-          B::exchange(v);
-          B::store_lanes(v, m_lanes_ + strip.row * size_.hidden + group * B::kCount * lanes);
+          store_operands(v, m_lanes_ + strip.row * size_.hidden + group * B::kCount * lanes, B{});
         });
       } else {
         memcpy(state_of(group) + strip.row * kGroup, h, sizeof(A) * strip.rows * kGroup);
@@ -486,15 +486,15 @@ class Forward {
   void project(const ForwardParams& params, const Strips<A>& strips, int64_t group,
                const Schedule::Step& step) const {
     const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
-    const A* weights = hr + first * shape_.hidden;
-    RowsProduct<A>(shape_.hidden, m_lanes_, size_.hidden,
+    const X* weights = hr + first * shape_.hidden;
+    RowsProduct<X>(shape_.hidden, m_lanes_, size_.hidden,
                    {weights, 1, 0, shape_.hidden, valid, weights + kGroup * shape_.hidden}, scratch_, kGroup * lanes)
         .run(strips);
     T* output = static_cast<T*>(params.output) + step.row * params.output_stride + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A h[kMostRows * kGroup];
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
         rows_from(scratch_ + i * kGroup * lanes, v, B{});
@@ -513,24 +513,24 @@ class Forward {
   int64_t batch_padded_;
   int64_t input_;      // D rounded up to whole groups
   int64_t s_columns_;  // M*H rounded up to whole groups
-  const A* ih = nullptr;  // the weights as they are computed with
-  const A* hh = nullptr;
-  const A* mc = nullptr;
-  const A* hr = nullptr;
-  A* ih_;       // copies of the weights, where they are stored in another type
-  A* hh_;
-  A* mc_;       // by part: (hidden, the part's groups, M, kGroup)
-  A* hr_;
+  const X* ih = nullptr;  // the weights as they are computed with
+  const X* hh = nullptr;
+  const X* mc = nullptr;
+  const X* hr = nullptr;
+  X* ih_;       // copies of the weights, where they are stored in another type
+  X* hh_;
+  X* mc_;       // by part: (hidden, the part's groups, M, kGroup)
+  X* hr_;
   A* bias_;     // (groups, G, kGroup): b_ih + b_hh
   A* bias_mc_;  // (hidden)
-  A* x_;        // lanes of input_ columns: a chunk's input
+  X* x_;        // lanes of input_ columns: a chunk's input
   A* z_;        // (groups, G, chunk_padded_, kGroup): gates of a chunk, the input's part
   A* o_;        // (groups, batch_padded_, kGroup): the step's output gates
   A* c_;        // (groups, batch_padded_, kGroup): every sequence's cell state
   A* h_;        // (state groups, batch_padded_, kGroup): every sequence's state
-  A* h_lanes_;  // lanes of `state` columns: the step's h
-  A* m_lanes_;  // lanes of `hidden` columns: the step's hidden units before a projection
-  A* s_lanes_;  // lanes of a thread's own: one part's memories; or of all memories, by task subset
+  X* h_lanes_;  // lanes of `state` columns: the step's h
+  X* m_lanes_;  // lanes of `hidden` columns: the step's hidden units before a projection
+  X* s_lanes_;  // lanes of a thread's own: one part's memories; or of all memories, by task subset
   int64_t sums_stride_;
   A* sums_;  // (parts, strips, hidden, lanes): part sums of c
   int64_t kept_size_;

@@ -12,6 +12,7 @@
 // exchange below makes it; nothing depends on it but the exchange back.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
 #include "cpu/numeric.h"
@@ -36,19 +37,19 @@ struct Strip {
   int depth;
 };
 
-// The strips of a number of rows: full ones, then the rest in strips that are less than a quarter empty, where the
-// depth allows. Only the last strip may have fewer rows than lanes / depth.
+// The strips of a number of rows: full ones, then the rest in strips that are at most a quarter empty, where the deepest
+// one allowed is not reached. Only the last strip may have fewer rows than lanes / depth.
 template <typename A>
 class Strips {
  public:
   static constexpr int lanes = kLanes<A>;
   static constexpr int kMostRest = 5;
 
-  explicit Strips(int64_t rows) : full_(rows / lanes) {
+  explicit Strips(int64_t rows, int deepest = kMaxDepth<A>) : full_(rows / lanes) {
     int64_t row = full_ * lanes, left = rows - row;
     for (int width = lanes; left > 0;) {
-      while (width / 2 >= left && width > lanes / kMaxDepth<A>) width /= 2;
-      const bool last = 4 * left >= 3 * width || width == lanes / kMaxDepth<A>;
+      while (width / 2 >= left && width > lanes / deepest) width /= 2;
+      const bool last = 4 * left >= 3 * width || width == lanes / deepest;
       const int64_t taken = last ? smaller(left, width) : width / 2;
       rest_[rest_count_++] = {row, taken, last ? lanes / width : 2 * lanes / width};
       row += taken, left -= taken;
@@ -121,6 +122,7 @@ SRN_INLINE Vector<E> spread(Vector<E> a, std::integer_sequence<int, lane...>) {
 // A group's columns of one strip: the same vectors in either layout.
 template <typename A, int depth>
 struct Block {
+  using Number = A;
   using V = Vector<A>;
   static constexpr int lanes = kLanes<A>;
   static constexpr int kCount = kGroup / depth;  // vectors
@@ -189,13 +191,15 @@ struct Block {
 
 // -- between the layouts and matrices as callers keep them: rows of numbers, in another type perhaps ------------------
 
-// One row of a group.
-template <typename T>
-SRN_INLINE void gather_row(const T* from, int64_t valid, Compute<T>* to) {
-  if (valid == kGroup) {
-    for (int c = 0; c < kGroup; ++c) to[c] = widen(from[c]);
-  } else {
-    for (int c = 0; c < kGroup; ++c) to[c] = c < valid ? widen(from[c]) : Compute<T>(0);
+// One row of a group, as it is stored or as it is computed with.
+template <typename T, typename X = Compute<T>>
+SRN_INLINE void gather_row(const T* from, int64_t valid, X* to) {
+  for (int c = 0; c < kGroup; ++c) {
+    if constexpr (std::is_same_v<T, X>) {
+      to[c] = valid == kGroup || c < valid ? from[c] : X{};
+    } else {
+      to[c] = valid == kGroup || c < valid ? widen(from[c]) : X(0);
+    }
   }
 }
 
@@ -282,22 +286,7 @@ void clear_columns(A* flat, int64_t rows, int64_t valid) {
   }
 }
 
-// One group of flat rows into lanes of `columns` columns: to + strip.row * columns is the strip's.
-template <typename A>
-void flat_to_lanes(const Strips<A>& strips, const A* flat, int64_t group, int64_t columns, A* lanes) {
-  for (int64_t i = 0; i < strips.count(); ++i) {
-    const Strip strip = strips[i];
-    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-      using B = Block<A, decltype(depth)::value>;
-      Vector<A> v[B::kCount];
-      B::load_flat(flat + strip.row * kGroup, v);
-      B::exchange(v);
-      B::store_lanes(v, lanes + strip.row * columns + group * B::kCount * B::lanes);
-    });
-  }
-}
-
-// The same, spread for a product by columns: to + i * columns * lanes is the i-th strip's.
+// One group of flat rows, spread for a product by columns: to + i * columns * lanes is the i-th strip's.
 template <typename A>
 void flat_to_spread(const Strips<A>& strips, const A* flat, int64_t group, int64_t columns, A* lanes) {
   for (int64_t i = 0; i < strips.count(); ++i) {

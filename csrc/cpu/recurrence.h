@@ -4,7 +4,7 @@
 #include <omp.h>
 
 #include "cpu/barrier.h"
-#include "cpu/gemm.h"
+#include "cpu/operand.h"
 #include "srn.h"
 
 namespace srn {
@@ -114,17 +114,17 @@ class Schedule {
 // group by group: (hidden, groups of the part, M, kGroup). One block of memory then holds all that a product with a part
 // reads. Rows up to a whole group, and columns of units past the last, are zeros.
 template <typename T>
-void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& size, Range parts, Compute<T>* packed) {
+void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& size, Range parts, Operand<T>* packed) {
   for (int64_t row = 0; row < size.hidden; ++row) {
     for (int64_t part = parts.begin; part < parts.end; ++part) {
       const Range groups = size.part(part);
-      Compute<T>* to = packed + (groups.begin * size.hidden + row * groups.size()) * memories * kGroup;
+      Operand<T>* to = packed + (groups.begin * size.hidden + row * groups.size()) * memories * kGroup;
       for (int64_t group = groups.begin; group < groups.end; ++group) {
         for (int64_t m = 0; m < memories; ++m, to += kGroup) {
           if (row < hidden) {
-            gather_row(mc + (row * memories + m) * hidden + group * kGroup, valid_columns(hidden, group), to);
+            gather_row<T, Operand<T>>(mc + (row * memories + m) * hidden + group * kGroup, valid_columns(hidden, group), to);
           } else {
-            for (int c = 0; c < kGroup; ++c) to[c] = 0;
+            for (int c = 0; c < kGroup; ++c) to[c] = Operand<T>{};
           }
         }
       }
@@ -132,10 +132,10 @@ void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& siz
   }
 }
 
-// The address of a matrix as numbers to compute with: its own, or of a copy that the threads share in making.
+// The address of a matrix as operands: its own, or of a copy that the threads share in making.
 template <typename T>
-const Compute<T>* computed(const void* stored, int64_t count, Compute<T>* copy, int thread, int threads) {
-  if constexpr (sizeof(T) == sizeof(Compute<T>)) {
+const Operand<T>* operands(const void* stored, int64_t count, Operand<T>* copy, int thread, int threads) {
+  if constexpr (sizeof(T) == sizeof(Operand<T>)) {
     return static_cast<const T*>(stored);
   } else {
     if (stored == nullptr) return nullptr;

@@ -1,0 +1,61 @@
+// The CPU kernels of an instruction set that multiplies bfloat16 by itself: compiled once for each, as kernels.cpp is. All
+// but the forward pass of bfloat16 is AVX-512's.
+#include <type_traits>
+
+#include "cpu/forward.h"
+#include "cpu/kernels.h"
+
+namespace srn {
+namespace avx512 {
+extern const CpuKernels kKernels;
+}
+
+namespace SRN_ISA {
+namespace {
+
+static_assert(std::is_same_v<Operand<BFloat16>, BFloat16>, "compiled with the flags of such an instruction set");
+
+// Products take pairs of weights, so rows of an odd number of them are left to AVX-512.
+bool applies(const Shape& shape) {
+  return shape.dtype == DType::kBFloat16 && shape.input % 2 == 0 && shape.state % 2 == 0 && shape.hidden % 2 == 0;
+}
+
+template <typename F>
+auto with_tasks(int tasks, const F& f) {
+  switch (tasks) {
+    case 1:
+      return f(static_cast<Forward<BFloat16, 1>*>(nullptr));
+    case 2:
+      return f(static_cast<Forward<BFloat16, 2>*>(nullptr));
+    case 3:
+      return f(static_cast<Forward<BFloat16, 3>*>(nullptr));
+    default:
+      static_assert(kMaxTasks == 4, "a case for every number of tasks");
+      return f(static_cast<Forward<BFloat16, 4>*>(nullptr));
+  }
+}
+
+void forward(const ForwardParams& params) {
+  if (!applies(params.shape)) return avx512::kKernels.forward(params);
+  with_tasks(params.shape.tasks, [&](auto* recurrence) { recurrence->run(params); });
+}
+
+size_t forward_workspace(const Shape& shape) {
+  if (!applies(shape)) return avx512::kKernels.forward_workspace(shape);
+  return with_tasks(shape.tasks, [&](auto* recurrence) { return recurrence->workspace(shape); });
+}
+
+void backward(const BackwardParams& params) { avx512::kKernels.backward(params); }
+
+size_t backward_workspace(const Shape& shape) { return avx512::kKernels.backward_workspace(shape); }
+
+}  // namespace
+
+#define SRN_NAME_OF(isa) #isa
+#define SRN_NAME(isa) SRN_NAME_OF(isa)
+
+extern const CpuKernels kKernels;
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace};
+
+}  // namespace SRN_ISA
+}  // namespace srn
