@@ -2,6 +2,7 @@
 // but the forward pass of bfloat16 is AVX-512's.
 #include <type_traits>
 
+#include "cpu/ceiling.h"
 #include "cpu/forward.h"
 #include "cpu/kernels.h"
 
@@ -55,7 +56,8 @@ size_t backward_workspace(const Shape& shape) { return avx512::kKernels.backward
 #define SRN_NAME(isa) SRN_NAME_OF(isa)
 
 extern const CpuKernels kKernels;
-const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace};
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace,
+                             multiply_adds};
 
 }  // namespace SRN_ISA
 }  // namespace srn

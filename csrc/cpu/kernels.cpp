@@ -2,6 +2,7 @@
 #include "cpu/kernels.h"
 
 #include "cpu/backward.h"
+#include "cpu/ceiling.h"
 #include "cpu/forward.h"
 
 namespace srn {
@@ -58,7 +59,8 @@ size_t backward_workspace(const Shape& shape) {
 #define SRN_NAME(isa) SRN_NAME_OF(isa)
 
 extern const CpuKernels kKernels;
-const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace};
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace,
+                             multiply_adds};
 
 }  // namespace SRN_ISA
 }  // namespace srn

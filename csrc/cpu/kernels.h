@@ -11,6 +11,7 @@ struct CpuKernels {
   void (*backward)(const BackwardParams&);
   size_t (*forward_workspace)(const Shape&);   // bytes
   size_t (*backward_workspace)(const Shape&);  // bytes
+  double (*multiply_adds)(int64_t rounds, float* result);  // one thread's ceiling: cpu/ceiling.h
 };
 
 // The table in use: the best that this processor runs, or the one that the environment variable SRN_KERNELS_ISA names.

@@ -85,6 +85,22 @@ void backward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t c0
   srn::cpu_kernels().backward(params);
 }
 
+// Multiply-adds in registers on `threads` threads at once; floating-point operations done.
+double multiply_adds(int64_t rounds, int threads) {
+  if (rounds < 0) throw py::value_error("rounds should not be negative");
+  if (threads < 1) throw py::value_error("threads should be at least 1");
+  double done = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : done)
+  {
+    volatile float kept = 0;
+    float result = 0;
+    done += srn::cpu_kernels().multiply_adds(rounds, &result);
+    kept = result;
+    (void)kept;
+  }
+  return done;
+}
+
 py::dict build_info() {
   py::dict info;
   info["version"] = SRN_VERSION_STRING;
@@ -104,6 +120,10 @@ PYBIND11_MODULE(_C, m) {
   m.attr("ALIGNMENT") = srn::kAlignment;
   m.def("build_info", &build_info, "How this library was built.");
   m.def("cpu_isa", [] { return srn::cpu_kernels().isa; }, "The instruction set in use.");
+
+  m.def("multiply_adds", &multiply_adds, py::call_guard<py::gil_scoped_release>(), py::arg("rounds"), py::arg("threads"),
+        "Runs multiply-adds of float32 vectors in registers on so many threads at once, the processor's ceiling; returns "
+        "the number of floating-point operations.");
 
   py::class_<srn::Shape>(m, "Shape")
       .def(py::init(&shape_of), py::kw_only(), py::arg("dtype"), py::arg("tasks"), py::arg("steps"), py::arg("batch"),
