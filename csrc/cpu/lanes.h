@@ -191,15 +191,33 @@ struct Block {
 
 // -- between the layouts and matrices as callers keep them: rows of numbers, in another type perhaps ------------------
 
-// One row of a group, as it is stored or as it is computed with.
+// One row of a group, as it is stored or as it is computed with. Whole groups, nearly all, go in whole vectors.
 template <typename T, typename X = Compute<T>>
 SRN_INLINE void gather_row(const T* from, int64_t valid, X* to) {
-  for (int c = 0; c < kGroup; ++c) {
+  const auto number = [](T value) {
     if constexpr (std::is_same_v<T, X>) {
-      to[c] = valid == kGroup || c < valid ? from[c] : X{};
+      return value;
     } else {
-      to[c] = valid == kGroup || c < valid ? widen(from[c]) : X(0);
+      return widen(value);
     }
+  };
+  if (__builtin_expect(valid >= kGroup, 1)) {
+    X row[kGroup];
+    for (int c = 0; c < kGroup; ++c) row[c] = number(from[c]);
+    memcpy(to, row, sizeof(row));
+  } else {
+    for (int c = 0; c < kGroup; ++c) to[c] = c < valid ? number(from[c]) : X{};
+  }
+}
+
+template <typename T>
+SRN_INLINE void scatter_row(const Compute<T>* from, int64_t valid, T* to) {
+  if (__builtin_expect(valid >= kGroup, 1)) {
+    T row[kGroup];
+    for (int c = 0; c < kGroup; ++c) row[c] = narrow<T>(from[c]);
+    memcpy(to, row, sizeof(row));
+  } else {
+    for (int c = 0; c < valid; ++c) to[c] = narrow<T>(from[c]);
   }
 }
 
@@ -234,16 +252,8 @@ void initial_rows(const T* from, int64_t stride, int64_t rows, int64_t valid, Co
 }
 
 template <typename T>
-SRN_INLINE void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
-  if (valid == kGroup) {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int c = 0; c < kGroup; ++c) to[r * stride + c] = narrow<T>(flat[r * kGroup + c]);
-    }
-  } else {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int c = 0; c < valid; ++c) to[r * stride + c] = narrow<T>(flat[r * kGroup + c]);
-    }
-  }
+void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) scatter_row(flat + r * kGroup, valid, to + r * stride);
 }
 
 // Several blocks of columns (gates, memories) of several groups, row by row: a row's memory is touched once.
@@ -259,8 +269,8 @@ void gather_part(const PartLayout& part, const T* from, Compute<T>* flat) {
   for (int64_t r = 0; r < part.rows; ++r) {
     for (int64_t b = 0; b < part.blocks; ++b) {
       for (int64_t g = 0; g < part.groups; ++g) {
-        gather_row(from + r * part.row_stride + b * part.block_stride + g * kGroup,
-                   smaller(part.columns - g * kGroup, kGroup), flat + b * part.flat_block + g * part.flat_group + r * kGroup);
+        gather_row(from + r * part.row_stride + b * part.block_stride + g * kGroup, part.columns - g * kGroup,
+                   flat + b * part.flat_block + g * part.flat_group + r * kGroup);
       }
     }
   }
@@ -271,8 +281,8 @@ void scatter_part(const PartLayout& part, const Compute<T>* flat, T* to) {
   for (int64_t r = 0; r < part.rows; ++r) {
     for (int64_t b = 0; b < part.blocks; ++b) {
       for (int64_t g = 0; g < part.groups; ++g) {
-        scatter(flat + b * part.flat_block + g * part.flat_group + r * kGroup, 1,
-                smaller(part.columns - g * kGroup, kGroup), to + r * part.row_stride + b * part.block_stride + g * kGroup, 0);
+        scatter_row(flat + b * part.flat_block + g * part.flat_group + r * kGroup, part.columns - g * kGroup,
+                    to + r * part.row_stride + b * part.block_stride + g * kGroup);
       }
     }
   }
