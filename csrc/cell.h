@@ -139,7 +139,7 @@ struct Quotient {
   static SRN_INLINE A of(A a, A b) { return a / b; }
 };
 
-// e / (1 + e) with e = e^-|x|, so that nothing overflows; for x > 0 what that leaves of 1. Exact to 2 units in the last
+// e / (1 + e) with e = e^-|x|, so that nothing overflows; for x > 0 what that leaves of 1. Exact to 3 units in the last
 // place where the result is normal, and 0 where it is not.
 template <typename A>
 SRN_INLINE A sigmoid(A x) {
@@ -151,7 +151,7 @@ SRN_INLINE A sigmoid(A x) {
 }
 
 // (1 - e) / (1 + e) with e = e^-2|x|, and the sign of x; where that is large, 1 - 2e / (1 + e). From e - 1 itself, so
-// that it is exact near zero too: to 2 units in the last place.
+// that it is exact near zero too: to 3 units in the last place.
 template <typename A>
 SRN_INLINE A tanh(A x) {
   using E = Element<A>;

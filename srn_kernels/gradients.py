@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from srn_kernels import layout
-from srn_kernels.layout import DirectionCall, DirectionWeights
+from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
 from srn_kernels.reference import mask_gates
 
 
@@ -118,6 +118,17 @@ def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradient
     return RowGradients(dz, dc_rows, s.flatten(1), None if weights.hr is None else dh_rows, dh_next, dc_next)
 
 
+def _recurrent_weight_gradient(dz: Tensor, h0: Tensor, output: Tensor, steps: Steps, reverse: bool) -> Tensor:
+    """The product of the gates' gradients with the states that they came from: (G·H, P)."""
+    batch = h0.shape[0]
+    if len(steps) == 0 or steps.sizes[-1] != batch:
+        return dz.t() @ torch.cat([h0, output])[steps.previous(batch, reverse).to(h0.device)]
+    # Equal lengths: the states before are the output itself, a step further on; no copy is needed.
+    if reverse:
+        return torch.addmm(dz[-batch:].t() @ h0, dz[:-batch].t(), output[batch:])
+    return torch.addmm(dz[:batch].t() @ h0, dz[batch:].t(), output[:-batch])
+
+
 def finish(
     rows: RowGradients, call: DirectionCall, saved: Saved, need_input: bool, need_weights: bool
 ) -> DirectionGradients:
@@ -127,7 +138,6 @@ def finish(
     grad_input = rows.dz @ weights.ih if need_input else None
     if not need_weights:
         return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, None)
-    h_prev = torch.cat([h0, output])[steps.previous(h0.shape[0], reverse).to(h0.device)]  # (S, P)
     bias = weights.b_ih is not None
     db = rows.dz.sum(0) if bias else None
     d_hr = None
@@ -136,7 +146,7 @@ def finish(
         d_hr = rows.dh.t() @ (o * torch.tanh(cells))  # type: ignore[union-attr]
     grads = DirectionWeights(
         ih=rows.dz.t() @ input,
-        hh=rows.dz.t() @ h_prev,
+        hh=_recurrent_weight_gradient(rows.dz, h0, output, steps, reverse),
         b_ih=db,
         b_hh=db.clone() if bias else None,  # type: ignore[union-attr]
         mc=rows.dc.t() @ rows.s,
