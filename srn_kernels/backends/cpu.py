@@ -10,7 +10,7 @@ from torch import Tensor
 from srn_kernels import gradients, native
 from srn_kernels.backends.problem import Backend, Problem
 from srn_kernels.gradients import DirectionGradients, Incoming, RowGradients, Saved
-from srn_kernels.layout import DirectionCall, DirectionWeights
+from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
 from srn_kernels.reference import Direction
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
@@ -58,43 +58,134 @@ class CPUBackend(Backend):
     def backward(
         self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
-        call = _contiguous(call)
-        gates, cells = saved.gates.contiguous(), saved.cells.contiguous()
-        shape = _shape(call)
-        rows = RowGradients(
-            dz=torch.empty_like(gates),
-            dc=torch.empty_like(cells),
-            s=cells.new_empty(cells.shape[0], call.weights.mc.shape[1]),
-            dh=cells.new_empty(cells.shape[0], call.h0.shape[1]) if call.weights.hr is not None else None,
-            grad_h0=torch.empty_like(call.h0),
-            grad_c0=torch.empty_like(call.c0),
-        )
-        grad_output, grad_memories = _dense_rows(grad.output), _dense_rows(grad.memories)
-        grad_h_n = None if grad.h_n is None else grad.h_n.contiguous()
-        grad_c_n = None if grad.c_n is None else grad.c_n.contiguous()
-        workspace = _workspace(shape.backward_workspace)
-        native.module().backward(
-            shape,
-            _addresses(call.weights),
-            c0=call.c0.data_ptr(),
-            gates=gates.data_ptr(),
-            cells=cells.data_ptr(),
-            grad_output=_address(grad_output),
-            grad_output_stride=0 if grad_output is None else grad_output.stride(0),
-            grad_h_n=_address(grad_h_n),
-            grad_c_n=_address(grad_c_n),
-            grad_memories=_address(grad_memories),
-            grad_memories_row_stride=0 if grad_memories is None else grad_memories.stride(0),
-            grad_memory_stride=0 if grad_memories is None else grad_memories.stride(1),
-            dz=rows.dz.data_ptr(),
-            dc=rows.dc.data_ptr(),
-            s=rows.s.data_ptr(),
-            dh=_address(rows.dh),
-            grad_h0=rows.grad_h0.data_ptr(),
-            grad_c0=rows.grad_c0.data_ptr(),
-            workspace=_aligned(workspace),
-        )
-        return gradients.finish(rows, call, saved, need_input, need_weights)
+        """Goes back through the steps some thousand rows at a time.
+
+        Of what lies between the recurrence and the products over all rows (a row of it is longer than all that the
+        forward pass saved for that row), only as much is held at once.
+        """
+        call, saved = _contiguous(call), Saved(saved.output, saved.gates.contiguous(), saved.cells.contiguous())
+        parts = _parts(call.steps, call.reverse)
+        if len(parts) < 2:
+            return _backward(call, saved, grad, need_input, need_weights)
+        input = torch.empty_like(call.input) if need_input else None
+        h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
+        total: list[Tensor | None] | None = None
+        carried: tuple[Tensor, Tensor] | None = None  # gradients of the state between this part and the one before
+        for first, last in parts:
+            rows = slice(call.steps.offsets[first], call.steps.offsets[last])
+            own = call._replace(
+                input=call.input[rows],
+                h0=_state_before(call.h0, saved.output, call, first, last),
+                c0=_state_before(call.c0, saved.cells, call, first, last),
+                steps=Steps(call.steps.batch_sizes[first:last], rows.stop - rows.start, call.steps.sizes[first]),
+            )
+            done = _backward(
+                own,
+                Saved(*(tensor[rows] for tensor in saved)),
+                Incoming(
+                    output=None if grad.output is None else grad.output[rows],
+                    h_n=_state_gradient(grad.h_n, carried and carried[0], own.h0),
+                    c_n=_state_gradient(grad.c_n, carried and carried[1], own.c0),
+                    memories=None if grad.memories is None else grad.memories[rows],
+                ),
+                need_input,
+                need_weights,
+            )
+            going_on = _rows_before(call, first, last)
+            carried = done.h0[:going_on], done.c0[:going_on]
+            batch = len(own.h0)
+            h0[going_on:batch], c0[going_on:batch] = done.h0[going_on:], done.c0[going_on:]
+            if input is not None:
+                input[rows] = done.input
+            if done.weights is not None:
+                total = _add(total, done.weights)
+        weights = None if total is None else [None if one is None else one.to(call.input.dtype) for one in total]
+        return DirectionGradients(input, h0, c0, weights)
+
+
+_PART_ROWS = 1024
+"""Rows of a part of the backward pass: enough for the products over them, and for what a part costs in itself."""
+
+
+def _parts(steps: Steps, reverse: bool) -> list[tuple[int, int]]:
+    """The steps in parts of about ``_PART_ROWS`` rows, from the first step to the last, in the order to go back in."""
+    parts, first = [], 0
+    for last in range(1, len(steps) + 1):
+        if last == len(steps) or steps.offsets[last + 1] - steps.offsets[first] > _PART_ROWS:
+            parts.append((first, last))
+            first = last
+    return parts if reverse else parts[::-1]
+
+
+def _rows_before(call: DirectionCall, first: int, last: int) -> int:
+    """How many of a part's sequences come to it from another part, and not from their initial state."""
+    sizes = call.steps.sizes
+    if call.reverse:
+        return sizes[last] if last < len(sizes) else 0
+    return sizes[first] if first > 0 else 0
+
+
+def _state_before(initial: Tensor, states: Tensor, call: DirectionCall, first: int, last: int) -> Tensor:
+    """Each sequence's state before a part: the initial one, or that of the step visited before the part."""
+    before, batch = _rows_before(call, first, last), call.steps.sizes[first]
+    row = call.steps.offsets[last if call.reverse else first - 1]
+    return torch.cat([states[row : row + before], initial[before:batch]]) if before else initial[:batch]
+
+
+def _state_gradient(final: Tensor | None, carried: Tensor | None, state: Tensor) -> Tensor | None:
+    """The gradient of each sequence's state after a part: carried back to it, or that of the final state."""
+    if carried is None:
+        return final if final is None else final[: len(state)]
+    rest = state.new_zeros(state.shape) if final is None else final
+    return torch.cat([carried[: len(state)], rest[len(carried) : len(state)]])
+
+
+def _add(total: list[Tensor | None] | None, more: list[Tensor | None]) -> list[Tensor | None]:
+    """Sums gradients of the weights, in float32 at least."""
+    if total is None:
+        return [None if one is None else one.to(torch.promote_types(one.dtype, torch.float32)) for one in more]
+    return [None if one is None else one.add_(own) for one, own in zip(total, more, strict=True)]
+
+
+def _backward(
+    call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
+) -> DirectionGradients:
+    gates, cells = saved.gates, saved.cells
+    shape = _shape(call)
+    rows = RowGradients(
+        dz=torch.empty_like(gates),
+        dc=torch.empty_like(cells),
+        s=cells.new_empty(cells.shape[0], call.weights.mc.shape[1]),
+        dh=cells.new_empty(cells.shape[0], call.h0.shape[1]) if call.weights.hr is not None else None,
+        grad_h0=torch.empty_like(call.h0),
+        grad_c0=torch.empty_like(call.c0),
+    )
+    grad_output, grad_memories = _dense_rows(grad.output), _dense_rows(grad.memories)
+    grad_h_n = None if grad.h_n is None else grad.h_n.contiguous()
+    grad_c_n = None if grad.c_n is None else grad.c_n.contiguous()
+    workspace = _workspace(shape.backward_workspace)
+    native.module().backward(
+        shape,
+        _addresses(call.weights),
+        c0=call.c0.data_ptr(),
+        gates=gates.data_ptr(),
+        cells=cells.data_ptr(),
+        grad_output=_address(grad_output),
+        grad_output_stride=0 if grad_output is None else grad_output.stride(0),
+        grad_h_n=_address(grad_h_n),
+        grad_c_n=_address(grad_c_n),
+        grad_memories=_address(grad_memories),
+        grad_memories_row_stride=0 if grad_memories is None else grad_memories.stride(0),
+        grad_memory_stride=0 if grad_memories is None else grad_memories.stride(1),
+        dz=rows.dz.data_ptr(),
+        dc=rows.dc.data_ptr(),
+        s=rows.s.data_ptr(),
+        dh=_address(rows.dh),
+        grad_h0=rows.grad_h0.data_ptr(),
+        grad_c0=rows.grad_c0.data_ptr(),
+        workspace=_aligned(workspace),
+    )
+    return gradients.finish(rows, call, saved, need_input, need_weights)
 
 
 def _shape(call: DirectionCall):

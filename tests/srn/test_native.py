@@ -78,6 +78,34 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
         assert (memory[behind:] == mark).all()
 
 
+@pytest.mark.parametrize("rows", [1, 9, 14])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(steps=7, batch=9, hidden_size=12, directions=2, ragged=True),
+        Case(steps=7, batch=4, hidden_size=12, directions=2),
+        Case(steps=6, batch=5, hidden_size=9, proj_size=4, directions=2, ragged=True),
+        Case(steps=6, batch=5, hidden_size=9, proj_size=4, bias=False),
+    ],
+    ids=str,
+)
+def test_a_backward_pass_in_parts(case: Case, dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows at a time, as of long inputs: gradients go from part to part, those of sequences that end or start too."""
+    call = draw(case, dtype)
+    seeds = draw_seeds(call)
+    whole = backend_results(call, seeds, "cpu")
+    passes, run = [], cpu._backward
+    monkeypatch.setattr(cpu, "_backward", lambda *arguments: passes.append(1) or run(*arguments))
+    monkeypatch.setattr(cpu, "_PART_ROWS", rows)
+    parts = backend_results(call, seeds, "cpu")
+    assert len(passes) >= 2 * case.directions
+    assert_no_worse(parts, call, seeds)
+    bound = 2e-2 if dtype == torch.bfloat16 else 1e-5  # gradients between parts are rounded to the dtype
+    for name in ("gradient of h0", "gradient of c0", "gradient of input"):
+        torch.testing.assert_close(parts[name], whole[name], rtol=bound, atol=bound)
+
+
 def test_callers_at_once_do_not_disturb_each_other(threads: None) -> None:
     torch.set_num_threads(2)
     calls = [draw(WIDE, torch.float32) for _ in range(4)]
