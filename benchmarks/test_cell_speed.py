@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from srn_benchmarks.cell import Run, Shape, check, implementations, name_of, refusals
+from srn_benchmarks import ceiling
+from srn_benchmarks.cell import Run, check, implementations, name_of, refusals
 from srn_benchmarks.options import SMOKE_NOTE, Options, synchronize
 from srn_benchmarks.results import Case, Results
-from srn_benchmarks.tables import CELL, LSTM
-from srn_benchmarks.timing import measure
+from srn_benchmarks.shapes import Shape, left_out
+from srn_benchmarks.tables import CEILING, CELL, FLOAT32, LSTM
+from srn_benchmarks.timing import Companion, measure
 
-BUDGET, FULL_BUDGET = 2.0, 4.0
+from srn_kernels import native
+
+BUDGET, FULL_BUDGET = 1.2, 4.0
 """Seconds for the rounds of a case."""
 
 ROUNDS = (5, 300)
@@ -47,15 +52,44 @@ def notes(options: Options, results: Results) -> None:
     results.note(
         CELL, "the ratio is the median over rounds, in each of which nn.LSTM ran just before the implementation"
     )
+    if any(CEILING in columns(shape) for shape in shapes):
+        results.note(
+            CELL,
+            "ceiling: float32 multiply-adds in registers, of the native kernels' instruction set, on as many threads; of "
+            "the ceiling: GFLOP/s over it, the median over rounds, in each of which it was timed just before",
+        )
+        if reason := native.missing():
+            results.note(CELL, f"no ceiling: {reason}")
+    if any(FLOAT32 in columns(shape) for shape in shapes):
+        results.note(CELL, "time over float32: over the same implementation's in float32, timed in the same rounds")
     results.note(CELL, "SRN returns what nn.LSTM returns (no memories); the input's product is part of every time")
     results.note(
         CELL,
         "checked first: error against float64, at most twice the eager loop's in the same precision and 4 epsilons",
     )
     if not options.full:
-        results.note(CELL, "left out, and done with --full: T 128, one and two threads on a CPU, bfloat16")
+        results.note(CELL, f"left out, and done with --full: {left_out(options.threads)}")
     for line in refusals(shapes):
         results.note(CELL, line)
+
+
+def columns(shape: Shape) -> list[str]:
+    """What the shape's rows are measured beside, nn.LSTM apart."""
+    if shape.dtype != torch.float32:
+        return [FLOAT32]
+    return [CEILING] if shape.device == "cpu" else []
+
+
+def companion(column: str, shape: Shape, implementation: str) -> Companion | None:
+    """What fills a column, checked; None if it cannot be had here."""
+    if column == CEILING:
+        return ceiling.companion(shape.threads)
+    shape = replace(shape, dtype=torch.float32)
+    if implementation not in implementations(shape):
+        return None
+    run = Run(shape, implementation)
+    check(run)
+    return Companion(run, shape.work(implementation))
 
 
 @pytest.mark.usefixtures("notes")
@@ -69,14 +103,17 @@ def test_cell(
 ) -> None:
     name = LSTM if implementation == LSTM else name_of(implementation)
     case = open_case(CELL, shape.labels(name), shape.work(implementation), shape.work(LSTM))
+    case.beside = {column: [] for column in columns(shape)}
     threads(shape.threads)
     run = Run(shape, implementation)
     check(run)
+    found = {column: companion(column, shape, implementation) for column in columns(shape)}
     measure(
         benchmark,
         case,
         run,
         None if implementation == LSTM else Run(shape, LSTM),
+        beside={column: one for column, one in found.items() if one is not None},
         synchronize=synchronize(torch.device(shape.device)),
         budget=FULL_BUDGET if options.full else BUDGET,
         rounds=ROUNDS,

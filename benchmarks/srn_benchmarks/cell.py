@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from srn_kernels import SRN, backends, layout
-from srn_kernels.backends import Problem
+from srn_kernels import SRN, backends
 
+from .shapes import TASKS, Shape
 from .tables import LSTM
 
-TASKS = 3
 EAGER = "reference"
 """The backend that is the eager loop: the specification, and the error that the others are judged by."""
 
@@ -26,73 +25,8 @@ ERROR_OVER_EAGER, UNITS_ABOVE = 2.0, 4
 bound that the tests of the backends have."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """One setting of the table. A row of the input is a step of a sequence: there are ``batch`` · ``steps``."""
-
-    device: str
-    dtype: torch.dtype
-    threads: int
-    training: bool
-    batch: int
-    steps: int
-    input_size: int = 768
-    hidden_size: int = 300
-
-    @property
-    def precision(self) -> str:
-        return str(self.dtype).removeprefix("torch.")
-
-    def __str__(self) -> str:
-        kind = "training" if self.training else "forward"
-        return f"{self.device}-{self.precision}-{self.threads}t-{kind}-B{self.batch}-T{self.steps}"
-
-    def labels(self, implementation: str) -> dict[str, str | int]:
-        return {
-            "implementation": implementation,
-            "device": self.device,
-            "precision": self.precision,
-            "threads": self.threads,
-            "pass": "forward+backward" if self.training else "forward",
-            "batch": self.batch,
-            "steps": self.steps,
-            "input_size": self.input_size,
-            "hidden_size": self.hidden_size,
-        }
-
-    def work(self, implementation: str) -> dict[str, int]:
-        """Flops and steps of one call. A backward pass counts twice a forward pass."""
-        rows = self.batch * self.steps
-        if implementation == LSTM:
-            flops = lstm_flops(rows, self.input_size, self.hidden_size)
-        else:
-            flops = layout.forward_flops(rows, self.input_size, self.hidden_size, TASKS)
-        return {"flops": flops * (3 if self.training else 1), "steps": self.steps}
-
-    def problem(self) -> Problem:
-        return Problem(
-            rows=self.batch * self.steps,
-            batch=self.batch,
-            input_size=self.input_size,
-            hidden_size=self.hidden_size,
-            state_size=self.hidden_size,
-            tasks=TASKS,
-            directions=1,
-            bias=True,
-            projection=False,
-            ragged=False,
-            dtype=self.dtype,
-            device=torch.device(self.device),
-        )
-
-
-def lstm_flops(rows: int, input_size: int, hidden_size: int) -> int:
-    """Floating-point operations of a forward pass of ``nn.LSTM``'s four gates over ``rows`` rows."""
-    return 2 * rows * 4 * hidden_size * (input_size + hidden_size)
-
-
-def name_of(backend: str) -> str:
-    return f"SRN {backend} (eager)" if backend == EAGER else f"SRN {backend}"
+def name_of(backend: str, layer: str = "SRN") -> str:
+    return f"{layer} {backend} (eager)" if backend == EAGER else f"{layer} {backend}"
 
 
 def implementations(shape: Shape) -> list[str]:
@@ -111,6 +45,24 @@ def refusals(shapes: Iterable[Shape]) -> list[str]:
     return [f"not in the table: {name} on {', '.join(sorted(on))}: {reason}" for (name, reason), on in reasons.items()]
 
 
+class Checkable(Protocol):
+    """A call to time, and what :func:`check` judges it by."""
+
+    implementation: str
+    """``nn.LSTM`` (its cell too) or a backend's name."""
+    shape: Shape
+    passes: int
+    """Passes of an SRN layer, forward and backward, in one call."""
+
+    def __call__(self) -> Sequence[Tensor]: ...
+
+    def exact(self) -> Sequence[Tensor]:
+        """The float64 result."""
+
+    def eager_error(self) -> float:
+        """How far the eager loop in the shape's own precision is from the float64 result."""
+
+
 class Run:
     """One implementation on one shape: a call to time, and its results."""
 
@@ -118,12 +70,10 @@ class Run:
         """``implementation`` is ``nn.LSTM`` or a backend's name. Weights and input are the same for every backend."""
         self.shape = shape
         self.implementation = implementation
+        self.passes = 2 if shape.training else 1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            if implementation == LSTM:
-                rnn: nn.Module = nn.LSTM(shape.input_size, shape.hidden_size, batch_first=True)
-            else:
-                rnn = SRN(shape.input_size, shape.hidden_size, batch_first=True, tasks=TASKS, backend=implementation)
+            rnn = build(shape, implementation)
             input = torch.randn(shape.batch, shape.steps, shape.input_size)
             grad = torch.randn(shape.batch, shape.steps, shape.hidden_size)
         self._place(rnn.to(shape.device, shape.dtype), input.to(shape.device, shape.dtype), grad)
@@ -150,6 +100,19 @@ class Run:
         output, _ = self.rnn(self.input)
         return torch.autograd.grad(output, self.wanted, self.grad)
 
+    def exact(self) -> Sequence[Tensor]:
+        return exact(self.shape, self.implementation == LSTM)
+
+    def eager_error(self) -> float:
+        return eager_error(self.shape)
+
+
+def build(shape: Shape, implementation: str) -> nn.Module:
+    """The layer itself, batch first, with float32 weights drawn from torch's generator."""
+    if implementation == LSTM:
+        return nn.LSTM(shape.input_size, shape.hidden_size, batch_first=True)
+    return SRN(shape.input_size, shape.hidden_size, batch_first=True, tasks=TASKS, backend=implementation)
+
 
 def error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """The largest, over the tensors, of ‖found - expected‖ / ‖expected‖; NaN if anything is NaN."""
@@ -160,69 +123,31 @@ def error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return float(torch.stack(ratios).max())
 
 
-@lru_cache(maxsize=2)
+# A case in half precision checks its run in float32 too: two shapes are at work at a time.
+@lru_cache(maxsize=4)
 def exact(shape: Shape, lstm: bool) -> Sequence[Tensor]:
     """The float64 result of ``nn.LSTM``, or of the SRN. Kept, because every implementation of a shape is held to it."""
     return Run(shape, LSTM if lstm else EAGER).in_float64()()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def eager_error(shape: Shape) -> float:
     """How far the eager loop in the shape's own precision is from the float64 result."""
     return error(Run(shape, EAGER)(), exact(shape, lstm=False))
 
 
-def check(run: Run) -> None:
+def check(run: Checkable) -> None:
     """Raises AssertionError if the backend asked for did not run, or its results are further off than they may be.
 
     PyTorch's own arithmetic (``nn.LSTM`` and the eager loop) has a fixed bound, a backend a multiple of the eager error.
     """
     with backends.record() as ran:
         results = run()
-    passes = 0 if run.implementation == LSTM else 2 if run.shape.training else 1
+    passes = 0 if run.implementation == LSTM else run.passes
     assert ran == [run.implementation] * passes, f"asked for {run.implementation}, ran {ran}"
     if run.implementation in (LSTM, EAGER):
         bound = TOLERANCE[run.shape.dtype]
     else:
-        bound = ERROR_OVER_EAGER * eager_error(run.shape) + UNITS_ABOVE * torch.finfo(run.shape.dtype).eps
-    found = error(results, exact(run.shape, run.implementation == LSTM))
+        bound = ERROR_OVER_EAGER * run.eager_error() + UNITS_ABOVE * torch.finfo(run.shape.dtype).eps
+    found = error(results, run.exact())
     assert found <= bound, f"{run.implementation}: error {found:.2e} against float64, at most {bound:.2e} expected"
-
-
-def default_shapes(devices: Sequence[str], threads: int) -> list[Shape]:
-    """What fits two cores in a minute: one length, all threads that torch has."""
-    return [
-        Shape(device, torch.float32, threads, training, batch, 32)
-        for device in devices
-        for training in (False, True)
-        for batch in (1, 8, 32)
-    ]
-
-
-def full_shapes(devices: Sequence[str], threads: int) -> list[Shape]:
-    """Two lengths; on a CPU one, two and all threads; half precision too."""
-    return [
-        Shape(device, dtype, count, training, batch, steps)
-        for device in devices
-        for dtype in (torch.float32, torch.bfloat16)
-        for count in (sorted({1, min(2, threads), threads}) if device == "cpu" else (threads,))
-        for training in (False, True)
-        for batch in (1, 8, 32)
-        for steps in (32, 128)
-    ]
-
-
-def smoke_shapes(devices: Sequence[str], threads: int) -> list[Shape]:
-    """Tiny, for a run that checks and does not time."""
-    return [
-        Shape(device, torch.float32, threads, training, 3, 5, input_size=24, hidden_size=20)
-        for device in devices
-        for training in (False, True)
-    ]
-
-
-def shapes(devices: Sequence[str], threads: int, *, full: bool, smoke: bool) -> list[Shape]:
-    build: Callable[[Sequence[str], int], list[Shape]] = (
-        smoke_shapes if smoke else full_shapes if full else default_shapes
-    )
-    return build(devices, threads)

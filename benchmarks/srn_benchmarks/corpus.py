@@ -1,4 +1,4 @@
-"""The corpus of the fusion table: SciERC test where it is at hand, a generated one of its shape elsewhere; or a part."""
+"""The corpus that is timed: SciERC test where it is at hand, a generated one of its shape elsewhere; or a part."""
 
 from __future__ import annotations
 

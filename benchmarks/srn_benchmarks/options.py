@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from . import cell
+from .shapes import Shape, shapes
 
 REPORT_DIR = Path(".benchmarks") / "report"
 """Under the project's root, where git ignores it."""
@@ -52,8 +52,8 @@ class Options:
             devices=("cpu", "cuda") if torch.cuda.is_available() else ("cpu",),
         )
 
-    def cell_shapes(self) -> list[cell.Shape]:
-        return cell.shapes(self.devices, self.threads, full=self.full, smoke=self.smoke)
+    def cell_shapes(self) -> list[Shape]:
+        return shapes(self.devices, self.threads, full=self.full, smoke=self.smoke)
 
 
 def synchronize(device: torch.device) -> Callable[[], object]:

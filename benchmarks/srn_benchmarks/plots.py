@@ -1,4 +1,4 @@
-"""A plot of each table as SVG, the same bytes for the same results."""
+"""A plot of the fusion table and of the cell's as SVG, the same bytes for the same results."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from .results import TIMED, Case, Results
-from .tables import CELL, FUSION, HEADINGS, LATE, LSTM, PAPER, over_baseline, settings
+from .results import TIMED, Case, Results, over_baseline
+from .tables import CELL, FUSION, HEADINGS, LATE, LSTM, PAPER, settings
 
 OURS, THEIRS = "#2f6f8f", "#c0562f"
 PALETTE = ("#d9a441", OURS, THEIRS, "#5b8c5a", "#7a5c9e")
 
 
 def write_plots(results: Results, folder: Path) -> list[Path]:
-    """One file for each kind of table with a timed case: ``fusion.svg``, ``cell.svg``."""
+    """``fusion.svg`` and ``cell.svg``, each if its table has a timed case."""
     written = []
     for kind, draw in ((FUSION, _fusion), (CELL, _cell)):
         groups = [(title, [c for c in own if c.status == TIMED]) for title, own in settings(results.of(kind))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -12,7 +12,8 @@ from typing import Any
 FORMAT = 1
 """Version of the results file; a reader refuses another."""
 
-FAILED, NOT_TIMED, TIMED = "failed", "not timed", "timed"
+FAILED, NOT_TIMED, TIMED, MEASURED = "failed", "not timed", "timed", "measured"
+"""``measured`` is a case with something else than times: memory."""
 
 
 class ResultsError(ValueError):
@@ -25,7 +26,9 @@ class Case:
 
     ``labels`` say what it is, ``work`` what one round does (``flops``, ``steps``, ``sentences``, ``passes``).
     ``seconds`` has an item a round; so has ``baseline_seconds``, of the baseline run just before it in the same round
-    (empty for a case that has none). ``stages`` are seconds a round, by stage.
+    (empty for a case that has none). ``stages`` are seconds a round, by stage. ``beside`` has the seconds a round of
+    what else ran in each round, by name, and ``beside_work`` what that does in a round; a name without seconds stands
+    for what cannot run here. ``bytes`` is memory, by what it is for.
     """
 
     table: str
@@ -36,6 +39,9 @@ class Case:
     seconds: list[float] = field(default_factory=list)
     baseline_seconds: list[float] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, list[float]] = field(default_factory=dict)
+    beside_work: dict[str, dict[str, float]] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
 
     @property
     def median_seconds(self) -> float | None:
@@ -55,15 +61,43 @@ class Case:
         seconds = self.median_seconds
         return None if seconds is None else self.work[unit] / seconds
 
+    def baseline_rate(self, unit: str) -> float | None:
+        """Work of the baseline a second, by its median round."""
+        if self.status != TIMED or not self.baseline_seconds:
+            return None
+        return self.baseline_work[unit] / median(self.baseline_seconds)
+
     def speedup(self, unit: str) -> float | None:
-        """This case's rate over its baseline's: the median of the ratios within each round.
+        """This case's rate over its baseline's, as :meth:`_over` takes it."""
+        return self._over(self.baseline_seconds, self.baseline_work, unit)
+
+    def rate_beside(self, name: str, unit: str) -> float | None:
+        """Work a second of what ran beside this case under that name, by its median round."""
+        seconds = self.beside.get(name)
+        return self.beside_work[name][unit] / median(seconds) if self.status == TIMED and seconds else None
+
+    def over_beside(self, name: str, unit: str) -> float | None:
+        """This case's rate over that of what ran beside it under that name, as :meth:`_over` takes it."""
+        return self._over(self.beside.get(name, ()), self.beside_work.get(name, {}), unit)
+
+    def _over(self, seconds: Sequence[float], work: Mapping[str, float], unit: str) -> float | None:
+        """This case's rate over another's: the median of the ratios within each round.
 
         Both are measured within moments of each other, so what slows the machine for a while slows both.
         """
-        if self.status != TIMED or not self.baseline_seconds:
+        if self.status != TIMED or not seconds:
             return None
-        work = self.work[unit] / self.baseline_work[unit]
-        return work * median(b / s for s, b in zip(self.seconds, self.baseline_seconds, strict=True))
+        return self.work[unit] / work[unit] * median(b / s for s, b in zip(self.seconds, seconds, strict=True))
+
+
+def over_baseline(case: Case, cases: Sequence[Case], baseline: str, unit: str) -> float | None:
+    """A case's rate over that of the row ``baseline`` among ``cases`` of the same setting; 1 for that row itself.
+
+    None unless both were checked and timed: a ratio to a row that is wrong, or was never checked, says nothing.
+    """
+    if not any(other.labels["implementation"] == baseline and other.status == TIMED for other in cases):
+        return None
+    return 1.0 if case.labels["implementation"] == baseline else case.speedup(unit)
 
 
 @dataclass

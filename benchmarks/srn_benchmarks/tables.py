@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import median
 
-from tabulate import tabulate
-
-from .results import FAILED, TIMED, Case, Results
+from .cpu_tables import LSTM, MEMORY, PACKED, STREAMING, memory_table, packed_table, streaming_table
+from .results import Case, Results, over_baseline
+from .text import NOTHING, Table, inverse, number, percent, ratio, scaled, unless_missing
 
 FUSION, CELL = "fusion", "cell"
 
-LATE, LSTM = "late", "nn.LSTM"
-"""The rows that the others are measured against."""
+LATE = "late"
+"""The row that the others are measured against; in the cell's table it is nn.LSTM's."""
+
+CEILING, FLOAT32 = "ceiling", "float32"
+"""What the cell's rows are measured beside: the processor's multiply-adds, and the same implementation in float32."""
 
 ONE_BY_ONE = "early, one object pass at a time"
 
@@ -23,24 +27,10 @@ PAPER = {ONE_BY_ONE: 9.04, LATE: 295.04}
 HEADINGS = {
     FUSION: "Early versus late fusion: ours beside Table 4 of arXiv 2202.07281",
     CELL: "The cell: SRN against nn.LSTM",
+    STREAMING: "The cell, streaming: a step at a time",
+    PACKED: "The cell, packed sentences",
+    MEMORY: "The cell, memory of a training step",
 }
-
-NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """``rows`` of text under ``headers``, for one setting, which ``title`` names; the first ``words`` columns are words."""
-
-    title: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: int
-
-    def text(self, style: str = "simple") -> str:
-        """The table without its title; ``style`` is one of tabulate's."""
-        align = ["left" if column < self.words else "right" for column in range(len(self.headers))]
-        return tabulate(self.rows, self.headers, tablefmt=style, disable_numparse=True, colalign=align)
 
 
 @dataclass(frozen=True)
@@ -58,8 +48,15 @@ class Section:
 
 def sections(results: Results) -> list[Section]:
     """What the run has cases for: fusion first, then the cell."""
+    builders = {
+        FUSION: fusion_table,
+        CELL: cell_table,
+        STREAMING: streaming_table,
+        PACKED: packed_table,
+        MEMORY: memory_table,
+    }
     made = []
-    for kind, build in ((FUSION, fusion_table), (CELL, cell_table)):
+    for kind, build in builders.items():
         if cases := results.of(kind):
             tables = [build(title, own) for title, own in settings(cases)]
             made.append(Section(kind, tables, results.notes.get(kind, [])))
@@ -67,23 +64,14 @@ def sections(results: Results) -> list[Section]:
 
 
 def settings(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
-    """Cases by device, precision and threads, with a title for each group."""
+    """Cases by device, precision (float32 first) and threads, with a title for each group."""
 
-    def setting(case: Case) -> tuple[str, str, int]:
-        return str(case.labels["device"]), str(case.labels["precision"]), int(case.labels["threads"])
+    def setting(case: Case) -> tuple[str, bool, str, int]:
+        precision = str(case.labels["precision"])
+        return str(case.labels["device"]), precision != "float32", precision, int(case.labels["threads"])
 
-    for (device, precision, threads), own in groupby(sorted(cases, key=setting), key=setting):
+    for (device, _, precision, threads), own in groupby(sorted(cases, key=setting), key=setting):
         yield f"{device}, {precision}, {threads} thread{'s' if threads > 1 else ''}", list(own)
-
-
-def over_baseline(case: Case, cases: Sequence[Case], baseline: str, unit: str) -> float | None:
-    """A case's rate over that of the row ``baseline`` among ``cases`` of the same setting; 1 for that row itself.
-
-    None unless both were checked and timed: a ratio to a row that is wrong, or was never checked, says nothing.
-    """
-    if not any(other.labels["implementation"] == baseline and other.status == TIMED for other in cases):
-        return None
-    return 1.0 if case.labels["implementation"] == baseline else case.speedup(unit)
 
 
 def fusion_table(title: str, cases: Sequence[Case]) -> Table:
@@ -96,21 +84,30 @@ def fusion_table(title: str, cases: Sequence[Case]) -> Table:
         paper = PAPER.get(name)
         over_late = over_baseline(case, cases, LATE, "sentences")
         measured = [
-            _number(case.rate("sentences")),
-            _percent(case.spread),
-            _number(case.rate("passes")),
+            number(case.rate("sentences")),
+            percent(case.spread),
+            number(case.rate("passes")),
             str(case.work["passes"]),
-            _ratio(over_late and 1 / over_late),
+            ratio(inverse(over_late)),
             *(_stage(case, stage) for stage in ("tokenize", "encode", "decode")),
         ]
-        quoted = [NOTHING, NOTHING] if paper is None else [f"{paper:.2f}", _ratio(PAPER[LATE] / paper)]
-        rows.append([name, *_unless_missing(case, measured), *quoted])
+        quoted = [NOTHING, NOTHING] if paper is None else [f"{paper:.2f}", ratio(PAPER[LATE] / paper)]
+        rows.append([name, *unless_missing(case, measured), *quoted])
     return Table(title, headers, rows, words=1)
 
 
 def cell_table(title: str, cases: Sequence[Case]) -> Table:
-    """A row an implementation and shape. The ratio is of GFLOP/s, over nn.LSTM on the same shape."""
+    """A row an implementation and shape. The ratio is of GFLOP/s, over nn.LSTM on the same shape.
+
+    There is a column for the ceiling, which the title then names, and one for the time over float32's, if any of the
+    cases was to be measured beside these.
+    """
+    beside = [name for name in (CEILING, FLOAT32) if any(name in case.beside for case in cases)]
     headers = ["pass", "B", "T", "implementation", "ms", "±", "GFLOP/s", "µs/step", "GFLOP/s over nn.LSTM"]
+    headers += [{CEILING: "of the ceiling", FLOAT32: "time over float32"}[name] for name in beside]
+    ceilings = [rate for case in cases if (rate := case.rate_beside(CEILING, "flops")) is not None]
+    if ceilings:
+        title += f", ceiling {number(median(ceilings) / 1e9)} GFLOP/s"
     rows = []
 
     def shape(case: Case) -> tuple[str | int, ...]:
@@ -122,45 +119,23 @@ def cell_table(title: str, cases: Sequence[Case]) -> Table:
     for values, own in by_shape.items():
         for case in own:
             name = str(case.labels["implementation"])
-            seconds, flops = case.median_seconds, case.rate("flops")
+            last = {
+                CEILING: percent(case.over_beside(CEILING, "flops")),
+                FLOAT32: ratio(inverse(case.over_beside(FLOAT32, "flops"))),
+            }
             measured = [
-                _number(seconds and seconds * 1e3),
-                _percent(case.spread),
-                _number(flops and flops / 1e9),
-                _number(seconds and seconds / case.work["steps"] * 1e6),
-                _ratio(over_baseline(case, own, LSTM, "flops")),
+                scaled(case.median_seconds, 1e3),
+                percent(case.spread),
+                scaled(case.rate("flops"), 1e-9),
+                scaled(inverse(case.rate("steps")), 1e6),
+                ratio(over_baseline(case, own, LSTM, "flops")),
+                *(last[name] for name in beside),
             ]
-            rows.append([*map(str, values), name, *_unless_missing(case, measured)])
+            rows.append([*map(str, values), name, *unless_missing(case, measured)])
     return Table(title, headers, rows, words=4)
-
-
-def _unless_missing(case: Case, measured: list[str]) -> list[str]:
-    """The numbers of a case that was timed; otherwise its status and nothing more."""
-    if case.status == TIMED:
-        return measured
-    status = case.status.upper() if case.status == FAILED else case.status
-    return [status] + [NOTHING] * (len(measured) - 1)
 
 
 def _stage(case: Case, stage: str) -> str:
     """Milliseconds a sentence."""
     seconds = case.stages.get(stage)
-    return NOTHING if seconds is None else _number(seconds / case.work["sentences"] * 1e3)
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits, none of them an exponent."""
-    if value is None:
-        return NOTHING
-    for bound, digits in ((0.1, 4), (1, 3), (10, 2), (100, 1)):
-        if abs(value) < bound:
-            return f"{value:.{digits}f}"
-    return f"{value:.0f}"
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1%}"
-
-
-def _ratio(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
+    return NOTHING if seconds is None else number(seconds / case.work["sentences"] * 1e3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from srn_benchmarks.results import TIMED, Case, Results
+from srn_benchmarks.cpu_tables import LSTM_CELL
+from srn_benchmarks.results import MEASURED, TIMED, Case, Results
 from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE
 
 SETTING = {"device": "cpu", "precision": "float32", "threads": 2}
@@ -47,3 +48,33 @@ def sample() -> Results:
         fusion(LATE, 32, 1.0, 1.0),
     ]
     return Results(MACHINE, {"fusion": ["batches of 32"], "cell": ["D 768"]}, cases)
+
+
+def on_a_cpu() -> Results:
+    """The tables of the cell on a CPU: a step of the SRN takes 4 times nn.LSTMCell's time for 3 times its flops."""
+
+    def stream(name: str, flops: int, seconds: float) -> Case:
+        baseline = [] if name == LSTM_CELL else [0.001]
+        work, lstm = {"flops": flops, "steps": 10}, {"flops": 10**6, "steps": 10}
+        return Case("streaming", {"implementation": name} | SETTING, work, lstm, TIMED, [seconds], baseline)
+
+    def memory(name: str, **size: int) -> Case:
+        return Case("memory", {"implementation": name} | SETTING, {}, status=MEASURED, bytes=size)
+
+    packed = Case(
+        "packed",
+        {"implementation": "SRN cpu"} | SETTING,
+        {"tokens": 1000, "padded": 1500},
+        {"tokens": 100},
+        TIMED,
+        [0.05],
+        [0.004],
+    )
+    cases = [
+        stream(LSTM_CELL, 10**6, 0.001),
+        stream("SRNCell cpu", 3 * 10**6, 0.004),
+        packed,
+        memory(LSTM, peak=10**8),
+        memory("SRN cpu", peak=3 * 10**8, formula=2 * 10**8),
+    ]
+    return Results(MACHINE, {"packed": ["in file order"]}, cases)

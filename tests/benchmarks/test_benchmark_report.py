@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import report as script
-from samples import sample
+from samples import on_a_cpu, sample
 from srn_benchmarks.report import BEGIN, END, PageError, fill_page, lines, write
 from srn_benchmarks.results import Results
 
@@ -26,6 +26,13 @@ def test_files_of_a_run(tmp_path: Path):
     assert Results.read(written[0]) == sample()
     assert "](cell.svg)" in written[1].read_text()
     assert all(path.read_text().startswith("<?xml") for path in written[2:])
+
+
+def test_tables_without_a_plot_are_reported_like_the_others(tmp_path: Path):
+    written = write(on_a_cpu(), tmp_path)
+    assert [path.name for path in written] == ["results.json", "report.md"]
+    assert Results.read(written[0]) == on_a_cpu()
+    assert "## The cell, packed sentences" in written[1].read_text()
 
 
 def test_plots_are_the_same_bytes_for_the_same_results(tmp_path: Path):

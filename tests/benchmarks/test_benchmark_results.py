@@ -34,10 +34,37 @@ def test_speedup_is_a_ratio_of_rates_when_the_work_differs():
     assert timed([1.0], [1.0], work=9, baseline_work=3).speedup("flops") == 3.0
 
 
+def test_what_ran_beside_is_paired_by_round_too():
+    case = timed([1.0, 10.0, 10.0], [2.0, 20.0, 20.0], work=6)
+    case.beside, case.beside_work = {"ceiling": [3.0, 30.0, 40.0], "absent": []}, {"ceiling": {"flops": 24.0}}
+    assert case.over_beside("ceiling", "flops") == 0.75
+    assert case.rate_beside("ceiling", "flops") == 0.8
+    for name in ("absent", "never asked for"):
+        assert case.over_beside(name, "flops") is case.rate_beside(name, "flops") is None
+    assert case.baseline_rate("flops") == 0.3
+
+
+def test_files_from_before_there_was_anything_beside_are_read(tmp_path: Path):
+    path = tmp_path / "results.json"
+    Results({}, cases=[timed([1.0], [2.0])]).write(path)
+    content = json.loads(path.read_text())
+    for name in ("beside", "beside_work", "bytes"):
+        del content["cases"][0][name]
+    path.write_text(json.dumps(content))
+    [case] = Results.read(path).cases
+    assert (case.beside, case.beside_work, case.bytes) == ({}, {}, {})
+
+
 def test_a_case_that_was_not_timed_has_no_numbers():
-    case = Case("cell", {}, {"flops": 1}, seconds=[1.0], baseline_seconds=[1.0])
+    case = Case("cell", {}, {"flops": 1}, seconds=[1.0], baseline_seconds=[1.0], beside={"ceiling": [1.0]})
     assert case.status == "failed"
     assert case.median_seconds is case.rate("flops") is case.speedup("flops") is case.spread is None
+    assert (
+        case.baseline_rate("flops")
+        is case.over_beside("ceiling", "flops")
+        is case.rate_beside("ceiling", "flops")
+        is None
+    )
 
 
 def test_results_survive_their_file(tmp_path: Path):

@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CASES = """
 import time
 import pytest
-from srn_benchmarks.timing import measure
+from srn_benchmarks.timing import Companion, measure
 
 LABELS = {"device": "cpu", "precision": "float32", "threads": 1, "pass": "forward", "batch": 1, "steps": 1}
 
@@ -28,7 +28,15 @@ def check(result):
 def test_case(benchmark, open_case, name, result):
     case = open_case("cell", LABELS | {"implementation": name}, {"flops": 9, "steps": 1}, {"flops": 9, "steps": 1})
     baseline = None if name == "nn.LSTM" else lambda: time.sleep(0.002)
-    measure(benchmark, case, lambda: time.sleep(0.001) or result, baseline, check=check, budget=0.0, rounds=(4, 9))
+    ran = []
+    beside = {
+        "float32": Companion(lambda: ran.append("settled") or time.sleep(0.003), {"flops": 9}),
+        "ceiling": Companion(lambda: ran.append("at once"), {"flops": 3}, settles=False),
+    }
+    run = lambda: ran.append("case") or time.sleep(0.001) or result
+    measure(benchmark, case, run, baseline, beside=beside, check=check, budget=0.0, rounds=(4, 9))
+    assert not benchmark.stats or ran[-2:] == ["at once", "case"]
+    assert ran.count("at once") in (0, 5)  # a warm-up and a sample a round
     assert len(benchmark.stats.stats.data if benchmark.stats else []) == len(case.seconds)
 """
 
@@ -55,6 +63,9 @@ def test_cases_are_timed_with_their_baseline_and_reported_last(run):
     assert [len(lstm.seconds), len(lstm.baseline_seconds)] == [4, 0]
     assert [len(good.seconds), len(good.baseline_seconds)] == [4, 4]
     assert min(good.seconds) >= 0.001 and min(good.baseline_seconds) >= 0.002
+    assert all(len(case.beside[name]) == 4 for case in (lstm, good) for name in ("float32", "ceiling"))
+    assert min(good.beside["float32"]) >= 0.003
+    assert good.beside_work == {"float32": {"flops": 9}, "ceiling": {"flops": 3}}
     assert (bad.status, bad.seconds) == ("failed", [])
     benchmarks_own, table = output.split("The cell: SRN against nn.LSTM")
     assert "benchmark: 2 tests" in benchmarks_own
@@ -65,7 +76,7 @@ def test_cases_are_timed_with_their_baseline_and_reported_last(run):
 def test_disabled_run_checks_and_times_nothing(run):
     output, results = run("--benchmark-disable")
     assert [case.status for case in results.cases] == ["not timed", "not timed", "failed"]
-    assert not any(case.seconds or case.baseline_seconds for case in results.cases)
+    assert not any(case.seconds or case.baseline_seconds or case.beside for case in results.cases)
     assert "not timed" in output
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from samples import sample
+from samples import on_a_cpu, sample
+from srn_benchmarks.cpu_tables import LSTM_CELL
 from srn_benchmarks.results import NOT_TIMED, Case
-from srn_benchmarks.tables import LATE, LSTM, NOTHING, ONE_BY_ONE, Table, sections
+from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE, sections
+from srn_benchmarks.text import NOTHING, Table
 
 
 def row(table: Table, name: str) -> dict[str, str]:
@@ -76,3 +78,62 @@ def test_settings_have_tables_of_their_own():
     one, two = sections(results)[1].tables
     assert (one.title, two.title) == ("cpu, float32, 1 thread", "cpu, float32, 2 threads")
     assert row(one, "SRN cpu")["GFLOP/s over nn.LSTM"] == NOTHING  # its nn.LSTM ran in the other setting
+
+
+def test_ceiling_stands_in_the_title_and_the_share_of_it_in_a_column():
+    results = sample()
+    for one in results.cases[:2]:
+        one.beside, one.beside_work = {"ceiling": [0.004]}, {"ceiling": {"flops": 10**9}}
+    table = sections(results)[1].tables[0]
+    assert table.title == "cpu, float32, 2 threads, ceiling 250 GFLOP/s"
+    assert row(table, "SRN cpu")["of the ceiling"] == "60.0%"
+    assert row(table, LSTM)["of the ceiling"] == "40.0%"
+
+
+def test_a_ceiling_that_cannot_be_had_is_an_empty_column():
+    results = sample()
+    case(results.cases, "SRN cpu").beside = {"ceiling": []}
+    table = sections(results)[1].tables[0]
+    assert table.title == "cpu, float32, 2 threads"
+    assert {row(table, name)["of the ceiling"] for name in (LSTM, "SRN cpu")} == {NOTHING}
+
+
+def test_no_column_for_what_no_case_was_measured_beside():
+    assert sections(sample())[1].tables[0].headers[-1] == "GFLOP/s over nn.LSTM"
+
+
+def test_half_precision_is_held_against_float32_and_stands_after_it():
+    results = sample()
+    srn = case(results.cases, "SRN cpu")
+    srn.labels["precision"] = "bfloat16"
+    srn.beside, srn.beside_work = {"float32": [0.04]}, {"float32": srn.work}
+    float32, bfloat16 = sections(results)[1].tables
+    assert (float32.title, bfloat16.title) == ("cpu, float32, 2 threads", "cpu, bfloat16, 2 threads")
+    assert row(bfloat16, "SRN cpu")["time over float32"] == "0.50x"
+    assert "time over float32" not in float32.headers
+
+
+def test_tables_of_the_cell_on_a_cpu():
+    streaming, packed, memory = sections(on_a_cpu())
+    step = row(streaming.tables[0], "SRNCell cpu")
+    assert step["µs/step"] == "400"
+    assert step["time over nn.LSTMCell"] == "4.00x"
+    assert step["GFLOP/s over nn.LSTMCell"] == "0.75x"
+    assert row(streaming.tables[0], LSTM_CELL)["time over nn.LSTMCell"] == "1.00x"
+    tokens = row(packed.tables[0], "SRN cpu")
+    assert (tokens["µs/token"], tokens["µs/token, equal lengths"]) == ("50.0", "40.0")
+    assert tokens["over equal lengths"] == "1.25x"
+    assert tokens["padded over real tokens"] == "1.50x"
+    assert packed.notes == ["in file order"]
+    held = row(memory.tables[0], "SRN cpu")
+    assert (held["peak MB"], held["formula MB"]) == ("300", "200")
+    assert (held["peak over formula"], held["peak over nn.LSTM"]) == ("1.50x", "3.00x")
+    assert row(memory.tables[0], LSTM)["formula MB"] == NOTHING
+
+
+def test_memory_of_a_row_that_failed_is_held_against_nothing():
+    results = on_a_cpu()
+    next(one for one in results.cases if one.table == "memory").status = "failed"
+    table = sections(results)[2].tables[0]
+    assert row(table, LSTM)["peak MB"] == "FAILED"
+    assert row(table, "SRN cpu")["peak over nn.LSTM"] == NOTHING

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 from srn_benchmarks import cell, corpus
-from srn_benchmarks.cell import Run, Shape
+from srn_benchmarks.cell import Run
 from srn_benchmarks.fusion import BATCHED, PROCEDURES, TINY, TRUNK, Setting, Workload, check_spans
 from srn_benchmarks.heads import middle_shift
+from srn_benchmarks.shapes import Shape, left_out, lstm_flops, shapes
 from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE
 from srn_benchmarks.vocabulary import build_tokenizer
 
@@ -148,7 +149,7 @@ SHAPES = [Shape("cpu", torch.float32, 1, training, 3, 5, input_size=24, hidden_s
 
 
 def test_flops_by_hand():
-    assert cell.lstm_flops(10, 768, 300) == 2 * 10 * 1200 * 1068
+    assert lstm_flops(10, 768, 300) == 2 * 10 * 1200 * 1068
     shape = Shape("cpu", torch.float32, 1, True, 8, 32)
     assert shape.work(LSTM)["flops"] == 3 * 2 * 256 * 1200 * 1068
     assert shape.work("cpu")["flops"] == 3 * 2 * 256 * (2700 * 1068 + 7 * 300 * 300)
@@ -206,10 +207,24 @@ def test_absent_backends_are_named_with_their_reason(monkeypatch: pytest.MonkeyP
 
 
 def test_full_run_covers_what_is_promised():
-    full = cell.shapes(("cpu",), 2, full=True, smoke=False)
+    full = shapes(("cpu",), 2, full=True, smoke=False)
     assert {(s.threads, s.batch, s.steps) for s in full} == {
         (n, b, t) for n in (1, 2) for b in (1, 8, 32) for t in (32, 128)
     }
     assert {s.dtype for s in full} == {torch.float32, torch.bfloat16}
-    assert set(cell.shapes(("cpu",), 2, full=False, smoke=False)) < set(full)
-    assert all(s.hidden_size <= 32 for s in cell.shapes(("cpu",), 2, full=False, smoke=True))
+    assert all(s.hidden_size <= 32 for s in shapes(("cpu",), 2, full=False, smoke=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_run_leaves_out_what_it_says_and_nothing_else(threads: int):
+    full, default = (shapes(("cpu",), threads, full=full, smoke=False) for full in (True, False))
+    assert set(default) < set(full)
+    assert len(set(default)) == len(default)
+    for shape in set(full) - set(default):
+        long = shape.steps == 128 and shape.batch < 32
+        half = shape.dtype == torch.bfloat16
+        all_threads = shape.threads == threads > 2
+        assert long or half or all_threads
+        assert not all_threads or half or f"float32 on all {threads} threads" in left_out(threads)
+    [half] = [shape for shape in default if shape.dtype == torch.bfloat16]
+    assert (half.threads, half.training, half.batch, half.steps) == (threads, False, 32, 32)

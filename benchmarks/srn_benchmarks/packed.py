@@ -1,0 +1,80 @@
+"""The packed workload: a corpus' sentences of many lengths, in batches of packed sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from .cell import EAGER, build, error
+from .shapes import Shape
+from .tables import LSTM
+
+
+class Packed:
+    """One implementation over batches of ``shape.batch`` sequences of ``lengths``, which one call of this reads all.
+
+    ``shape.steps`` is not used here: it is the length of the equal sequences that these are compared with. The batches
+    are in the order given, packed before they are timed, as ``pack_padded_sequence(enforce_sorted=False)`` does.
+    """
+
+    def __init__(self, shape: Shape, lengths: tuple[int, ...], implementation: str) -> None:
+        """``implementation`` is ``nn.LSTM`` or a backend's name."""
+        self.shape = shape
+        self.lengths = lengths
+        self.implementation = implementation
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.rnn = build(shape, implementation).to(shape.dtype)
+            self.batches = [
+                pack_padded_sequence(
+                    torch.randn(len(own), max(own), shape.input_size).to(shape.dtype),
+                    torch.tensor(own),
+                    batch_first=True,
+                    enforce_sorted=False,
+                )
+                for own in batches(lengths, shape.batch)
+            ]
+        self.passes = len(self.batches)
+
+    def in_float64(self) -> Packed:
+        """The same calls in float64, from the same weights and input, an SRN's by the reference."""
+        exact = Packed(self.shape, self.lengths, LSTM if self.implementation == LSTM else EAGER)
+        exact.rnn.load_state_dict(self.rnn.state_dict())
+        exact.rnn.double()
+        exact.batches = [batch.double() for batch in self.batches]
+        return exact
+
+    @torch.no_grad()
+    def __call__(self) -> Sequence[Tensor]:
+        """The output's rows and the state of every batch."""
+        results: list[Tensor] = []
+        for batch in self.batches:
+            output, state = self.rnn(batch)
+            assert isinstance(output, PackedSequence)
+            results += [output.data, *state]
+        return results
+
+    def exact(self) -> Sequence[Tensor]:
+        return _exact(self.shape, self.lengths, self.implementation == LSTM)
+
+    def eager_error(self) -> float:
+        return error(Packed(self.shape, self.lengths, EAGER)(), _exact(self.shape, self.lengths, lstm=False))
+
+
+@lru_cache(maxsize=2)
+def _exact(shape: Shape, lengths: tuple[int, ...], lstm: bool) -> Sequence[Tensor]:
+    return Packed(shape, lengths, LSTM if lstm else EAGER).in_float64()()
+
+
+def batches(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """The lengths of each batch, in order; the last may be smaller."""
+    return [tuple(lengths[first : first + size]) for first in range(0, len(lengths), size)]
+
+
+def padded_tokens(lengths: Sequence[int], size: int) -> int:
+    """Steps that the same batches have when each is padded to its longest."""
+    return sum(len(own) * max(own) for own in batches(lengths, size))
