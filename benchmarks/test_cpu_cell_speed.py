@@ -140,8 +140,8 @@ def test_memory(
         "results, saved activations, temporaries and the kernels' workspace; not the caller's input, parameters and "
         "incoming gradient, nor what oneDNN and MKL take from the system themselves",
         "formula, MB (10⁶ bytes): " + ", ".join(f"{part} {scaled(size, 1e-6)}" for part, size in parts.items()),
-        "the formula takes all rows at once: a backward pass in parts holds less of the gradients of gates and cells and of "
-        "the memories; copies of input and incoming gradient by step, and the workspace, come on top of it",
+        "temporaries (the memories computed anew), copies and the workspace come on top of the formula; a backward pass in "
+        "parts holds the gradients of gates and cells of a part only",
         "checked first: every gradient, held to float64 as in the cell's table",
     )
     case = open_case(MEMORY, shape.labels(LSTM if implementation == LSTM else name_of(implementation)), {})

@@ -42,14 +42,13 @@ def peak_bytes(call: Callable[[], object], threads: int) -> int:
 
 
 def formula(shape: Shape) -> dict[str, int]:
-    """Bytes that a training step of the SRN holds if it goes over all rows at once, by what for; no memories returned.
+    """Bytes of a training step's results, saved activations and gradients, those of gates and cells too, for all rows.
 
-    The gradients of the parameters are products over all rows, with factors that the recurrence leaves behind for each:
-    the gradients of gates and cells, and the memories before their tanh, which are computed anew. A backward pass that
-    takes the rows in parts holds these for a part only, and can stay below the formula.
+    No memories are returned. Temporaries (the memories that a backward pass computes anew), the workspace and copies come
+    on top; a pass that takes the rows in parts holds the gradients of gates and cells of a part only.
     """
     rows, hidden, width = shape.batch * shape.steps, shape.hidden_size, shape.dtype.itemsize
-    gates, memories = layout.gate_blocks(TASKS) * hidden, layout.memory_count(TASKS) * hidden
+    gates = layout.gate_blocks(TASKS) * hidden
     parameters = sum(
         torch.Size(each).numel()
         for each in layout.parameter_shapes(shape.input_size, hidden, proj_size=0, tasks=TASKS, bias=True)
@@ -60,7 +59,6 @@ def formula(shape: Shape) -> dict[str, int]:
         "saved cells S·H": rows * hidden,
         "gradients of gates S·G·H": rows * gates,
         "gradients of cells S·H": rows * hidden,
-        "memories computed anew S·M·H": rows * memories,
         "gradient of the input S·D": rows * shape.input_size,
         "gradients of the parameters": parameters,
     }

@@ -99,6 +99,7 @@ class CPUBackend(Backend):
                 input[rows] = done.input
             if done.weights is not None:
                 total = _add(total, done.weights)
+            del done  # or its gradients of the weights lived on through the next part
         weights = None if total is None else [None if one is None else one.to(call.input.dtype) for one in total]
         return DirectionGradients(input, h0, c0, weights)
 

@@ -112,9 +112,8 @@ def test_formula_by_hand():
     rows = 32 * 128
     assert parts["outputs S·H"] == parts["saved cells S·H"] == rows * 300 * 4
     assert parts["saved gates S·G·H"] == parts["gradients of gates S·G·H"] == rows * 2700 * 4
-    assert parts["memories computed anew S·M·H"] == rows * 2100 * 4
     assert parts["gradients of the parameters"] == 4 * (2700 * (768 + 300 + 2) + 300 * (2100 + 1))
-    assert sum(parts.values()) == 4 * (rows * (768 + 300 * (1 + 9 + 1 + 9 + 1 + 7)) + 2700 * 1070 + 300 * 2101)
+    assert sum(parts.values()) == 4 * (rows * (768 + 300 * (1 + 9 + 1 + 9 + 1)) + 2700 * 1070 + 300 * 2101)
 
 
 @pytest.mark.parametrize("name", cell.implementations(SHAPE))
