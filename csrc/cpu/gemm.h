@@ -23,17 +23,20 @@ SRN_INLINE int64_t piece_count(int64_t length, int64_t strips) {
   return length > most ? ceil_div(length, most) : 1;
 }
 
+// Columns are taken in fours, of consecutive rows of weights.
+constexpr int kQuad = 4;
+
 // y (+)= x w for `length` vectors of x, where column c takes the weights from columns[c] on, and `rest` weights more.
 //   x: [length][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
-// kRegular: columns lie `stride` apart within every four of them, which spares registers.
-// next: for each kTileColumns columns the first of those that will be wanted next. They are asked for a cache line at a
+// kRegular: columns lie `stride` apart within every kQuad of them, which spares registers.
+// next: for each kQuad columns the first of those that will be wanted next. They are asked for a cache line at a
 // time: the processor's own prefetchers do not follow as many streams of memory as a tile has columns.
 template <typename A, int depth, int kColumns, int kStrips, bool kRegular>
 void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t stride, const A* const* next, const A* x,
                int64_t x_stride, bool add, A* y, int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
-  constexpr int every = kRegular ? 4 : 1;
+  constexpr int every = kRegular ? kQuad : 1;
   constexpr bool kAhead = depth < 4;  // deeper, a line serves so few products that asking costs more than it gains
   constexpr int kLine = 64 / int(sizeof(A)) / depth;  // as many vectors of x take a cache line of each column
   const A* at[kColumns / every];
@@ -41,10 +44,10 @@ void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t st
   for (int i = 0; i < kColumns / every; ++i) at[i] = columns[i * every];
   V sum[kColumns][kStrips] = {};
   for (int64_t k = 0; k < length;) {
-#pragma GCC unroll 4
-    for (int b = 0; kAhead && b < kColumns / kTileColumns; ++b) {
 #pragma GCC unroll 8
-      for (int c = 0; c < kTileColumns; ++c) __builtin_prefetch(next[b] + c * stride + k * depth, 0, 2);
+    for (int b = 0; kAhead && b < kColumns / kQuad; ++b) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kQuad; ++c) __builtin_prefetch(next[b] + c * stride + k * depth, 0, 2);
     }
     const int64_t end = smaller(k + kLine, length);
 #pragma GCC unroll 1
@@ -93,7 +96,7 @@ struct WeightBlocks {
 template <typename A>
 class RowsProduct {
   static constexpr int lanes = kLanes<A>;
-  static constexpr int kTiles = kGroup / kTileColumns;  // to a block
+  static constexpr int kQuads = kGroup / kQuad;  // to a block
 
  public:
   RowsProduct(int64_t K, const A* x, int64_t x_columns, const WeightBlocks<A>& weights, A* y, int64_t y_stride)
@@ -126,50 +129,67 @@ class RowsProduct {
   // All columns for the strips from one on, piece by piece.
   template <int depth, int kStrips>
   void pass(int64_t row, int64_t strip) const {
-    const int64_t length = K_ / depth, pieces = piece_count<A>(length, kStrips);
+    constexpr int kMost = kTileSums / (kQuad * kStrips);  // fours of columns to a tile
+    const int64_t length = K_ / depth, pieces = piece_count<A>(length, kStrips), quads = weights_.count * kQuads;
     for (int64_t piece = 0; piece < pieces; ++piece) {
-      const int64_t begin = length * piece / pieces, end = length * (piece + 1) / pieces;
-      const int64_t tiles = weights_.count * kTiles;
-      int64_t tile = 0;
-      if (kStrips == 1 && weights_.valid == kGroup) {
-        for (; tile + kTileBlocks <= tiles; tile += kTileBlocks) {
-          compute<depth, kTileBlocks, kStrips, true>(tile, row, strip, begin, end, piece + 1 == pieces);
-        }
-      }
-      for (; tile < tiles; ++tile) {
-        if (weights_.valid == kGroup) {
-          compute<depth, 1, kStrips, true>(tile, row, strip, begin, end, piece + 1 == pieces);
-        } else {
-          compute<depth, 1, kStrips, false>(tile, row, strip, begin, end, piece + 1 == pieces);
-        }
+      const Piece own = {length * piece / pieces, length * (piece + 1) / pieces, piece + 1 == pieces};
+      int64_t quad = 0;
+      if (weights_.valid == kGroup) {
+        for (; quad + kMost <= quads; quad += kMost) compute<depth, kMost, kStrips, true>(quad, row, strip, own);
+        last<depth, kMost - 1, kStrips>(quad, row, strip, own);
+      } else {
+        for (; quad < quads; ++quad) compute<depth, 1, kStrips, false>(quad, row, strip, own);
       }
     }
   }
 
-  template <int depth, int kBlocks, int kStrips, bool kRegular>
-  SRN_INLINE void compute(int64_t tile, int64_t row, int64_t strip, int64_t begin, int64_t end, bool last) const {
-    constexpr int kColumns = kBlocks * kTileColumns;
-    const A* columns[kColumns];
-    const A* next[kBlocks];
-    const int64_t tiles = weights_.count * kTiles, k = begin * depth;
-    for (int b = 0; b < kBlocks; ++b) {
-      const int64_t from = (tile + b) % kTiles * kTileColumns;
-      for (int c = 0; c < kTileColumns; ++c) {
-        const int64_t at = kRegular || from + c < weights_.valid ? from + c : weights_.valid - 1;
-        columns[b * kTileColumns + c] = weights_.first + (tile + b) / kTiles * weights_.distance + at * weights_.stride + k;
+  struct Piece {
+    int64_t begin, end;  // vectors of x
+    bool last;
+  };
+
+  // As many fours of columns as are left, fewer than a tile's.
+  template <int depth, int kMost, int kStrips>
+  SRN_INLINE void last(int64_t quad, int64_t row, int64_t strip, const Piece& piece) const {
+    if constexpr (kMost > 0) {
+      if (weights_.count * kQuads - quad == kMost) {
+        compute<depth, kMost, kStrips, true>(quad, row, strip, piece);
+      } else {
+        last<depth, kMost - 1, kStrips>(quad, row, strip, piece);
       }
-      // Weights are read once, for the first strips; then they are near.
-      const int64_t wanted = tile + kBlocks + b;
-      next[b] = strip > 0        ? columns[b * kTileColumns]
-                : wanted < tiles ? weights_.first + wanted / kTiles * weights_.distance +
-                                       wanted % kTiles * kTileColumns * weights_.stride + k
-                : last           ? weights_.after + (wanted - tiles) * kTileColumns * weights_.stride
-                                 : weights_.first + end * depth + (wanted - tiles) * weights_.distance;
+    }
+  }
+
+  // The first of four columns, from its k-th weight on; past the last, what will be read after this piece.
+  const A* weights_at(int64_t quad, const Piece& piece, int64_t k) const {
+    const int64_t quads = weights_.count * kQuads;
+    if (quad >= quads) {
+      quad -= quads;
+      if (piece.last) return weights_.after + quad * kQuad * weights_.stride;
+      k += piece.end - piece.begin;
+    }
+    return weights_.first + quad / kQuads * weights_.distance + quad % kQuads * kQuad * weights_.stride + k;
+  }
+
+  template <int depth, int kTile, int kStrips, bool kRegular>
+  SRN_INLINE void compute(int64_t quad, int64_t row, int64_t strip, const Piece& piece) const {
+    constexpr int kColumns = kTile * kQuad;
+    const A* columns[kColumns];
+    const A* next[kTile];
+    for (int b = 0; b < kTile; ++b) {
+      const A* first = weights_at(quad + b, piece, piece.begin * depth);
+      for (int c = 0; c < kQuad; ++c) {
+        const int64_t at = (quad + b) % kQuads * kQuad + c;
+        const int64_t missing = kRegular || at < weights_.valid ? 0 : at - weights_.valid + 1;  // the last row instead
+        columns[b * kQuad + c] = first + (c - missing) * weights_.stride;
+      }
+      // Weights are fetched once, for the first strips; then they are near.
+      next[b] = strip > 0 ? first : weights_at(quad + kTile + b, piece, piece.begin * depth);
     }
     rows_tile<A, depth, kColumns, kStrips, kRegular>(
-        end - begin, last ? K_ - end * depth : 0, columns, weights_.stride, next,
-        x_ + row * x_columns_ + begin * lanes, lanes * x_columns_, begin > 0,
-        y_ + strip * y_stride_ + tile * kTileColumns * lanes, y_stride_);
+        piece.end - piece.begin, piece.last ? K_ - piece.end * depth : 0, columns, weights_.stride, next,
+        x_ + row * x_columns_ + piece.begin * lanes, lanes * x_columns_, piece.begin > 0,
+        y_ + strip * y_stride_ + quad * kQuad * lanes, y_stride_);
   }
 
   int64_t K_;
@@ -246,8 +266,8 @@ class ColumnsProduct {
   template <int depth, int kStrips>
   void pass(int64_t strip) const {
     // As many panels as there are registers for sums; addresses allow no more than eight.
-    constexpr int kVectors = kGroup / depth, kSums = kTileBlocks * kTileColumns;
-    constexpr int fit = kSums / (kVectors * kStrips), kPanels = fit > 8 ? 8 : fit < 1 ? 1 : fit;
+    constexpr int kVectors = kGroup / depth, fit = kTileSums / (kVectors * kStrips);
+    constexpr int kPanels = fit > 8 ? 8 : fit < 1 ? 1 : fit;
     const int64_t pieces = piece_count<A>(K_, kStrips);
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = K_ * piece / pieces, end = K_ * (piece + 1) / pieces;

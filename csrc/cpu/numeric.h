@@ -15,22 +15,21 @@
 namespace srn {
 namespace SRN_ISA {
 
-// A product's tile, in registers: kTileColumns columns by up to kTileStrips strips of rows, or kTileBlocks times as many
-// columns for one strip; with the activations and a weight it must fit the register file.
+// A product's tile keeps kTileSums vectors of sums in registers, for up to kTileStrips strips of rows; with a vector of
+// activations for each strip and a weight it must fit the register file.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;  // 32 registers: 8 x 3 sums, 3 vectors of activations, weights from memory
-constexpr int kTileColumns = 8;
+constexpr int kVectorBytes = 64;  // 32 registers
+constexpr int kTileSums = 24;
 constexpr int kTileStrips = 3;
 #elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;  // 16 registers: 4 x 3 sums, 3 vectors of activations, a weight
-constexpr int kTileColumns = 4;
+constexpr int kVectorBytes = 32;  // 16 registers
+constexpr int kTileSums = 12;
 constexpr int kTileStrips = 3;
 #else
 constexpr int kVectorBytes = 16;  // 16 registers (SSE2; Neon has 32), and a product takes one more before it is added
-constexpr int kTileColumns = 4;
+constexpr int kTileSums = 12;
 constexpr int kTileStrips = 2;
 #endif
-constexpr int kTileBlocks = 3;
 
 template <typename E>
 constexpr int kLanes = kVectorBytes / int(sizeof(E));

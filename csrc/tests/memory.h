@@ -16,8 +16,8 @@ constexpr unsigned char kUnwritten = 0xff;  // NaN in every type, whatever the o
 
 // What tells of an access past the end. On the heap that is AddressSanitizer, which knows both ends, but only of what
 // the compiler itself reads and writes: not of assembly, as which GCC's headers have the loads of AMX, nor of masked
-// loads. A page that must not be touched stops everything, in every build; what ends there is aligned as its elements are
-// and no more, which is all that is promised.
+// loads. A page that must not be touched stops everything, in every build; what ends there is aligned as its elements
+// are and no more, which is all that is promised.
 enum class Guard { kHeap, kPage };
 
 class Memory {
