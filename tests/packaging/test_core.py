@@ -1,0 +1,47 @@
+"""The C++ tests of the CPU core (csrc/tests), built with the address and undefined-behaviour sanitizers and run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pybind11
+import pytest
+from standin import ROOT, run
+
+from srn_kernels import native
+
+# Beside the portable kernels, which every build has, only the best set of this processor: compiling one with sanitizers
+# takes more than a minute. Two of them are not built without others.
+SETS = {"avx512bf16": ["avx512", "avx512bf16"], "amx": ["avx512", "avx512bf16", "amx"], "portable": []}
+SHAPES = 48  # each dtype with each number of tasks, with and without projection, in both directions: once
+
+
+@pytest.mark.slow
+def test_sanitizers_find_nothing_in_the_core(tmp_path: Path, environment: dict[str, str]) -> None:
+    for tool in ("cmake", "ninja", os.environ.get("CXX", "c++")):
+        if shutil.which(tool, path=environment["PATH"]) is None:
+            pytest.skip(f"needs {tool}")
+    isa = native.module().cpu_isa()
+    configure = [
+        *("cmake", "-S", ROOT, "-B", tmp_path, "-G", "Ninja"),
+        *("-DSRN_TESTS=ON", "-DSRN_SANITIZE=address,undefined", "-DSRN_CUDA=OFF"),
+        f"-DSRN_ISAS={';'.join(SETS.get(isa, [isa]))}",
+        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
+    elementary = f"srn_elementary_test_{isa}"
+    build = ["cmake", "--build", tmp_path, "--target", "srn_core_test", elementary]
+    for command in (configure, build):
+        done = run(command, environment, tmp_path)
+        assert done.returncode == 0, done.stdout
+
+    for name in {"portable", isa}:
+        done = run([tmp_path / "srn_core_test", SHAPES], environment | {"SRN_KERNELS_ISA": name}, tmp_path)
+        assert done.returncode == 0, done.stdout
+        assert f"{name}: {SHAPES} shapes, 0 failures" in done.stdout
+    done = run([tmp_path / elementary, 10007], environment, tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(" 0 failures") == 8  # two functions, two types, vectors and scalars
