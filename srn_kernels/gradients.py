@@ -118,39 +118,54 @@ def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradient
     return RowGradients(dz, dc_rows, s.flatten(1), None if weights.hr is None else dh_rows, dh_next, dc_next)
 
 
-def _recurrent_weight_gradient(dz: Tensor, h0: Tensor, output: Tensor, steps: Steps, reverse: bool) -> Tensor:
+def _product(a: Tensor, b: Tensor, total: Tensor | None) -> Tensor:
+    return a.t() @ b if total is None else total.addmm_(a.t(), b)
+
+
+def _recurrent_weight_gradient(
+    dz: Tensor, h0: Tensor, output: Tensor, steps: Steps, reverse: bool, total: Tensor | None
+) -> Tensor:
     """The product of the gates' gradients with the states that they came from: (G·H, P)."""
     batch = h0.shape[0]
     if len(steps) == 0 or steps.sizes[-1] != batch:
-        return dz.t() @ torch.cat([h0, output])[steps.previous(batch, reverse).to(h0.device)]
+        return _product(dz, torch.cat([h0, output])[steps.previous(batch, reverse).to(h0.device)], total)
     # Equal lengths: the states before are the output itself, a step further on; no copy is needed.
     if reverse:
-        return torch.addmm(dz[-batch:].t() @ h0, dz[:-batch].t(), output[batch:])
-    return torch.addmm(dz[:batch].t() @ h0, dz[batch:].t(), output[:-batch])
+        return _product(dz[-batch:], h0, total).addmm_(dz[:-batch].t(), output[batch:])
+    return _product(dz[:batch], h0, total).addmm_(dz[batch:].t(), output[:-batch])
 
 
 def finish(
-    rows: RowGradients, call: DirectionCall, saved: Saved, need_input: bool, need_weights: bool
+    rows: RowGradients,
+    call: DirectionCall,
+    saved: Saved,
+    need_input: bool,
+    need_weights: bool,
+    total: list[Tensor] | None = None,
 ) -> DirectionGradients:
-    """The products over all rows at once, of what is needed."""
+    """The products over all rows at once, of what is needed. ``total``: weight gradients of other rows, to be added to."""
     input, h0, _, weights, steps, tasks, reverse = call
     output, gates, cells = saved
     grad_input = rows.dz @ weights.ih if need_input else None
     if not need_weights:
         return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, None)
+    sums = None if total is None else layout.split_weights(total, 1)[0]
     bias = weights.b_ih is not None
     db = rows.dz.sum(0) if bias else None
+    db_mc = rows.dc.sum(0) if bias else None
+    if bias and sums is not None:
+        db, db_mc = sums.b_ih.add_(db), sums.b_mc.add_(db_mc)  # type: ignore[union-attr, arg-type]
     d_hr = None
     if weights.hr is not None:
         o = gates.chunk(layout.gate_blocks(tasks), dim=-1)[layout.OUTPUT]
-        d_hr = rows.dh.t() @ (o * torch.tanh(cells))  # type: ignore[union-attr]
+        d_hr = _product(rows.dh, o * torch.tanh(cells), sums and sums.hr)  # type: ignore[arg-type]
     grads = DirectionWeights(
-        ih=rows.dz.t() @ input,
-        hh=_recurrent_weight_gradient(rows.dz, h0, output, steps, reverse),
+        ih=_product(rows.dz, input, sums and sums.ih),
+        hh=_recurrent_weight_gradient(rows.dz, h0, output, steps, reverse, sums and sums.hh),
         b_ih=db,
         b_hh=db.clone() if bias else None,  # type: ignore[union-attr]
-        mc=rows.dc.t() @ rows.s,
-        b_mc=rows.dc.sum(0) if bias else None,
+        mc=_product(rows.dc, rows.s, sums and sums.mc),
+        b_mc=db_mc,
         hr=d_hr,
     )
     return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, grads.flat())

@@ -69,7 +69,8 @@ class CPUBackend(Backend):
             return _backward(call, saved, grad, need_input, need_weights)
         input = torch.empty_like(call.input) if need_input else None
         h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
-        total: list[Tensor | None] | None = None
+        total: list[Tensor] | None = None
+        exact = call.input.dtype != torch.bfloat16  # else the sum of the parts is kept in float32, and apart from them
         carried: tuple[Tensor, Tensor] | None = None  # gradients of the state between this part and the one before
         for first, last in parts:
             rows = slice(call.steps.offsets[first], call.steps.offsets[last])
@@ -90,6 +91,7 @@ class CPUBackend(Backend):
                 ),
                 need_input,
                 need_weights,
+                total if exact else None,
             )
             going_on = _rows_before(call, first, last)
             carried = done.h0[:going_on], done.c0[:going_on]
@@ -98,9 +100,9 @@ class CPUBackend(Backend):
             if input is not None:
                 input[rows] = done.input
             if done.weights is not None:
-                total = _add(total, done.weights)
-            del done  # or its gradients of the weights lived on through the next part
-        weights = None if total is None else [None if one is None else one.to(call.input.dtype) for one in total]
+                total = done.weights if exact else _add(total, done.weights)
+            del done  # or its gradients would live on through the next part
+        weights = None if total is None else [one.to(call.input.dtype) for one in total]
         return DirectionGradients(input, h0, c0, weights)
 
 
@@ -141,15 +143,20 @@ def _state_gradient(final: Tensor | None, carried: Tensor | None, state: Tensor)
     return torch.cat([carried[: len(state)], rest[len(carried) : len(state)]])
 
 
-def _add(total: list[Tensor | None] | None, more: list[Tensor | None]) -> list[Tensor | None]:
-    """Sums gradients of the weights, in float32 at least."""
+def _add(total: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
+    """Sums gradients of the weights in float32."""
     if total is None:
-        return [None if one is None else one.to(torch.promote_types(one.dtype, torch.float32)) for one in more]
-    return [None if one is None else one.add_(own) for one, own in zip(total, more, strict=True)]
+        return [one.float() for one in more]
+    return [one.add_(own) for one, own in zip(total, more, strict=True)]
 
 
 def _backward(
-    call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
+    call: DirectionCall,
+    saved: Saved,
+    grad: Incoming,
+    need_input: bool,
+    need_weights: bool,
+    total: list[Tensor] | None = None,
 ) -> DirectionGradients:
     gates, cells = saved.gates, saved.cells
     shape = _shape(call)
@@ -186,7 +193,7 @@ def _backward(
         grad_c0=rows.grad_c0.data_ptr(),
         workspace=_aligned(workspace),
     )
-    return gradients.finish(rows, call, saved, need_input, need_weights)
+    return gradients.finish(rows, call, saved, need_input, need_weights, total)
 
 
 def _shape(call: DirectionCall):
