@@ -47,7 +47,8 @@ def copy_tree(copy: Path) -> Path:
     for file in ROOT.iterdir():
         if file.is_file():
             shutil.copy(file, copy / file.name)
-    for name, text in {"cpu/dispatch.cpp": DISPATCH, "cpu/kernels.cpp": KERNELS, "python/module.cpp": MODULE}.items():
+    sources = {"cpu/kernels.cpp": KERNELS, "cpu/bfloat16.cpp": KERNELS}
+    for name, text in {**sources, "cpu/dispatch.cpp": DISPATCH, "python/module.cpp": MODULE}.items():
         source = copy / "csrc" / name
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text(text)

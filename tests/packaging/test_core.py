@@ -14,8 +14,9 @@ from standin import ROOT, run
 from srn_kernels import native
 
 # Beside the portable kernels, which every build has, only the best set of this processor: compiling one with sanitizers
-# takes more than a minute. Two of them are not built without others.
-SETS = {"avx512bf16": ["avx512", "avx512bf16"], "amx": ["avx512", "avx512bf16", "amx"], "portable": []}
+# takes more than a minute. Those for bfloat16 build upon avx512, which stands for them here; docs/building.md tells how
+# to check them all.
+STANDS_FOR = {"avx512bf16": "avx512", "amx": "avx512"}
 SHAPES = 48  # each dtype with each number of tasks, with and without projection, in both directions: once
 
 
@@ -25,10 +26,11 @@ def test_sanitizers_find_nothing_in_the_core(tmp_path: Path, environment: dict[s
         if shutil.which(tool, path=environment["PATH"]) is None:
             pytest.skip(f"needs {tool}")
     isa = native.module().cpu_isa()
+    isa = STANDS_FOR.get(isa, isa)
     configure = [
         *("cmake", "-S", ROOT, "-B", tmp_path, "-G", "Ninja"),
         *("-DSRN_TESTS=ON", "-DSRN_SANITIZE=address,undefined", "-DSRN_CUDA=OFF"),
-        f"-DSRN_ISAS={';'.join(SETS.get(isa, [isa]))}",
+        f"-DSRN_ISAS={isa}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         f"-DPython_EXECUTABLE={sys.executable}",
     ]

@@ -134,7 +134,7 @@ def test_warnings_are_errors_where_asked(tree: Path, environment: dict[str, str]
     assert "unused variable" in done.stdout
 
 
-COMPILED = sorted(ROOT.glob("build/*/CMakeFiles/srn_cpu_*.dir/csrc/cpu/kernels.cpp.o"))
+COMPILED = sorted(ROOT.glob("build/*/CMakeFiles/srn_cpu_*.dir/csrc/cpu/[kb]*.cpp.o"))
 
 
 @pytest.mark.skipif(not COMPILED, reason="needs the objects of a build in this checkout (pip install -e .)")
