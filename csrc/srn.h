@@ -59,7 +59,8 @@ struct ForwardParams {
   void* memories;  // (S, M, H), or null: tanh(s_S), memories of a row memory_stride apart
   int64_t memories_row_stride;
   int64_t memory_stride;
-  void* gates;  // (S, G*H), or null: activated gates, for the backward pass
+  void* gates;  // (S, G*H) numbers, or null: activated gates, for the backward pass. A step's lie where its rows would,
+                // but in the order in which both passes need them: [group of 8 units][G][row][unit]
   void* cells;  // (S, H), or null with gates: c_t, for the backward pass
 
   void* workspace;  // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
@@ -71,7 +72,7 @@ struct BackwardParams {
   Shape shape;
   Weights weights;
   const void* c0;     // (B, H)
-  const void* gates;  // (S, G*H), from the forward pass
+  const void* gates;  // (S, G*H) numbers, as the forward pass left them
   const void* cells;  // (S, H), from the forward pass
 
   const void* grad_output;  // (S, P), rows grad_output_stride apart, or null for zeros
@@ -86,6 +87,7 @@ struct BackwardParams {
   void* dc;       // (S, H): gradient of c_t
   void* s;        // (S, M*H): the memories before tanh, recomputed
   void* dh;       // (S, P): gradient of h_t; null without a projection
+  void* m;        // (S, H): the hidden units o tanh(c_t) before the projection, recomputed; null without one
   void* grad_h0;  // (B, P)
   void* grad_c0;  // (B, H)
 

@@ -21,7 +21,7 @@ class Saved(NamedTuple):
     """What the forward pass of one direction leaves for its backward pass."""
 
     output: Tensor  # (S, P)
-    gates: Tensor  # (S, G·H), activated
+    gates: Tensor  # (S, G·H), activated; the numbers of a step's rows may lie in an order of the backend's own
     cells: Tensor  # (S, H)
 
 
@@ -41,6 +41,7 @@ class RowGradients(NamedTuple):
     dc: Tensor  # (S, H), the whole gradient of c_t
     s: Tensor  # (S, M·H), the memories before tanh, recomputed
     dh: Tensor | None  # (S, P), the whole gradient of h_t; with a projection only
+    m: Tensor | None  # (S, H), the hidden units before the projection, recomputed; with a projection only
     grad_h0: Tensor  # (B, P)
     grad_c0: Tensor  # (B, H)
 
@@ -115,7 +116,8 @@ def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradient
         dc_rows[rows], dh_rows[rows] = dc, dh
         dh_next = torch.cat([dz[rows] @ weights.hh, dh_next[n:]])
         dc_next = torch.cat([d_history * f[rows], dc_next[n:]])
-    return RowGradients(dz, dc_rows, s.flatten(1), None if weights.hr is None else dh_rows, dh_next, dc_next)
+    m = None if weights.hr is None else o * torch.tanh(cells)  # Eq. 9
+    return RowGradients(dz, dc_rows, s.flatten(1), None if weights.hr is None else dh_rows, m, dh_next, dc_next)
 
 
 def _product(a: Tensor, b: Tensor, total: Tensor | None) -> Tensor:
@@ -144,8 +146,7 @@ def finish(
     total: list[Tensor] | None = None,
 ) -> DirectionGradients:
     """The products over all rows at once, of what is needed. ``total``: weight gradients of other rows, to be added to."""
-    input, h0, _, weights, steps, tasks, reverse = call
-    output, gates, cells = saved
+    input, h0, _, weights, steps, _, reverse = call
     grad_input = rows.dz @ weights.ih if need_input else None
     if not need_weights:
         return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, None)
@@ -157,11 +158,10 @@ def finish(
         db, db_mc = sums.b_ih.add_(db), sums.b_mc.add_(db_mc)  # type: ignore[union-attr, arg-type]
     d_hr = None
     if weights.hr is not None:
-        o = gates.chunk(layout.gate_blocks(tasks), dim=-1)[layout.OUTPUT]
-        d_hr = _product(rows.dh, o * torch.tanh(cells), sums and sums.hr)  # type: ignore[arg-type]
+        d_hr = _product(rows.dh, rows.m, sums and sums.hr)  # type: ignore[arg-type]
     grads = DirectionWeights(
         ih=_product(rows.dz, input, sums and sums.ih),
-        hh=_recurrent_weight_gradient(rows.dz, h0, output, steps, reverse, sums and sums.hh),
+        hh=_recurrent_weight_gradient(rows.dz, h0, saved.output, steps, reverse, sums and sums.hh),
         b_ih=db,
         b_hh=db.clone() if bias else None,  # type: ignore[union-attr]
         mc=_product(rows.dc, rows.s, sums and sums.mc),

@@ -85,7 +85,9 @@ class Backward {
         const bool backwards = count % 2 != 0;
         const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
         gate_gradient(params, strips, size_.part(p), step, ahead);
-        contribute(strips, size_.part(p), sums_ + p * sums_stride_);
+        const int64_t next = backwards ? p - 1 : p + 1;  // past the last it is the same again, in the step ahead
+        const Range after = size_.part(next < parts.begin || next >= parts.end ? p : next);
+        contribute(strips, size_.part(p), after, sums_ + p * sums_stride_);
       }
       barrier.wait(threads);
       for (int64_t group = state.begin; group < state.end; ++group) sum_hidden_gradient(strips, group);
@@ -173,7 +175,8 @@ class Backward {
 
   // The gradient of the hidden units before a projection, for one group: dm = dh W_hr.
   void unproject(const Strips<A>& strips, int64_t group) const {
-    ColumnsProduct<A>(shape_.state, dh_spread_, size_.state * lanes, hr_ + group * shape_.state * kGroup, 1, scratch_,
+    const A* panel = hr_ + group * shape_.state * kGroup;
+    ColumnsProduct<A>(shape_.state, dh_spread_, size_.state * lanes, panel, 1, panel + shape_.state * kGroup, scratch_,
                       kGroup * lanes)
         .run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
@@ -198,13 +201,18 @@ class Backward {
   void cell_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group,
                      const Schedule::Step& step) const {
     const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
-    const T* gates = static_cast<const T*>(params.gates) + step.row * G * hidden + kOutput * hidden + first;
+    const KeptGates<const T, G> gates(static_cast<const T*>(params.gates), hidden, step.row, step.rows);
     const T* cells = static_cast<const T*>(params.cells) + step.row * hidden + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A o[kMostRows * kGroup] = {}, c[kMostRows * kGroup] = {};
-      gather(gates + strip.row * G * hidden, G * hidden, strip.rows, valid, o);
+      gather(gates.at(group, kOutput, strip.row), valid, strip.rows, valid, o);
       gather(cells + strip.row * hidden, hidden, strip.rows, valid, c);
+      if (shape_.projection) {
+        alignas(kAlignment) A m[kMostRows * kGroup];
+        for (int64_t at = 0; at < kMostRows * kGroup; at += lanes) store(m + at, Unit::hidden(load(o + at), load(c + at)));
+        scatter(m, strip.rows, valid, static_cast<T*>(params.m) + (step.row + strip.row) * hidden + first, hidden);
+      }
       A* dc = dc_of(group) + strip.row * kGroup;
       const A* dm = dm_of(group) + strip.row * kGroup;
       for (int64_t at = 0; at < strip.rows * kGroup; at += lanes) {
@@ -222,7 +230,7 @@ class Backward {
     const int64_t width = part.size() * kMemories;
     prefetch_part(params, part, step, ahead);
     ColumnsProduct<A>(shape_.hidden, dc_spread_, size_.hidden * lanes, mc_ + part.begin * kMemories * shape_.hidden,
-                      part.size() * M, scratch_, width * lanes)
+                      part.size() * M, hh_of(part), scratch_, width * lanes)
         .run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
@@ -252,7 +260,14 @@ class Backward {
                  const Schedule::Step& ahead) const {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
     const T* cells = static_cast<const T*>(params.cells) + first;
-    gather_part(layout_of(part, G, strip.rows), static_cast<const T*>(params.gates) + row * G * hidden + first, gates_);
+    const KeptGates<const T, G> gates(static_cast<const T*>(params.gates), hidden, step.row, step.rows);
+    for (int64_t group = part.begin; group < part.end; ++group) {
+      const int64_t valid = valid_columns(hidden, group);
+      for (int gate = 0; gate < G; ++gate) {
+        gather(gates.at(group, gate, strip.row), valid, strip.rows, valid,
+               gates_ + (gate * size_.part_groups + group - part.begin) * kBlock);
+      }
+    }
     gather_part(layout_of(part, 1, strip.rows), cells + row * hidden, c_);
     // A sequence that the step before (in time) does not hold starts here, from its initial state.
     const int64_t left = ahead.rows - strip.row, before = left < 0 ? 0 : smaller(left, strip.rows);
@@ -282,9 +297,8 @@ class Backward {
     const T* cells = static_cast<const T*>(params.cells) + first;
     prefetch_rows<false>(cells + ahead.row * hidden, hidden, smaller(ahead.rows, step.rows), columns);
     for (int64_t gate = 0; gate < G; ++gate) {
-      const int64_t at = (step.row * G + gate) * hidden + first;
-      prefetch_rows<false>(static_cast<const T*>(params.gates) + at, G * hidden, step.rows, columns);
-      prefetch_rows<true>(static_cast<T*>(params.dz) + at, G * hidden, step.rows, columns);
+      prefetch_rows<true>(static_cast<T*>(params.dz) + (step.row * G + gate) * hidden + first, G * hidden, step.rows,
+                          columns);
     }
     for (int64_t m = 0; m < M; ++m) {
       prefetch_rows<true>(static_cast<T*>(params.s) + (step.row * M + m) * hidden + first, M * hidden, step.rows,
@@ -345,11 +359,12 @@ class Backward {
     }
   }
 
-  // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns.
-  void contribute(const Strips<A>& strips, Range part, A* sums) const {
+  // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns. `after`: the part
+  // that comes next.
+  void contribute(const Strips<A>& strips, Range part, Range after, A* sums) const {
     const int64_t K = part.size() * kGates;
-    ColumnsProduct<A>(K, gate_gradients(strips, part, 0), K * lanes, hh_of(part), size_.state_groups, sums,
-                      size_.state * lanes)
+    ColumnsProduct<A>(K, gate_gradients(strips, part, 0), K * lanes, hh_of(part), size_.state_groups,
+                      mc_ + after.begin * kMemories * shape_.hidden, sums, size_.state * lanes)
         .run(strips);
   }
 

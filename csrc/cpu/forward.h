@@ -75,9 +75,8 @@ class Forward {
     sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
     const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGates * lanes;
     const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
-    const int64_t kept = strips * size_.part_groups * (G + M) * kBlock;
-    kept_size_ = kept;
-    kept_ = arena.take<A>(size_.team * kept);
+    kept_size_ = strips * size_.part_groups * M * kBlock;
+    kept_ = arena.take<A>(size_.team * kept_size_);
     scratch_size_ = round_up(gates > inputs ? gates : inputs, kAlignment) + state;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
@@ -113,12 +112,11 @@ class Forward {
         const bool backwards = count % 2 != 0;
         const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
         const Range groups = size_.part(p);
-        prefetch_part(params, groups, step);
+        if (params.memories != nullptr) prefetch_memories(params, groups, step);
         for (int64_t group = groups.begin; group < groups.end; ++group) {
-          gates_and_memories(strips, groups, group, step.row - chunk_begin, params.gates != nullptr,
-                             params.memories != nullptr);
+          gates_and_memories(params, strips, groups, group, step, step.row - chunk_begin);
         }
-        write_part(params, strips, groups, step);
+        if (params.memories != nullptr) write_memories(params, strips, groups, step);
         if (by_part_) contribute(strips, groups, hh, sums_ + p * sums_stride_);
       }
       barrier.wait(threads);
@@ -265,14 +263,10 @@ class Forward {
   }
 
   // What a part will write, while its products keep the processor busy.
-  void prefetch_part(const ForwardParams& params, Range part, const Schedule::Step& step) const {
+  void prefetch_memories(const ForwardParams& params, Range part, const Schedule::Step& step) const {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
     const int64_t columns = smaller(part.end * kGroup, hidden) - first;
-    for (int64_t gate = 0; params.gates != nullptr && gate < G; ++gate) {
-      prefetch_rows<true>(static_cast<T*>(params.gates) + (step.row * G + gate) * hidden + first, G * hidden, step.rows,
-                          columns);
-    }
-    for (int64_t m = 0; params.memories != nullptr && m < M; ++m) {
+    for (int64_t m = 0; m < M; ++m) {
       prefetch_rows<true>(static_cast<T*>(params.memories) + step.row * params.memories_row_stride +
                               m * params.memory_stride + first,
                           params.memories_row_stride, step.rows, columns);
@@ -280,27 +274,29 @@ class Forward {
   }
 
   // Phase 1 for one group of units: Eq. 1-7 and 10.
-  void gates_and_memories(const Strips<A>& strips, Range part, int64_t group, int64_t chunk_row, bool keep_gates,
-                          bool keep_memories) const {
-    const int64_t valid = valid_columns(shape_.hidden, group);
+  void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, Range part, int64_t group,
+                          const Schedule::Step& step, int64_t chunk_row) const {
     const WeightBlocks<X> weights = gate_blocks_of(hh, shape_.state, group);
     RowsProduct<X>(shape_.state, h_lanes_, size_.state, weights, scratch_, kGates * lanes).run(strips);
+    const KeptGates<T, G> gates(static_cast<T*>(params.gates), shape_.hidden, step.row, step.rows);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      A* kept = kept_ + (i * part.size() * (G + M) + group - part.begin) * kBlock;
+      A* kept = kept_ + (i * part.size() * M + group - part.begin) * kBlock;
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-        gates_of_strip(strip, part, group, chunk_row + strip.row, valid, scratch_ + i * kGates * lanes,
-                       keep_gates ? kept : nullptr, keep_memories ? kept + G * part.size() * kBlock : nullptr,
+        gates_of_strip(strip, part, group, chunk_row + strip.row, scratch_ + i * kGates * lanes,
+                       params.gates == nullptr ? nullptr : &gates, params.memories == nullptr ? nullptr : kept,
                        Block<A, decltype(depth)::value>{});
       });
     }
   }
 
-  // kept_gates, kept_memories: where the gates and tanh(s) go for the caller, blocks of the part's groups; or null.
+  // kept_gates: where the gates go for the backward pass; kept_memories: where tanh(s) goes for the caller, blocks of the
+  // part's groups. Null where not wanted.
   template <typename B>
-  void gates_of_strip(const Strip& strip, Range part, int64_t group, int64_t chunk_row, int64_t valid, const A* sums,
-                      A* kept_gates, A* kept_memories, B) const {
+  void gates_of_strip(const Strip& strip, Range part, int64_t group, int64_t chunk_row, const A* sums,
+                      const KeptGates<T, G>* kept_gates, A* kept_memories, B) const {
     constexpr int kCount = B::kCount * lanes;  // numbers of a gate
+    const int64_t valid = valid_columns(shape_.hidden, group);
     alignas(kAlignment) A gates[G * kCount];
     alignas(kAlignment) A s[M * kCount];
     for (int gate = 0; gate < G; ++gate) {
@@ -327,7 +323,7 @@ class Forward {
     }
     if (kept_gates != nullptr) {
       for (int gate = 0; gate < G; ++gate) {
-        memcpy(kept_gates + gate * part.size() * kBlock, gates + gate * kCount, sizeof(A) * kCount);
+        scatter(gates + gate * kCount, strip.rows, valid, kept_gates->at(group, gate, strip.row), valid);
       }
     }
     if (kept_memories != nullptr) {
@@ -339,25 +335,21 @@ class Forward {
     }
   }
 
-  // A part's gates and memories of a step, for the caller.
-  void write_part(const ForwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step) const {
+  // A part's memories of a step, for the caller.
+  void write_memories(const ForwardParams& params, const Strips<A>& strips, Range part,
+                      const Schedule::Step& step) const {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
-    PartLayout layout = {G,      part.size() * kBlock, part.size(),
-                         kBlock, 0,                    G * hidden,
-                         hidden, smaller(part.end * kGroup, hidden) - first};
     for (int64_t i = 0; i < strips.count(); ++i) {
-      const A* kept = kept_ + i * part.size() * (G + M) * kBlock;
-      const int64_t row = step.row + strips[i].row;
-      layout.rows = strips[i].rows;
-      if (params.gates != nullptr) {
-        layout.blocks = G, layout.row_stride = G * hidden, layout.block_stride = hidden;
-        scatter_part(layout, kept, static_cast<T*>(params.gates) + row * G * hidden + first);
-      }
-      if (params.memories != nullptr) {
-        layout.blocks = M, layout.row_stride = params.memories_row_stride, layout.block_stride = params.memory_stride;
-        scatter_part(layout, kept + G * part.size() * kBlock,
-                     static_cast<T*>(params.memories) + row * params.memories_row_stride + first);
-      }
+      const PartLayout layout = {M,
+                                 part.size() * kBlock,
+                                 part.size(),
+                                 kBlock,
+                                 strips[i].rows,
+                                 params.memories_row_stride,
+                                 params.memory_stride,
+                                 smaller(part.end * kGroup, hidden) - first};
+      scatter_part(layout, kept_ + i * part.size() * M * kBlock,
+                   static_cast<T*>(params.memories) + (step.row + strips[i].row) * layout.row_stride + first);
     }
   }
 
@@ -534,7 +526,7 @@ class Forward {
   int64_t sums_stride_;
   A* sums_;  // (parts, strips, hidden, lanes): part sums of c
   int64_t kept_size_;
-  A* kept_;  // (team, strips, G + M, the part's groups, row, kGroup): what a part has for the caller
+  A* kept_;  // (team, strips, M, the part's groups, row, kGroup): tanh(s) of a part, for the caller
   int64_t scratch_size_;
   A* scratch_;  // (team, ...): a thread's part sums of one group
   size_t used_;

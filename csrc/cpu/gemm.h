@@ -202,24 +202,32 @@ class RowsProduct {
 
 // y = x W for kPanels panels of kGroup columns each: a panel holds the weights of its columns side by side, row by row.
 //   x: [length][lanes], spread, strips x_stride apart; y: [panel][kGroup / depth][lanes], strips y_stride apart.
+// next: the panels that will be wanted next, asked for a cache line at a time.
 template <typename A, int depth, int kPanels, int kStrips>
-void columns_tile(int64_t length, const A* panels, int64_t distance, const A* x, int64_t x_stride, bool add, A* y,
-                  int64_t y_stride) {
+void columns_tile(int64_t length, const A* panels, int64_t distance, const A* next, const A* x, int64_t x_stride,
+                  bool add, A* y, int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>, kVectors = kGroup / depth;  // of a panel
+  constexpr int kLine = 64 / int(sizeof(A)) / kGroup;           // rows of a panel to a cache line
   const A* at[kPanels];
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) at[p] = panels + p * distance;
   V sum[kPanels * kVectors][kStrips] = {};
-  for (int64_t k = 0; k < length; ++k) {
-    V value[kStrips];
+  for (int64_t k = 0; k < length;) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) __builtin_prefetch(next + p * distance + k * kGroup, 0, 2);
+    const int64_t end = smaller(k + kLine, length);
+#pragma GCC unroll 1
+    for (; k < end; ++k) {
+      V value[kStrips];
 #pragma GCC unroll 4
-    for (int s = 0; s < kStrips; ++s) value[s] = load(x + s * x_stride + k * lanes);
+      for (int s = 0; s < kStrips; ++s) value[s] = load(x + s * x_stride + k * lanes);
 #pragma GCC unroll 24
-    for (int v = 0; v < kPanels * kVectors; ++v) {
-      const V weight = broadcast<A, depth>(at[v / kVectors] + k * kGroup + v % kVectors * depth);
+      for (int v = 0; v < kPanels * kVectors; ++v) {
+        const V weight = broadcast<A, depth>(at[v / kVectors] + k * kGroup + v % kVectors * depth);
 #pragma GCC unroll 4
-      for (int s = 0; s < kStrips; ++s) sum[v][s] += value[s] * weight;
+        for (int s = 0; s < kStrips; ++s) sum[v][s] += value[s] * weight;
+      }
     }
   }
 #pragma GCC unroll 24
@@ -239,8 +247,10 @@ class ColumnsProduct {
   static constexpr int lanes = kLanes<A>;
 
  public:
-  ColumnsProduct(int64_t K, const A* x, int64_t x_stride, const A* panels, int64_t count, A* y, int64_t y_stride)
-      : K_(K), x_(x), x_stride_(x_stride), panels_(panels), count_(count), y_(y), y_stride_(y_stride) {}
+  // after: what will be read next.
+  ColumnsProduct(int64_t K, const A* x, int64_t x_stride, const A* panels, int64_t count, const A* after, A* y,
+                 int64_t y_stride)
+      : K_(K), x_(x), x_stride_(x_stride), panels_(panels), count_(count), after_(after), y_(y), y_stride_(y_stride) {}
 
   void run(const Strips<A>& strips) const {
     int64_t i = 0;
@@ -290,9 +300,12 @@ class ColumnsProduct {
 
   template <int depth, int kPanels, int kStrips>
   SRN_INLINE void compute(int64_t strip, int64_t panel, int64_t begin, int64_t end) const {
+    const A* panels = panels_ + (panel * K_ + begin) * kGroup;
+    const A* next = strip > 0 ? panels : panels + kPanels * K_ * kGroup;
+    if (strip == 0 && panel + kPanels >= count_) next = end < K_ ? panels_ + end * kGroup : after_;
     columns_tile<A, depth, kPanels, kStrips>(
-        end - begin, panels_ + (panel * K_ + begin) * kGroup, K_ * kGroup, x_ + strip * x_stride_ + begin * lanes,
-        x_stride_, begin > 0, y_ + strip * y_stride_ + panel * (kGroup / depth) * lanes, y_stride_);
+        end - begin, panels, K_ * kGroup, next, x_ + strip * x_stride_ + begin * lanes, x_stride_, begin > 0,
+        y_ + strip * y_stride_ + panel * (kGroup / depth) * lanes, y_stride_);
   }
 
   int64_t K_;
@@ -300,6 +313,7 @@ class ColumnsProduct {
   int64_t x_stride_;
   const A* panels_;
   int64_t count_;
+  const A* after_;
   A* y_;
   int64_t y_stride_;
 };

@@ -239,6 +239,8 @@ void gather(const T* from, int64_t stride, int64_t rows, int64_t valid, Compute<
   using A = Compute<T>;
   if (from == nullptr) {
     for (int64_t i = 0; i < rows * kGroup; ++i) flat[i] = A(0);
+  } else if (std::is_same_v<T, A> && stride == kGroup && valid == kGroup) {
+    memcpy(flat, from, sizeof(A) * rows * kGroup);
   } else {
     for (int64_t r = 0; r < rows; ++r) gather_row(from + r * stride, valid, flat + r * kGroup);
   }
@@ -253,6 +255,10 @@ void initial_rows(const T* from, int64_t stride, int64_t rows, int64_t valid, Co
 
 template <typename T>
 void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
+  if (std::is_same_v<T, Compute<T>> && stride == kGroup && valid == kGroup) {
+    memcpy(to, flat, sizeof(T) * rows * kGroup);
+    return;
+  }
   for (int64_t r = 0; r < rows; ++r) scatter_row(flat + r * kGroup, valid, to + r * stride);
 }
 

@@ -79,6 +79,24 @@ SRN_INLINE int64_t valid_columns(int64_t columns, int64_t group) {
   return left < kGroup ? left : kGroup;
 }
 
+// A step's gates as they are kept for the backward pass: group by group, [group][G][row][unit], the last group of as many
+// units as there are. Both passes go through them in this order, where rows of all gates would lie far apart.
+template <typename T, int G>
+class KeptGates {
+ public:
+  KeptGates(T* all, int64_t hidden, int64_t first_row, int64_t rows)
+      : first_(all + first_row * G * hidden), hidden_(hidden), rows_(rows) {}
+
+  // Those of one group and gate from a row on: rows of as many numbers as the group has units.
+  T* at(int64_t group, int gate, int64_t row) const {
+    return first_ + group * kGroup * G * rows_ + (gate * rows_ + row) * valid_columns(hidden_, group);
+  }
+
+ private:
+  T* first_;
+  int64_t hidden_, rows_;
+};
+
 // The steps in the order that a direction visits them, with the rows of each.
 class Schedule {
  public:

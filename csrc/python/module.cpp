@@ -62,7 +62,7 @@ void forward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t inp
 void backward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t c0, uintptr_t gates, uintptr_t cells,
               uintptr_t grad_output, int64_t grad_output_stride, uintptr_t grad_h_n, uintptr_t grad_c_n,
               uintptr_t grad_memories, int64_t grad_memories_row_stride, int64_t grad_memory_stride, uintptr_t dz,
-              uintptr_t dc, uintptr_t s, uintptr_t dh, uintptr_t grad_h0, uintptr_t grad_c0, uintptr_t workspace) {
+              uintptr_t dc, uintptr_t s, uintptr_t dh, uintptr_t m, uintptr_t grad_h0, uintptr_t grad_c0, uintptr_t workspace) {
   const srn::BackwardParams params = {shape,
                                       weights,
                                       address<const void>(c0),
@@ -79,6 +79,7 @@ void backward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t c0
                                       address<void>(dc),
                                       address<void>(s),
                                       address<void>(dh),
+                                      address<void>(m),
                                       address<void>(grad_h0),
                                       address<void>(grad_c0),
                                       address<void>(workspace)};
@@ -145,5 +146,5 @@ PYBIND11_MODULE(_C, m) {
         py::kw_only(), py::arg("c0"), py::arg("gates"), py::arg("cells"), py::arg("grad_output"),
         py::arg("grad_output_stride"), py::arg("grad_h_n"), py::arg("grad_c_n"), py::arg("grad_memories"),
         py::arg("grad_memories_row_stride"), py::arg("grad_memory_stride"), py::arg("dz"), py::arg("dc"), py::arg("s"),
-        py::arg("dh"), py::arg("grad_h0"), py::arg("grad_c0"), py::arg("workspace"));
+        py::arg("dh"), py::arg("m"), py::arg("grad_h0"), py::arg("grad_c0"), py::arg("workspace"));
 }

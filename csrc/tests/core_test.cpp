@@ -34,9 +34,10 @@ constexpr double kOperandRoundings = 1;  // where products multiply numbers roun
 
 enum { kOutput, kLastH, kLastC, kMemories, kGates, kCells };
 constexpr std::array<const char*, 6> kForwardNames = {"output", "h_n", "c_n", "memories", "gates", "cells"};
-enum { kDz, kDc, kS, kDh, kGradH0, kGradC0 };
-constexpr std::array<const char*, 6> kBackwardNames = {"dz", "dc", "s", "dh", "grad_h0", "grad_c0"};
-using Results = std::array<Tensor, 6>;
+enum { kDz, kDc, kS, kDh, kM, kGradH0, kGradC0 };
+constexpr std::array<const char*, 7> kBackwardNames = {"dz", "dc", "s", "dh", "m", "grad_h0", "grad_c0"};
+using ForwardResults = std::array<Tensor, 6>;
+using BackwardResults = std::array<Tensor, 7>;
 
 // How a call is made: on so many threads, with memories, with gates for a backward pass.
 struct Run {
@@ -66,20 +67,22 @@ class CoreTest {
 
  private:
   void forward_and_backward() {
-    const Results saved = forward({1, true, true});
+    const ForwardResults saved = forward({1, true, true});
     const ForwardReference expected(*call_);
-    const Numbers* numbers[] = {&expected.output,   &expected.h_n,   &expected.c_n,
-                                &expected.memories, &expected.gates, &expected.cells};
+    const Numbers gates = kept_gates(*call_, expected.gates);
+    const Numbers* numbers[] = {&expected.output,   &expected.h_n, &expected.c_n,
+                                &expected.memories, &gates,        &expected.cells};
     for (size_t i = 0; i < saved.size(); ++i) compare(kForwardNames[i], saved[i], *numbers[i], allowed(true));
     for (const Run& run : {Run{2, true, true}, Run{3, true, true}, Run{3, false, true}, Run{2, true, false},
                            Run{1, false, false}, Run{1, true, true}}) {
       compare_bits(kForwardNames, saved, forward(run), run);
     }
 
-    const Results gradients = backward({1, true, true}, saved);
+    const BackwardResults gradients = backward({1, true, true}, saved);
     const BackwardReference expected_gradients(*call_, saved[kGates], saved[kCells]);
-    const Numbers* more[] = {&expected_gradients.dz, &expected_gradients.dc,      &expected_gradients.s,
-                             &expected_gradients.dh, &expected_gradients.grad_h0, &expected_gradients.grad_c0};
+    const Numbers* more[] = {&expected_gradients.dz, &expected_gradients.dc, &expected_gradients.s,
+                             &expected_gradients.dh, &expected_gradients.m,  &expected_gradients.grad_h0,
+                             &expected_gradients.grad_c0};
     for (size_t i = 0; i < gradients.size(); ++i) compare(kBackwardNames[i], gradients[i], *more[i], allowed(false));
     for (const Run& run : {Run{2, true, true}, Run{3, true, true}, Run{1, true, true}}) {
       compare_bits(kBackwardNames, gradients, backward(run, saved), run);
@@ -92,10 +95,10 @@ class CoreTest {
     return shape;
   }
 
-  Results forward(const Run& run) {
+  ForwardResults forward(const Run& run) {
     Draw strides(~number_);  // the same in each call
     const Shape shape = shape_for(run);
-    Results out;
+    ForwardResults out;
     out[kOutput] = call_->rows_like(strides, shape.state);
     out[kLastH] = Tensor(shape.dtype, call_->guard, shape.batch, shape.state);
     out[kLastC] = Tensor(shape.dtype, call_->guard, shape.batch, shape.hidden);
@@ -113,13 +116,14 @@ class CoreTest {
     return out;
   }
 
-  Results backward(const Run& run, const Results& saved) {
+  BackwardResults backward(const Run& run, const ForwardResults& saved) {
     const Shape shape = shape_for(run);
-    Results out;
+    BackwardResults out;
     out[kDz] = Tensor(shape.dtype, call_->guard, shape.rows, call_->gates * shape.hidden);
     out[kDc] = Tensor(shape.dtype, call_->guard, shape.rows, shape.hidden);
     out[kS] = Tensor(shape.dtype, call_->guard, shape.rows, call_->memories * shape.hidden);
     if (shape.projection) out[kDh] = Tensor(shape.dtype, call_->guard, shape.rows, shape.state);
+    if (shape.projection) out[kM] = Tensor(shape.dtype, call_->guard, shape.rows, shape.hidden);
     out[kGradH0] = Tensor(shape.dtype, call_->guard, shape.batch, shape.state);
     out[kGradC0] = Tensor(shape.dtype, call_->guard, shape.batch, shape.hidden);
     const Memory workspace(kernels_.backward_workspace(shape), call_->guard, kAlignment);
@@ -127,8 +131,8 @@ class CoreTest {
     kernels_.backward({shape, call_->pointers(), call_->c0.data(), saved[kGates].data(), saved[kCells].data(),
                        grad_output.data(), grad_output.row_stride(), call_->grad_h_n.data(), call_->grad_c_n.data(),
                        grad_memories.data(), grad_memories.row_stride(), grad_memories.block_stride(), out[kDz].data(),
-                       out[kDc].data(), out[kS].data(), out[kDh].data(), out[kGradH0].data(), out[kGradC0].data(),
-                       workspace.get()});
+                       out[kDc].data(), out[kS].data(), out[kDh].data(), out[kM].data(), out[kGradH0].data(),
+                       out[kGradC0].data(), workspace.get()});
     return out;
   }
 
@@ -164,8 +168,9 @@ class CoreTest {
   }
 
   // Gaps between rows included: they were the same NaN before.
-  void compare_bits(const std::array<const char*, 6>& names, const Results& first, const Results& again,
-                    const Run& run) {
+  template <size_t kCount>
+  void compare_bits(const std::array<const char*, kCount>& names, const std::array<Tensor, kCount>& first,
+                    const std::array<Tensor, kCount>& again, const Run& run) {
     for (size_t i = 0; i < first.size(); ++i) {
       if (again[i].null() || again[i].same_bits(first[i])) continue;
       fail(std::string(names[i]) + " is not what it was before, now with " + std::to_string(run.threads) +

@@ -54,7 +54,8 @@ inline double memory_gate(const Tasks& subset, const Numbers& master, int slope_
 class Matrix {
  public:
   Matrix(const Tensor& tensor, int64_t rows, int64_t columns)
-      : numbers_(tensor.numbers(rows, columns)), columns_(columns) {}
+      : Matrix(tensor.numbers(rows, columns), columns) {}
+  Matrix(Numbers numbers, int64_t columns) : numbers_(std::move(numbers)), columns_(columns) {}
   double operator()(int64_t row, int64_t column) const { return numbers_[size_t(row * columns_ + column)]; }
   Numbers row(int64_t row) const {
     return Numbers(numbers_.begin() + row * columns_, numbers_.begin() + (row + 1) * columns_);
@@ -144,10 +145,34 @@ class ForwardReference {
   Matrix ih, hh, b_ih, b_hh, mc, b_mc, hr, input;
 };
 
+// Where a gate of one hidden unit is kept for the backward pass: see srn.h.
+inline size_t kept_gate(const Case& call, size_t step, int64_t row, int64_t gate, int64_t unit) {
+  constexpr int64_t kGroup = 8;
+  const int64_t hidden = call.shape.hidden, rows = call.shape.batch_sizes[step];
+  const int64_t first = unit / kGroup * kGroup, units = std::min(kGroup, hidden - first);
+  return size_t(call.offsets[step] * call.gates * hidden + first * call.gates * rows + (gate * rows + row) * units +
+                unit - first);
+}
+
+// From rows of gates (S, G*H) to the order in which they are kept, or back.
+inline Numbers kept_gates(const Case& call, const Numbers& gates, bool back = false) {
+  Numbers result(gates.size());
+  for (size_t t = 0; t < call.offsets.size(); ++t) {
+    for (int64_t row = 0; row < call.shape.batch_sizes[t]; ++row) {
+      for (int64_t j = 0; j < call.gates * call.shape.hidden; ++j) {
+        const size_t at = size_t((call.offsets[t] + row) * call.gates * call.shape.hidden + j);
+        const size_t kept = kept_gate(call, t, row, j / call.shape.hidden, j % call.shape.hidden);
+        result[back ? at : kept] = gates[back ? kept : at];
+      }
+    }
+  }
+  return result;
+}
+
 // From the gates (S, G*H) and cells (S, H) that the kernels saved, as the kernels themselves.
 class BackwardReference {
  public:
-  Numbers dz, dc, s, dh, grad_h0, grad_c0;
+  Numbers dz, dc, s, dh, m, grad_h0, grad_c0;
 
   BackwardReference(const Case& call, const Tensor& saved_gates, const Tensor& saved_cells)
       : N(call.shape.tasks),
@@ -160,7 +185,7 @@ class BackwardReference {
         hh(call.hh, G * H, P),
         mc(call.mc, H, M * H),
         hr(call.hr, P, H),
-        gates(saved_gates, call.shape.rows, G * H),
+        gates(kept_gates(call, saved_gates.numbers(call.shape.rows, G * H), true), G * H),
         cells(saved_cells, call.shape.rows, H),
         grad_output(call.grad_output, call.shape.rows, P),
         grad_memories(call.grad_memories, call.shape.rows, M * H) {
@@ -169,6 +194,7 @@ class BackwardReference {
     const Matrix grad_h_n(call.grad_h_n, shape.batch, P), grad_c_n(call.grad_c_n, shape.batch, H);
     dz.resize(size_t(shape.rows * G * H)), dc.resize(size_t(shape.rows * H));
     s.resize(size_t(shape.rows * M * H)), dh.resize(size_t(projection ? shape.rows * P : 0));
+    m.resize(size_t(projection ? shape.rows * H : 0));
     for (int64_t b = 0; b < shape.batch; ++b) {
       Numbers d_h = grad_h_n.row(b), d_c = grad_c_n.row(b);  // of the state after the step at hand
       for (int64_t i = shape.steps - 1; i >= 0; --i) {
@@ -195,6 +221,7 @@ class BackwardReference {
       for (int64_t p = 0; projection && p < P; ++p) sum += Sum(d_h[size_t(p)]) * hr(p, u);
       d_hidden.push_back(double(sum));
       const double t = std::tanh(cells(row, u));
+      if (projection) m[size_t(row * H + u)] = gates(row, H + u) * t;  // Eq. 9
       d_c[size_t(u)] += d_hidden.back() * gates(row, H + u) * (1 - t * t);  // Eq. 9
       dc[size_t(row * H + u)] = d_c[size_t(u)];
     }

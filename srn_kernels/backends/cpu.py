@@ -165,6 +165,7 @@ def _backward(
         dc=torch.empty_like(cells),
         s=cells.new_empty(cells.shape[0], call.weights.mc.shape[1]),
         dh=cells.new_empty(cells.shape[0], call.h0.shape[1]) if call.weights.hr is not None else None,
+        m=torch.empty_like(cells) if call.weights.hr is not None else None,
         grad_h0=torch.empty_like(call.h0),
         grad_c0=torch.empty_like(call.c0),
     )
@@ -189,6 +190,7 @@ def _backward(
         dc=rows.dc.data_ptr(),
         s=rows.s.data_ptr(),
         dh=_address(rows.dh),
+        m=_address(rows.m),
         grad_h0=rows.grad_h0.data_ptr(),
         grad_c0=rows.grad_c0.data_ptr(),
         workspace=_aligned(workspace),

@@ -73,6 +73,7 @@ class Backend(ABC):
 
         Writes every element of ``out``, whose members are views that may be strided by row but are dense in the last
         dimension; ``out.memories`` only if ``memories`` says so, ``out.gates`` and ``out.cells`` only if ``save``.
+        The gates of a step's rows may lie in an order of the backend's own: only its ``backward`` reads them.
         """
 
     @abstractmethod
