@@ -90,13 +90,7 @@ class SRNCell(nn.Module):
             h = c = rows.new_zeros(rows.shape[0], self.hidden_size)
         else:
             h, c = validation.pair(hx)
-            for index, tensor in enumerate((h, c)):
-                if tensor.dim() not in (1, 2):
-                    raise ValueError(f"LSTMCell: Expected hx[{index}] to be 1D or 2D, got {tensor.dim()}D instead")
-                if tensor.dim() != input.dim():
-                    raise RuntimeError(
-                        f"LSTMCell: Expected hx[{index}] to be {input.dim()}D as the input, got {tensor.dim()}D instead"
-                    )
+            validation.cell_state_ranks((h, c), input.dim())
             if not batched:
                 h, c = h.unsqueeze(0), c.unsqueeze(0)
             validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)

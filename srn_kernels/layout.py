@@ -10,6 +10,7 @@ M = 2^N - 1 memories.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, combinations, pairwise
 from typing import NamedTuple
 
@@ -122,6 +123,11 @@ class Steps:
         if any(size < after for size, after in pairwise(self.sizes)):
             raise ValueError("batch_sizes should never increase: sequences are packed longest first")
 
+    @classmethod
+    def of(cls, batch_sizes: Tensor | None, rows: int, batch: int) -> Steps:
+        """The same; those of equal lengths are made once."""
+        return _equal_steps(rows, batch) if batch_sizes is None else cls(batch_sizes, rows, batch)
+
     def __len__(self) -> int:
         return len(self.sizes)
 
@@ -141,6 +147,11 @@ class Steps:
         row = torch.arange(len(step)) - offsets[step]
         before = step + 1 if reverse else step - 1
         return torch.where(row < sizes[before], batch + offsets[before] + row, row)
+
+
+@lru_cache(maxsize=64)
+def _equal_steps(rows: int, batch: int) -> Steps:
+    return Steps(None, rows, batch)
 
 
 class DirectionCall(NamedTuple):

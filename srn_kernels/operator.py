@@ -2,12 +2,16 @@
 
 ``srn_kernels::layer`` runs the forward pass on a backend of the registry; ``srn_kernels::layer_backward`` is its
 registered gradient, and is itself differentiable, through the reference.
+
+Registered with ``torch.library.Library`` and not with ``custom_op``, which puts so many layers of Python between a call
+and a kernel that they would be most of the time of a step of :class:`srn_kernels.SRNCell`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +59,9 @@ def srn_layer(
     weights = list(weights)
     _refuse_forward_mode(input, h0, c0, *weights)
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (input, h0, c0, *weights))
-    output, h_n, c_n, s, _, _ = layer(input, h0, c0, weights, batch_sizes, tasks, memories, save, backend)
+    arguments = (input, h0, c0, weights, batch_sizes, tasks, memories, save, backend)
+    plain = save or torch.compiler.is_compiling()  # a compiler traces the operator itself
+    output, h_n, c_n, s, _, _ = LAYER(*arguments) if plain else _without_gradient(LAYER, *arguments)
     return output, h_n, c_n, s if memories else None
 
 
@@ -67,8 +73,30 @@ def _refuse_forward_mode(*tensors: Tensor | None) -> None:
         raise NotImplementedError("srn_kernels has no forward-mode derivatives (jvp); use reverse mode")
 
 
-@torch.library.custom_op("srn_kernels::layer", mutates_args=())
-def layer(
+_LIBRARY = torch.library.Library("srn_kernels", "DEF")
+_LIBRARY.define(
+    "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, bool memories, "
+    "bool save, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+_LIBRARY.define(
+    "layer_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? grad_memories, Tensor input, "
+    "Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, Tensor output, Tensor gates, Tensor cells, int tasks, "
+    "bool need_input, bool need_weights, str backend) -> (Tensor, Tensor, Tensor, Tensor[])",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+LAYER = torch.ops.srn_kernels.layer.default
+LAYER_BACKWARD = torch.ops.srn_kernels.layer_backward.default
+
+
+def _without_gradient(operator: torch._ops.OpOverload, *arguments: Any) -> Any:
+    """Calls an operator past autograd, for results that need no gradient."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*arguments)
+
+
+@torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
+def _layer(
     input: Tensor,
     h0: Tensor,
     c0: Tensor,
@@ -84,7 +112,7 @@ def layer(
     problem = Problem.of(input, h0, weights, batch_sizes, tasks)
     chosen = backends.select(problem, backend)
     backends.note_run(chosen)
-    steps = Steps(batch_sizes, input.shape[0], h0.shape[1])
+    steps = Steps.of(batch_sizes, input.shape[0], h0.shape[1])
     with _without_autocast(input):
         for index, own in enumerate(layout.split_weights(weights, h0.shape[0])):
             call = DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1)
@@ -92,7 +120,7 @@ def layer(
     return tuple(out)
 
 
-@layer.register_fake
+@torch.library.register_fake("srn_kernels::layer", lib=_LIBRARY)
 def _(input, h0, c0, weights, batch_sizes, tasks, memories, save, backend):
     return tuple(_empty_layer(input, h0, c0, tasks, memories, save))
 
@@ -127,6 +155,8 @@ def _direction_view(out: Layer, index: int) -> Direction:
 
 def _own_columns(tensor: Tensor, index: int, directions: int) -> Tensor:
     """The part of the last dimension that belongs to a direction, as a view."""
+    if directions == 1:
+        return tensor
     width = tensor.shape[-1] // directions
     return tensor.narrow(-1, index * width, width)
 
@@ -142,8 +172,8 @@ def _without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 # -- gradient ----------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("srn_kernels::layer_backward", mutates_args=())
-def layer_backward(
+@torch.library.impl(_LIBRARY, "layer_backward", "CompositeExplicitAutograd")
+def _layer_backward(
     grad_output: Tensor | None,
     grad_h_n: Tensor | None,
     grad_c_n: Tensor | None,
@@ -165,7 +195,7 @@ def layer_backward(
     chosen = backends.select(problem, backend)
     backends.note_run(chosen)
     directions = h0.shape[0]
-    steps = Steps(batch_sizes, input.shape[0], h0.shape[1])
+    steps = Steps.of(batch_sizes, input.shape[0], h0.shape[1])
     done = []
     with _without_autocast(input):
         for index, own in enumerate(layout.split_weights(weights, directions)):
@@ -187,7 +217,7 @@ def layer_backward(
     )
 
 
-@layer_backward.register_fake
+@torch.library.register_fake("srn_kernels::layer_backward", lib=_LIBRARY)
 def _(
     grad_output,
     grad_h_n,
@@ -214,22 +244,41 @@ def _(
     )
 
 
-def _setup_layer(ctx, inputs, output):
-    input, h0, c0, weights, batch_sizes, tasks, memories, save, backend = inputs
-    out, _, _, _, gates, cells = output
-    ctx.mark_non_differentiable(gates, cells)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(input, h0, c0, batch_sizes, out, gates, cells, *weights)
-    ctx.tasks, ctx.memories, ctx.save, ctx.backend = tasks, memories, save, backend
+class _DifferentiableLayer(torch.autograd.Function):
+    """The operator as autograd sees it: every tensor an argument of its own, of which it can keep track."""
+
+    @staticmethod
+    def forward(ctx, options, batch_sizes, input, h0, c0, *weights):
+        tasks, memories, save, backend = options
+        done = _without_gradient(LAYER, input, h0, c0, list(weights), batch_sizes, *options)
+        output, _, _, _, gates, cells = done
+        ctx.mark_non_differentiable(gates, cells)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(input, h0, c0, batch_sizes, output, gates, cells, *weights)
+        ctx.tasks, ctx.memories, ctx.save, ctx.backend = tasks, memories, save, backend
+        return done
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return None, None, *_backward_layer(ctx, *grads)
+
+
+@torch.library.impl(_LIBRARY, "layer", "Autograd")
+def _differentiable_layer(input, h0, c0, weights, batch_sizes, tasks, memories, save, backend):
+    options = (tasks, memories, save, backend)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (input, h0, c0, *weights)):
+        return _DifferentiableLayer.apply(options, batch_sizes, input, h0, c0, *weights)
+    return _without_gradient(LAYER, input, h0, c0, weights, batch_sizes, *options)
 
 
 def _backward_layer(ctx, grad_output, grad_h_n, grad_c_n, grad_memories, _gates, _cells):
+    """Gradients of input, h0, c0 and each weight."""
     if not ctx.save:
         raise RuntimeError("srn_kernels::layer was called with save=False although an argument required a gradient")
     _refuse_forward_mode(grad_output, grad_h_n, grad_c_n, grad_memories)
     input, h0, c0, batch_sizes, output, gates, cells, *weights = ctx.saved_tensors
-    need_input, _, _, need_weights = ctx.needs_input_grad[:4]
-    grad_input, grad_h0, grad_c0, grad_weights = layer_backward(
+    need_input, need_weights = ctx.needs_input_grad[2], any(ctx.needs_input_grad[5:])
+    arguments = (
         grad_output,
         grad_h_n,
         grad_c_n,
@@ -244,19 +293,19 @@ def _backward_layer(ctx, grad_output, grad_h_n, grad_c_n, grad_memories, _gates,
         cells,
         ctx.tasks,
         need_input,
-        any(need_weights),
+        need_weights,
         ctx.backend,
+    )
+    twice = torch.is_grad_enabled()
+    grad_input, grad_h0, grad_c0, grad_weights = (
+        LAYER_BACKWARD(*arguments) if twice else _without_gradient(LAYER_BACKWARD, *arguments)
     )
     return (
         grad_input if need_input else None,
         grad_h0,
         grad_c0,
-        grad_weights if any(need_weights) else [None] * len(weights),
-        *[None] * 5,
+        *(grad_weights if need_weights else [None] * len(weights)),
     )
-
-
-layer.register_autograd(_backward_layer, setup_context=_setup_layer)
 
 
 # -- second derivative -------------------------------------------------------------------------------------------------
@@ -305,7 +354,9 @@ def _gradients(values: list[Tensor | None], inputs: list[Tensor], seeds: list[Te
     return list(torch.autograd.grad(values, inputs, seeds, create_graph=True, allow_unused=True))
 
 
-layer_backward.register_autograd(_backward_layer_backward, setup_context=_setup_layer_backward)
+torch.library.register_autograd(
+    "srn_kernels::layer_backward", _backward_layer_backward, setup_context=_setup_layer_backward, lib=_LIBRARY
+)
 
 
 # -- autocast ----------------------------------------------------------------------------------------------------------
@@ -328,9 +379,9 @@ def _register_autocast(device_type: str) -> None:
 
     def with_cast(*args):
         with torch._C._ExcludeDispatchKeyGuard(keyset):
-            return torch.ops.srn_kernels.layer(*[cast(arg) for arg in args])
+            return LAYER(*[cast(arg) for arg in args])
 
-    layer._lib.impl("layer", with_cast, f"Autocast{device_type.upper()}")
+    _LIBRARY.impl("layer", with_cast, f"Autocast{device_type.upper()}")
 
 
 for _device_type in ("cpu", "cuda"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import warnings
 from collections.abc import Sequence
@@ -138,8 +139,17 @@ def state_sizes(hx: tuple[Tensor, Tensor], expected_h: tuple[int, ...], expected
             raise RuntimeError(f"Expected hidden[{index}] size {expected}, got {list(tensor.shape)}")
 
 
+def cell_state_ranks(hx: tuple[Tensor, Tensor], rank: int) -> None:
+    for index, tensor in enumerate(hx):
+        if tensor.dim() == rank:
+            continue
+        if tensor.dim() not in (1, 2):
+            raise ValueError(f"LSTMCell: Expected hx[{index}] to be 1D or 2D, got {tensor.dim()}D instead")
+        raise RuntimeError(f"LSTMCell: Expected hx[{index}] to be {rank}D as the input, got {tensor.dim()}D instead")
+
+
 def cell_state_sizes(hx: tuple[Tensor, Tensor], batch: int, hidden_size: int) -> None:
-    """The same for a single cell, whose words are others in ``nn.LSTMCell``."""
+    """What :func:`state_sizes` is for a network, for a single cell, whose words are others in ``nn.LSTMCell``."""
     for index, tensor in enumerate(hx):
         if tensor.shape[0] != batch:
             raise RuntimeError(f"Input batch size {batch} doesn't match hidden{index} batch size {tensor.shape[0]}")
@@ -172,18 +182,32 @@ def layer_arguments(input: Tensor, h0: Tensor, c0: Tensor, weights: Sequence[Ten
         )
     directions, batch, state = h0.shape
     hidden = c0.shape[2]
-    expected = [("c0", c0, (directions, batch, hidden)), ("h0", h0, (directions, batch, state))]
-    for index, own in enumerate(layout.split_weights(weights, directions)):
-        proj_size = state if own.hr is not None else 0
-        if own.hr is None and state != hidden:
-            raise RuntimeError(f"h0 is {state} wide and c0 {hidden}: without a projection they are equally wide")
-        shapes = layout.parameter_shapes(input.shape[1], hidden, proj_size, tasks, own.b_ih is not None)
-        names = layout.parameter_names(0, index == 1, own.b_ih is not None, own.hr is not None)
-        expected += zip([name.replace("_l0", "") for name in names], own.flat(), shapes, strict=True)
-    for name, tensor, shape in expected:
-        if tuple(tensor.shape) != shape:
+    own = layout.split_weights(weights, directions)[0]
+    bias, projection = own.b_ih is not None, own.hr is not None
+    if not projection and state != hidden:
+        raise RuntimeError(f"h0 is {state} wide and c0 {hidden}: without a projection they are equally wide")
+    expected = _layer_shapes(directions, batch, input.shape[1], hidden, state, tasks, bias, projection)
+    dtype, device = input.dtype, input.device
+    for (name, shape), tensor in zip(expected, (c0, h0, *weights), strict=True):
+        if tensor.shape != shape:
             raise RuntimeError(f"{name} should have the shape {list(shape)}, got {list(tensor.shape)}")
-        if tensor.dtype != input.dtype or tensor.device != input.device:
+        if tensor.dtype != dtype or tensor.device != device:
             raise RuntimeError(
-                f"{name} should be {input.dtype} on {input.device} as the input, got {tensor.dtype} on {tensor.device}"
+                f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
             )
+
+
+@functools.lru_cache(maxsize=256)
+def _layer_shapes(
+    directions: int, batch: int, input_size: int, hidden: int, state: int, tasks: int, bias: bool, projection: bool
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of c0, h0 and the weights of a layer. Kept, as finding them takes as long as a short call."""
+    expected: list[tuple[str, tuple[int, ...]]] = [
+        ("c0", (directions, batch, hidden)),
+        ("h0", (directions, batch, state)),
+    ]
+    shapes = layout.parameter_shapes(input_size, hidden, state if projection else 0, tasks, bias)
+    for index in range(directions):
+        names = layout.parameter_names(0, index == 1, bias, projection)
+        expected += zip([name.replace("_l0", "") for name in names], shapes, strict=True)
+    return expected

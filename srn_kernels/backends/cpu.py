@@ -217,6 +217,9 @@ def _shape(call: DirectionCall):
 
 def _contiguous(call: DirectionCall) -> DirectionCall:
     """The call with every tensor dense: what the kernels take."""
+    tensors = (call.input, call.h0, call.c0, *call.weights)
+    if all(tensor is None or tensor.is_contiguous() for tensor in tensors):
+        return call
     weights = DirectionWeights(*(None if weight is None else weight.contiguous() for weight in call.weights))
     return call._replace(
         input=call.input.contiguous(), h0=call.h0.contiguous(), c0=call.c0.contiguous(), weights=weights

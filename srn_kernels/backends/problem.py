@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """The parts of a call that decide whether a backend can serve it, and how."""
 
     rows: int
