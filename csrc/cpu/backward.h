@@ -127,12 +127,16 @@ class Backward {
         }
       }
     }
+    for (int64_t row = 0; row < hidden; ++row) {  // outermost: each row is read once, whole
+      for (int64_t m = 0; m < M; ++m) {
+        for (int64_t group = units.begin; group < units.end; ++group) {
+          gather_row(mc + (row * M + m) * hidden + group * kGroup, valid_columns(hidden, group),
+                     mc_ + ((group * M + m) * hidden + row) * kGroup);
+        }
+      }
+    }
     for (int64_t group = units.begin; group < units.end; ++group) {
       const int64_t first = group * kGroup, valid = valid_columns(hidden, group);
-      for (int64_t m = 0; m < M; ++m) {
-        pack_panels(mc + m * hidden + first, hidden, M * hidden, valid, hidden, 0,
-                    mc_ + (group * M + m) * hidden * kGroup);
-      }
       if (shape_.projection) {
         pack_panels(hr + first, shape_.state, hidden, valid, shape_.state, 0, hr_ + group * shape_.state * kGroup);
       }
