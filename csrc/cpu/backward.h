@@ -73,7 +73,7 @@ class Backward {
     Schedule::Step step = schedule.first();
     for (int64_t count = 0; !schedule.done(step); ++count) {
       const Schedule::Step ahead = schedule.next(step);  // in time: the step that this one's c_prev comes from
-      const Strips<A> strips(step.rows);
+      const Strips<A> strips(step.rows, kMaxSpread<A>);
       for (int64_t group = state.begin; group < state.end; ++group) hidden_gradient(params, strips, group, step);
       if (shape_.projection) barrier.wait(threads);
       for (int64_t group = units.begin; group < units.end; ++group) {
@@ -191,7 +191,7 @@ class Backward {
   // Lanes of one group to flat rows, those of the strip and no others.
   static void store_rows(const Strip& strip, const A* sums, A* flat) {
     alignas(kAlignment) A rows[kMostRows * kGroup];
-    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+    with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
       using B = Block<A, decltype(depth)::value>;
       V v[B::kCount];
       B::load_lanes(sums, v);
@@ -240,7 +240,7 @@ class Backward {
       const Strip strip = strips[i];
       A* dz = gate_gradients(strips, part, i);
       read_part(params, part, strip, step, ahead);
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         for (int64_t group = part.begin; group < part.end; ++group) {
           const int64_t at = group - part.begin;
@@ -377,7 +377,7 @@ class Backward {
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A rows[kMostRows * kGroup];
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         const A* sums = sums_ + (i * size_.state + group * B::kCount) * lanes;
         V v[B::kCount];

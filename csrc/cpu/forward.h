@@ -14,6 +14,8 @@
 // it by part would take longer than it saves.
 #pragma once
 
+#include <algorithm>
+
 #include "cpu/recurrence.h"
 
 namespace srn {
@@ -77,7 +79,8 @@ class Forward {
     const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
     kept_size_ = strips * size_.part_groups * M * kBlock;
     kept_ = arena.take<A>(size_.team * kept_size_);
-    scratch_size_ = round_up(gates > inputs ? gates : inputs, kAlignment) + state;
+    const int64_t deep = by_part_ && kDeepest > 1 ? sums_stride_ : 0;
+    scratch_size_ = round_up(std::max({gates, inputs, deep}), kAlignment) + state;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
   }
@@ -213,7 +216,7 @@ class Forward {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
         B::load_flat(flat, v);
-        store_operands(v, x_ + strip.row * input_ + group * B::kCount * lanes, B{});
+        store_operands(v, x_ + strip.row * input_ + group * B::kNumbers, B{});
       });
     }
   }
@@ -244,12 +247,18 @@ class Forward {
     return {first, G, shape_.hidden * width, width, valid_columns(shape_.hidden, group), first + kGroup * width};
   }
 
-  // The flat rows of a group that a product by rows left as part sums.
+  // A group's columns, in lanes, of which a product by rows left part sums.
   template <typename B>
-  static SRN_INLINE void rows_from(const A* sums, V (&v)[B::kCount], B) {
+  static SRN_INLINE void columns_from(const A* sums, V (&v)[B::kCount], B) {
     V columns[kGroup];
     unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * lanes); });
     B::sum_parts(columns, v);
+  }
+
+  // The same as flat rows.
+  template <typename B>
+  static SRN_INLINE void rows_from(const A* sums, V (&v)[B::kCount], B) {
+    columns_from(sums, v, B{});
     B::exchange(v);
   }
 
@@ -315,8 +324,8 @@ class Forward {
       for (int m = 0; m < M; ++m) {
         V v[B::kCount];
         B::load_flat(s + m * kCount, v);
-        store_operands(v, s_lanes_ + strip.row * part.size() * kMemories + ((group - part.begin) * M + m) * kCount,
-                       B{});
+        const int64_t at = ((group - part.begin) * M + m) * B::kNumbers;
+        store_operands(v, s_lanes_ + strip.row * part.size() * kMemories + at, B{});
       }
     } else if constexpr (std::is_same_v<X, A>) {
       spread_memories(strip, group, valid, s, kCount);
@@ -401,11 +410,28 @@ class Forward {
 
   // Phase 1, the end: what a part's memories contribute to c, all columns.
   void contribute(const Strips<A>& strips, Range part, const X* after, A* sums) const {
-    const int64_t width = part.size() * kMemories;
-    const X* weights = mc_ + part.begin * size_.hidden * kMemories;
-    RowsProduct<X>(width, s_lanes_, width, {weights, size_.groups, kGroup * width, width, kGroup, after}, sums,
-                   size_.hidden * lanes)
-        .run(strips);
+    const int64_t width = part.size() * kMemories, stride = size_.hidden * lanes;
+    const X* first = mc_ + part.begin * size_.hidden * kMemories;
+    const WeightBlocks<X> weights = {first, size_.groups, kGroup * width, width, kGroup, after};
+    if constexpr (kDeepest == 1) {
+      RowsProduct<X>(width, s_lanes_, width, weights, sums, stride).run(strips);
+    } else {
+      RowsProduct<X>(width, s_lanes_, width, weights, sums, stride).run_wide(strips);
+      RowsProduct<X>(width, s_lanes_, width, weights, scratch_, stride).run_deep(strips);
+      for (int64_t i = strips.wide(); i < strips.count(); ++i) fold(strips[i], scratch_ + i * stride, sums + i * stride);
+    }
+  }
+
+  // Adds up the part sums of a strip, so that the parts of c take no more of the cache than they must.
+  void fold(const Strip& strip, const A* part_sums, A* sums) const {
+    with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+      using B = Block<A, decltype(depth)::value>;
+      for (int64_t group = 0; group < size_.groups; ++group) {
+        V v[B::kCount];
+        columns_from(part_sums + group * kGroup * lanes, v, B{});
+        unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { store(sums + (group * B::kCount + j.value) * lanes, v[j.value]); });
+      }
+    });
   }
 
   // Phase 2 with W_mc as it is stored: the own columns of c.
@@ -432,9 +458,12 @@ class Forward {
       alignas(kAlignment) A c[kMostRows * kGroup], h[kMostRows * kGroup];
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
-        V columns[kGroup], v[B::kCount];
-        sum_columns(sums_ + (i * size_.hidden + first) * lanes, columns);
-        B::sum_parts(columns, v);
+        V v[B::kCount];
+        if (by_part_) {
+          sum_of_parts(sums_ + i * size_.hidden * lanes + group * B::kCount * lanes, v, B{});
+        } else {
+          columns_from(sums_ + (i * size_.hidden + first) * lanes, v, B{});
+        }
         B::exchange(v);
         add_bias(bias_mc_ + first, v, B{});
         const A* o = output_gate_of(group) + strip.row * kGroup;
@@ -456,7 +485,7 @@ class Forward {
           using B = Block<A, decltype(depth)::value>;
           V v[B::kCount];
           B::load_flat(h, v);
-          store_operands(v, m_lanes_ + strip.row * size_.hidden + group * B::kCount * lanes, B{});
+          store_operands(v, m_lanes_ + strip.row * size_.hidden + group * B::kNumbers, B{});
         });
       } else {
         memcpy(state_of(group) + strip.row * kGroup, h, sizeof(A) * strip.rows * kGroup);
@@ -466,11 +495,12 @@ class Forward {
   }
 
   // A group's columns of c, its parts added up in order.
-  SRN_INLINE void sum_columns(const A* sums, V (&columns)[kGroup]) const {
-    unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * lanes); });
-    for (int64_t part = 1; by_part_ && part < size_.parts; ++part) {
+  template <typename B>
+  SRN_INLINE void sum_of_parts(const A* sums, V (&v)[B::kCount], B) const {
+    unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] = load(sums + j.value * lanes); });
+    for (int64_t part = 1; part < size_.parts; ++part) {
       sums += sums_stride_;
-      unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] += load(sums + c.value * lanes); });
+      unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] += load(sums + j.value * lanes); });
     }
   }
 

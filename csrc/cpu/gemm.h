@@ -26,6 +26,16 @@ SRN_INLINE int64_t piece_count(int64_t length, int64_t strips) {
 // Columns are taken in fours, of consecutive rows of weights.
 constexpr int kQuad = 4;
 
+// The vector of x that holds the last columns, `rest` of them. In a strip of one row there may be nothing behind those.
+template <typename A, int depth>
+SRN_INLINE Vector<A> last_of(const A* x, int64_t rest) {
+  if constexpr (depth == kLanes<A>) {
+    return broadcast_some<A, depth>(x, rest);
+  } else {
+    return load(x);
+  }
+}
+
 // y (+)= x w for `length` vectors of x, where column c takes the weights from columns[c] on, and `rest` weights more.
 //   x: [length][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
 // kRegular: columns lie `stride` apart within every kQuad of them, which spares registers.
@@ -68,7 +78,7 @@ void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t st
     for (int c = 0; c < kColumns; ++c) {
       const V weight = broadcast_some<A, depth>(at[c / every] + (c % every) * stride + length * depth, rest);
 #pragma GCC unroll 4
-      for (int s = 0; s < kStrips; ++s) sum[c][s] += load(x + s * x_stride + length * lanes) * weight;
+      for (int s = 0; s < kStrips; ++s) sum[c][s] += last_of<A, depth>(x + s * x_stride + length * lanes, rest) * weight;
     }
   }
 #pragma GCC unroll 24
@@ -103,9 +113,15 @@ class RowsProduct {
       : K_(K), x_(x), x_columns_(x_columns), weights_(weights), y_(y), y_stride_(y_stride) {}
 
   void run(const Strips<A>& strips) const {
+    run_wide(strips);
+    run_deep(strips);
+  }
+
+  // The strips of depth 1, which leave a vector of sums for each column.
+  void run_wide(const Strips<A>& strips) const {
     int64_t i = 0;
-    for (const int64_t full = strips.full(); i < full;) {
-      const int64_t left = full - i;
+    for (const int64_t wide = strips.wide(); i < wide;) {
+      const int64_t left = wide - i;
       if (left == 1) {
         pass<1, 1>(i * lanes, i);
         i += 1;
@@ -117,7 +133,11 @@ class RowsProduct {
         i += kTileStrips;
       }
     }
-    for (; i < strips.count(); ++i) {
+  }
+
+  // The others, which leave part sums.
+  void run_deep(const Strips<A>& strips) const {
+    for (int64_t i = strips.wide(); i < strips.count(); ++i) {
       const Strip strip = strips[i];
       with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         pass<decltype(depth)::value, 1>(strip.row, i);
@@ -254,8 +274,8 @@ class ColumnsProduct {
 
   void run(const Strips<A>& strips) const {
     int64_t i = 0;
-    for (const int64_t full = strips.full(); i < full;) {
-      const int64_t left = full - i;
+    for (const int64_t wide = strips.wide(); i < wide;) {
+      const int64_t left = wide - i;
       if (left == 1) {
         pass<1, 1>(i);
         i += 1;
@@ -268,7 +288,7 @@ class ColumnsProduct {
       }
     }
     for (; i < strips.count(); ++i) {
-      with_depth<A>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
+      with_depth<A, kMaxSpread<A>>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
     }
   }
 

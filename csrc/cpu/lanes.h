@@ -26,8 +26,12 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// The deepest strip: of one row, all of a vector's lanes; in products by columns, which repeat a row's numbers for the
+// columns of a group, no more than those.
 template <typename A>
-constexpr int kMaxDepth = kLanes<A> < kGroup ? kLanes<A> : kGroup;
+constexpr int kMaxDepth = kLanes<A>;
+template <typename A>
+constexpr int kMaxSpread = kLanes<A> < kGroup ? kLanes<A> : kGroup;
 
 // -- strips -----------------------------------------------------------------------------------------------------------
 
@@ -57,7 +61,7 @@ class Strips {
   }
 
   int64_t count() const { return full_ + rest_count_; }
-  int64_t full() const { return full_; }
+  int64_t wide() const { return full_ + (rest_count_ > 0 && rest_[0].depth == 1); }  // strips of depth 1: the first ones
   Strip operator[](int64_t i) const { return i < full_ ? Strip{i * lanes, lanes, 1} : rest_[i - full_]; }
 
  private:
@@ -125,7 +129,8 @@ struct Block {
   using Number = A;
   using V = Vector<A>;
   static constexpr int lanes = kLanes<A>;
-  static constexpr int kCount = kGroup / depth;  // vectors
+  static constexpr int kCount = kGroup / depth;        // vectors
+  static constexpr int kNumbers = kGroup * lanes / depth;  // that it takes in lanes
   static constexpr int kInner = lanes < kGroup ? lanes : kGroup;
 
   // Where register i lies in the flat layout, in vectors: where a row takes several, they must lie side by side there.
@@ -186,6 +191,33 @@ struct Block {
       });
       sum_pairs<2 * step>(columns);
     }
+  }
+};
+
+// A single row in lanes, where a vector is as long as two groups: columns in their order. In the flat layout it shares its
+// vector with a row that does not exist.
+template <typename A>
+struct Block<A, 2 * kGroup> {
+  using Number = A;
+  using V = Vector<A>;
+  using Pair = Block<A, kGroup>;
+  static constexpr int lanes = kLanes<A>;
+  static constexpr int kCount = 1;
+  static constexpr int kNumbers = kGroup;
+  static constexpr int kInner = kGroup;
+  static constexpr int flat_at(int) { return 0; }
+
+  static SRN_INLINE void exchange(V (&)[1]) {}
+  static SRN_INLINE void load_flat(const A* from, V (&v)[1]) { Pair::load_flat(from, v); }
+  static SRN_INLINE void store_flat(const V (&v)[1], A* to) { Pair::store_flat(v, to); }
+  static SRN_INLINE void store_lanes(const V (&v)[1], A* to) { memcpy(to, &v[0], sizeof(A) * kGroup); }
+
+  // As of two rows, which are then added up too.
+  static SRN_INLINE void sum_parts(V (&columns)[kGroup], V (&v)[1]) {
+    Pair::sum_parts(columns, v);
+    V other = v[0];
+    swap_blocks<kGroup>(v[0], other, static_cast<const A*>(nullptr));
+    v[0] += other;
   }
 };
 
@@ -307,7 +339,7 @@ template <typename A>
 void flat_to_spread(const Strips<A>& strips, const A* flat, int64_t group, int64_t columns, A* lanes) {
   for (int64_t i = 0; i < strips.count(); ++i) {
     const Strip strip = strips[i];
-    with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+    with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
       using B = Block<A, decltype(depth)::value>;
       Vector<A> v[B::kCount];
       B::load_flat(flat + strip.row * kGroup, v);

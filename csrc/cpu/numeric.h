@@ -110,6 +110,9 @@ SRN_INLINE Vector<E> broadcast_some(const E* from, int64_t some) {
   if constexpr (sizeof(E) == 4 && count == 8) {
     return bits_as<Vector<E>>(_mm512_broadcast_f32x8(_mm256_maskz_loadu_ps(__mmask8((1 << some) - 1), from)));
   }
+  if constexpr (sizeof(E) == 4 && count == 16) {
+    return bits_as<Vector<E>>(_mm512_maskz_loadu_ps(__mmask16((1 << some) - 1), from));
+  }
 #endif
   E copy[count] = {};
   for (int64_t i = 0; i < some; ++i) copy[i] = from[i];

@@ -184,17 +184,21 @@ class RowsProduct<BFloat16> {
   }
 #else
   void run(const Strips<float>& strips) const {
+    run_wide(strips);
+    run_deep(strips);
+  }
+
+  void run_wide(const Strips<float>& strips) const {
     for (int64_t block = 0; block < weights_.count; ++block) {
       int64_t i = 0;
-      for (; i + 2 <= strips.full(); i += 2) compute<1, 2>(block, i, i * lanes);
-      for (; i < strips.count(); ++i) {
-        const Strip strip = strips[i];
-        if (strip.depth == 1) {
-          compute<1, 1>(block, i, strip.row);
-        } else {
-          compute<2, 1>(block, i, strip.row);
-        }
-      }
+      for (; i + 2 <= strips.wide(); i += 2) compute<1, 2>(block, i, i * lanes);
+      if (i < strips.wide()) compute<1, 1>(block, i, i * lanes);
+    }
+  }
+
+  void run_deep(const Strips<float>& strips) const {
+    for (int64_t block = 0; block < weights_.count; ++block) {
+      for (int64_t i = strips.wide(); i < strips.count(); ++i) compute<2, 1>(block, i, strips[i].row);
     }
   }
 
@@ -272,7 +276,7 @@ void flat_to_lanes(const Strips<A>& strips, const A* flat, int64_t group, int64_
       using B = Block<A, decltype(depth)::value>;
       Vector<A> v[B::kCount];
       B::load_flat(flat + strip.row * kGroup, v);
-      store_operands(v, to + strip.row * columns + group * B::kCount * B::lanes, B{});
+      store_operands(v, to + strip.row * columns + group * B::kNumbers, B{});
     });
   }
 }
