@@ -83,7 +83,6 @@ class SRNCell(nn.Module):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         batched = input.dim() == 2
         rows = input if batched else input.unsqueeze(0)
-        validation.input_dtype(rows, self.weight_ih)
         if rows.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {rows.shape[1]} expected {self.input_size}")
         if hx is None:
@@ -94,9 +93,11 @@ class SRNCell(nn.Module):
             if not batched:
                 h, c = h.unsqueeze(0), c.unsqueeze(0)
             validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)
-        validation.devices(rows, self.weight_ih, (h, c))
+        own = self._parameters  # looked up here, or by getattr where a parametrization computes it: that takes longer
+        weights = [own[name] if name in own else getattr(self, name) for name in self._names]
+        validation.input_dtype(rows, weights[0])
+        validation.devices(rows, weights[0], (h, c))
         validation.state_dtypes((h, c), rows)
-        weights = [getattr(self, name) for name in self._names]
         _, h_n, c_n, memories = srn_layer(
             rows,
             h.unsqueeze(0),

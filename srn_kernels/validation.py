@@ -88,7 +88,7 @@ def probability(name: str, value: float) -> None:
 
 def _mismatch(tensor: Tensor, expected: torch.dtype) -> bool:
     """Whether a dtype differs and autocast will not see to it: it casts on its own device, and never float64."""
-    if tensor.dtype == expected:
+    if tensor.dtype is expected:
         return False
     cast = torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point()
     return not cast or torch.float64 in (tensor.dtype, expected)
