@@ -1,7 +1,7 @@
 // The pointwise mathematics of one hidden unit, forward and backward: the only copy, for host and device.
 //
-// Everything is branch-free code, templated on the number of tasks and on the arithmetic type: a GPU thread runs it with
-// a scalar for one hidden unit, the host with a vector of units (GCC's vector extension). Equation numbers are the
+// Everything is branch-free code, templated on the number of tasks and on the arithmetic type: a GPU thread runs it
+// with a scalar for one hidden unit, the host with a vector of units (GCC's vector extension). Equation numbers are the
 // paper's.
 #pragma once
 

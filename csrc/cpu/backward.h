@@ -214,7 +214,8 @@ class Backward {
       gather(cells + strip.row * hidden, hidden, strip.rows, valid, c);
       if (shape_.projection) {
         alignas(kAlignment) A m[kMostRows * kGroup];
-        for (int64_t at = 0; at < kMostRows * kGroup; at += lanes) store(m + at, Unit::hidden(load(o + at), load(c + at)));
+        for (int64_t at = 0; at < kMostRows * kGroup; at += lanes)
+          store(m + at, Unit::hidden(load(o + at), load(c + at)));
         scatter(m, strip.rows, valid, static_cast<T*>(params.m) + (step.row + strip.row) * hidden + first, hidden);
       }
       A* dc = dc_of(group) + strip.row * kGroup;
@@ -255,11 +256,14 @@ class Backward {
   // How a part's rows of a strip lie in a matrix of `blocks` blocks of H columns.
   PartLayout layout_of(Range part, int64_t blocks, int64_t rows) const {
     const int64_t hidden = shape_.hidden;
-    return {blocks, size_.part_groups * kBlock, part.size(), kBlock, rows, blocks * hidden, hidden,
-            smaller(part.end * kGroup, hidden) - part.begin * kGroup};
+    return {blocks,      size_.part_groups * kBlock,
+            part.size(), kBlock,
+            rows,        blocks * hidden,
+            hidden,      smaller(part.end * kGroup, hidden) - part.begin * kGroup};
   }
 
-  // A part's gates, cell states and gradients of tanh(s), for the rows of a strip; rows past its last keep what they have.
+  // A part's gates, cell states and gradients of tanh(s), for the rows of a strip; rows past its last keep what they
+  // have.
   void read_part(const BackwardParams& params, Range part, const Strip& strip, const Schedule::Step& step,
                  const Schedule::Step& ahead) const {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
@@ -321,8 +325,8 @@ class Backward {
   }
 
   template <typename B>
-  void gates_of_strip(const Strip& strip, Range part, int64_t group, const A* ds_lanes, A* dz_spread,
-                      int64_t dz_stride, B) const {
+  void gates_of_strip(const Strip& strip, Range part, int64_t group, const A* ds_lanes, A* dz_spread, int64_t dz_stride,
+                      B) const {
     constexpr int kCount = B::kCount * lanes;
     const int64_t at = (group - part.begin) * kBlock;
     alignas(kAlignment) A ds[M * kCount];
@@ -344,8 +348,8 @@ class Backward {
     }
   }
 
-  // `count` numbers of each; gates and memories `stride` apart. `gates` goes in as gates and comes out as their gradients
-  // dz; `s` goes in as the gradient of tanh(s) and comes out as s.
+  // `count` numbers of each; gates and memories `stride` apart. `gates` goes in as gates and comes out as their
+  // gradients dz; `s` goes in as the gradient of tanh(s) and comes out as s.
   static void through_cell(A* gates, A* s, const A* c_prev, const A* c, const A* dm, const A* ds, A* dc_prev, int count,
                            int64_t stride) {
     for (int i = 0; i < count; i += lanes) {
@@ -363,8 +367,8 @@ class Backward {
     }
   }
 
-  // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns. `after`: the part
-  // that comes next.
+  // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns. `after`: the
+  // part that comes next.
   void contribute(const Strips<A>& strips, Range part, Range after, A* sums) const {
     const int64_t K = part.size() * kGates;
     ColumnsProduct<A>(K, gate_gradients(strips, part, 0), K * lanes, hh_of(part), size_.state_groups,

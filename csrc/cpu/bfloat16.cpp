@@ -1,5 +1,5 @@
-// The CPU kernels of an instruction set that multiplies bfloat16 by itself: compiled once for each, as kernels.cpp is. All
-// but the forward pass of bfloat16 is AVX-512's.
+// The CPU kernels of an instruction set that multiplies bfloat16 by itself: compiled once for each, as kernels.cpp is.
+// All but the forward pass of bfloat16 is AVX-512's.
 #include <type_traits>
 
 #include "cpu/ceiling.h"
@@ -56,8 +56,8 @@ size_t backward_workspace(const Shape& shape) { return avx512::kKernels.backward
 #define SRN_NAME(isa) SRN_NAME_OF(isa)
 
 extern const CpuKernels kKernels;
-const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace,
-                             multiply_adds};
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA),  forward,      backward, forward_workspace,
+                             backward_workspace, multiply_adds};
 
 }  // namespace SRN_ISA
 }  // namespace srn

@@ -72,7 +72,8 @@ class Forward {
     h_lanes_ = arena.take<X>(batch_padded_ * size_.state);
     m_lanes_ = arena.take<X>(shape.projection ? batch_padded_ * size_.hidden : 0);
     s_columns_ = round_up(memories, kGroup);
-    s_lanes_ = arena.take<X>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories : batch_padded_ * s_columns_);
+    s_lanes_ = arena.take<X>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories
+                                      : batch_padded_ * s_columns_);
     sums_stride_ = strips * size_.hidden * lanes;
     sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
     const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGates * lanes;
@@ -201,8 +202,7 @@ class Forward {
   }
 
   // Lays out a chunk's input for the products, a share of its strips.
-  void input_lanes(const ForwardParams& params, const Strips<A>& strips, int64_t begin, int thread,
-                   int threads) const {
+  void input_lanes(const ForwardParams& params, const Strips<A>& strips, int64_t begin, int thread, int threads) const {
     const T* x = static_cast<const T*>(params.input) + begin * shape_.input;
     const int64_t groups = input_ / kGroup;
     const Range own = share(strips.count() * groups, thread, threads);
@@ -276,9 +276,9 @@ class Forward {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
     const int64_t columns = smaller(part.end * kGroup, hidden) - first;
     for (int64_t m = 0; m < M; ++m) {
-      prefetch_rows<true>(static_cast<T*>(params.memories) + step.row * params.memories_row_stride +
-                              m * params.memory_stride + first,
-                          params.memories_row_stride, step.rows, columns);
+      prefetch_rows<true>(
+          static_cast<T*>(params.memories) + step.row * params.memories_row_stride + m * params.memory_stride + first,
+          params.memories_row_stride, step.rows, columns);
     }
   }
 
@@ -299,8 +299,8 @@ class Forward {
     }
   }
 
-  // kept_gates: where the gates go for the backward pass; kept_memories: where tanh(s) goes for the caller, blocks of the
-  // part's groups. Null where not wanted.
+  // kept_gates: where the gates go for the backward pass; kept_memories: where tanh(s) goes for the caller, blocks of
+  // the part's groups. Null where not wanted.
   template <typename B>
   void gates_of_strip(const Strip& strip, Range part, int64_t group, int64_t chunk_row, const A* sums,
                       const KeptGates<T, G>* kept_gates, A* kept_memories, B) const {
@@ -374,7 +374,8 @@ class Forward {
     }
   }
 
-  // Memories into lanes in the order that W_mc is stored in, number by number: a group is no multiple of a vector there.
+  // Memories into lanes in the order that W_mc is stored in, number by number: a group is no multiple of a vector
+  // there.
   void spread_memories(const Strip& strip, int64_t group, int64_t valid, const A* s, int block) const {
     A* to = s_lanes_ + strip.row * s_columns_;
     // Which lane of a strip holds a row: ask the exchange itself, with row numbers for values.
@@ -418,7 +419,8 @@ class Forward {
     } else {
       RowsProduct<X>(width, s_lanes_, width, weights, sums, stride).run_wide(strips);
       RowsProduct<X>(width, s_lanes_, width, weights, scratch_, stride).run_deep(strips);
-      for (int64_t i = strips.wide(); i < strips.count(); ++i) fold(strips[i], scratch_ + i * stride, sums + i * stride);
+      for (int64_t i = strips.wide(); i < strips.count(); ++i)
+        fold(strips[i], scratch_ + i * stride, sums + i * stride);
     }
   }
 
@@ -429,7 +431,8 @@ class Forward {
       for (int64_t group = 0; group < size_.groups; ++group) {
         V v[B::kCount];
         columns_from(part_sums + group * kGroup * lanes, v, B{});
-        unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { store(sums + (group * B::kCount + j.value) * lanes, v[j.value]); });
+        unrolled<0, B::kCount>(
+            [&](auto j) SRN_INLINE_LAMBDA { store(sums + (group * B::kCount + j.value) * lanes, v[j.value]); });
       }
     });
   }
@@ -440,8 +443,7 @@ class Forward {
     for (int64_t group = units.begin; group < units.end; ++group) {
       const X* weights = mc + group * kGroup * memories;
       const int64_t valid = valid_columns(shape_.hidden, group);
-      RowsProduct<X>(memories, s_lanes_, s_columns_,
-                     {weights, 1, 0, memories, valid, weights + kGroup * memories},
+      RowsProduct<X>(memories, s_lanes_, s_columns_, {weights, 1, 0, memories, valid, weights + kGroup * memories},
                      sums_ + group * kGroup * lanes, size_.hidden * lanes)
           .run(strips);
     }
@@ -505,8 +507,7 @@ class Forward {
   }
 
   // Phase 3 for one group of the state's columns.
-  void project(const ForwardParams& params, const Strips<A>& strips, int64_t group,
-               const Schedule::Step& step) const {
+  void project(const ForwardParams& params, const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
     const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
     const X* weights = hr + first * shape_.hidden;
     RowsProduct<X>(shape_.hidden, m_lanes_, size_.hidden,
@@ -530,18 +531,18 @@ class Forward {
 
   Shape shape_;
   Extents size_;
-  bool by_part_;  // whether W_mc is packed by part, and c summed in parts
+  bool by_part_;                       // whether W_mc is packed by part, and c summed in parts
   int64_t chunk_rows_, chunk_padded_;  // rows of input whose gates are computed at a time; with room for a last strip
   int64_t batch_padded_;
-  int64_t input_;      // D rounded up to whole groups
-  int64_t s_columns_;  // M*H rounded up to whole groups
+  int64_t input_;         // D rounded up to whole groups
+  int64_t s_columns_;     // M*H rounded up to whole groups
   const X* ih = nullptr;  // the weights as they are computed with
   const X* hh = nullptr;
   const X* mc = nullptr;
   const X* hr = nullptr;
-  X* ih_;       // copies of the weights, where they are stored in another type
+  X* ih_;  // copies of the weights, where they are stored in another type
   X* hh_;
-  X* mc_;       // by part: (hidden, the part's groups, M, kGroup)
+  X* mc_;  // by part: (hidden, the part's groups, M, kGroup)
   X* hr_;
   A* bias_;     // (groups, G, kGroup): b_ih + b_hh
   A* bias_mc_;  // (hidden)

@@ -11,8 +11,8 @@ namespace srn {
 namespace SRN_ISA {
 
 // A product runs over the weights in pieces, so that the activations of a piece stay in the first-level cache while all
-// columns' weights pass by. It also keeps sums short: a sum of short sums has a far smaller rounding error than one long
-// sum.
+// columns' weights pass by. It also keeps sums short: a sum of short sums has a far smaller rounding error than one
+// long sum.
 constexpr int64_t kPieceBytes = 30 * 1024;
 constexpr int64_t kPieceLength = 256;
 
@@ -78,7 +78,8 @@ void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t st
     for (int c = 0; c < kColumns; ++c) {
       const V weight = broadcast_some<A, depth>(at[c / every] + (c % every) * stride + length * depth, rest);
 #pragma GCC unroll 4
-      for (int s = 0; s < kStrips; ++s) sum[c][s] += last_of<A, depth>(x + s * x_stride + length * lanes, rest) * weight;
+      for (int s = 0; s < kStrips; ++s)
+        sum[c][s] += last_of<A, depth>(x + s * x_stride + length * lanes, rest) * weight;
     }
   }
 #pragma GCC unroll 24
@@ -139,9 +140,7 @@ class RowsProduct {
   void run_deep(const Strips<A>& strips) const {
     for (int64_t i = strips.wide(); i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-        pass<decltype(depth)::value, 1>(strip.row, i);
-      });
+      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(strip.row, i); });
     }
   }
 
@@ -228,7 +227,7 @@ void columns_tile(int64_t length, const A* panels, int64_t distance, const A* ne
                   bool add, A* y, int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>, kVectors = kGroup / depth;  // of a panel
-  constexpr int kLine = 64 / int(sizeof(A)) / kGroup;           // rows of a panel to a cache line
+  constexpr int kLine = 64 / int(sizeof(A)) / kGroup;          // rows of a panel to a cache line
   const A* at[kPanels];
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) at[p] = panels + p * distance;
@@ -288,7 +287,8 @@ class ColumnsProduct {
       }
     }
     for (; i < strips.count(); ++i) {
-      with_depth<A, kMaxSpread<A>>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
+      with_depth<A, kMaxSpread<A>>(strips[i].depth,
+                                   [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
     }
   }
 
@@ -323,9 +323,9 @@ class ColumnsProduct {
     const A* panels = panels_ + (panel * K_ + begin) * kGroup;
     const A* next = strip > 0 ? panels : panels + kPanels * K_ * kGroup;
     if (strip == 0 && panel + kPanels >= count_) next = end < K_ ? panels_ + end * kGroup : after_;
-    columns_tile<A, depth, kPanels, kStrips>(
-        end - begin, panels, K_ * kGroup, next, x_ + strip * x_stride_ + begin * lanes, x_stride_, begin > 0,
-        y_ + strip * y_stride_ + panel * (kGroup / depth) * lanes, y_stride_);
+    columns_tile<A, depth, kPanels, kStrips>(end - begin, panels, K_ * kGroup, next,
+                                             x_ + strip * x_stride_ + begin * lanes, x_stride_, begin > 0,
+                                             y_ + strip * y_stride_ + panel * (kGroup / depth) * lanes, y_stride_);
   }
 
   int64_t K_;

@@ -59,8 +59,8 @@ size_t backward_workspace(const Shape& shape) {
 #define SRN_NAME(isa) SRN_NAME_OF(isa)
 
 extern const CpuKernels kKernels;
-const CpuKernels kKernels = {SRN_NAME(SRN_ISA), forward, backward, forward_workspace, backward_workspace,
-                             multiply_adds};
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA),  forward,      backward, forward_workspace,
+                             backward_workspace, multiply_adds};
 
 }  // namespace SRN_ISA
 }  // namespace srn

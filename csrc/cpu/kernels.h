@@ -9,8 +9,8 @@ struct CpuKernels {
   const char* isa;
   void (*forward)(const ForwardParams&);
   void (*backward)(const BackwardParams&);
-  size_t (*forward_workspace)(const Shape&);   // bytes
-  size_t (*backward_workspace)(const Shape&);  // bytes
+  size_t (*forward_workspace)(const Shape&);               // bytes
+  size_t (*backward_workspace)(const Shape&);              // bytes
   double (*multiply_adds)(int64_t rounds, float* result);  // one thread's ceiling: cpu/ceiling.h
 };
 

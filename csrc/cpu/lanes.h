@@ -4,11 +4,11 @@
 // columns (hidden units, or inputs) into groups of kGroup, and the rows of a step (sequences) into strips:
 //
 //   flat   [group][row][kGroup]: what the cell is computed on, whatever the vector's length
-//   lanes  [strip][column / depth][lanes]: what products read. A vector holds `depth` consecutive columns of each of the
-//          lanes / depth rows of a strip, so a product multiplies it by `depth` consecutive weights, broadcast.
+//   lanes  [strip][column / depth][lanes]: what products read. A vector holds `depth` consecutive columns of each of
+//          the lanes / depth rows of a strip, so a product multiplies it by `depth` consecutive weights, broadcast.
 //
-// A strip of as many rows as a vector has lanes has depth 1; the rows left over take strips of greater depth, down to
-// two rows or less: no lane is idle for want of rows. The order of a strip's rows among the lanes is whatever the
+// A strip of as many rows as a vector has lanes has depth 1; the rows left over take strips of greater depth, down to a
+// single row: no lane is idle for want of rows. The order of a strip's rows among the lanes is whatever the
 // exchange below makes it; nothing depends on it but the exchange back.
 #pragma once
 
@@ -41,8 +41,8 @@ struct Strip {
   int depth;
 };
 
-// The strips of a number of rows: full ones, then the rest in strips that are at most a quarter empty, where the deepest
-// one allowed is not reached. Only the last strip may have fewer rows than lanes / depth.
+// The strips of a number of rows: full ones, then the rest in strips that are at most a quarter empty, where the
+// deepest one allowed is not reached. Only the last strip may have fewer rows than lanes / depth.
 template <typename A>
 class Strips {
  public:
@@ -61,7 +61,8 @@ class Strips {
   }
 
   int64_t count() const { return full_ + rest_count_; }
-  int64_t wide() const { return full_ + (rest_count_ > 0 && rest_[0].depth == 1); }  // strips of depth 1: the first ones
+  // How many have depth 1: the first ones.
+  int64_t wide() const { return full_ + (rest_count_ > 0 && rest_[0].depth == 1); }
   Strip operator[](int64_t i) const { return i < full_ ? Strip{i * lanes, lanes, 1} : rest_[i - full_]; }
 
  private:
@@ -129,7 +130,7 @@ struct Block {
   using Number = A;
   using V = Vector<A>;
   static constexpr int lanes = kLanes<A>;
-  static constexpr int kCount = kGroup / depth;        // vectors
+  static constexpr int kCount = kGroup / depth;            // vectors
   static constexpr int kNumbers = kGroup * lanes / depth;  // that it takes in lanes
   static constexpr int kInner = lanes < kGroup ? lanes : kGroup;
 
@@ -194,8 +195,8 @@ struct Block {
   }
 };
 
-// A single row in lanes, where a vector is as long as two groups: columns in their order. In the flat layout it shares its
-// vector with a row that does not exist.
+// A single row in lanes, where a vector is as long as two groups: columns in their order. In the flat layout it shares
+// its vector with a row that does not exist.
 template <typename A>
 struct Block<A, 2 * kGroup> {
   using Number = A;
@@ -295,8 +296,8 @@ void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t
 }
 
 // Several blocks of columns (gates, memories) of several groups, row by row: a row's memory is touched once.
-//   flat: [block][group][row][kGroup], blocks and groups flat_block and flat_group apart; matrix: rows row_stride apart,
-//   blocks block_stride apart in each, `columns` of each block existing.
+//   flat: [block][group][row][kGroup], blocks and groups flat_block and flat_group apart; matrix: rows row_stride
+//   apart, blocks block_stride apart in each, `columns` of each block existing.
 struct PartLayout {
   int64_t blocks, flat_block, groups, flat_group;
   int64_t rows, row_stride, block_stride, columns;

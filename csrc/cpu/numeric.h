@@ -76,8 +76,8 @@ SRN_INLINE void store(E* to, Vector<E> value) {
   memcpy(to, &value, sizeof(value));
 }
 
-// `count` numbers from memory, again and again until a vector is full. One load on every processor: broadcasts that need
-// no shuffle take the vector's time.
+// `count` numbers from memory, again and again until a vector is full. One load on every processor: broadcasts that
+// need no shuffle take the vector's time.
 template <typename E, int count>
 SRN_INLINE Vector<E> broadcast(const E* from) {
   constexpr int bytes = count * int(sizeof(E));

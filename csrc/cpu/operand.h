@@ -1,8 +1,8 @@
-// What products multiply: numbers as they are computed with, or, where the processor multiplies pairs of bfloat16 and adds
-// them up in float32, bfloat16 as it is stored.
+// What products multiply: numbers as they are computed with, or, where the processor multiplies pairs of bfloat16 and
+// adds them up in float32, bfloat16 as it is stored.
 //
-// Pairs take the place of numbers in the lanes (lanes.h): a vector holds `depth` consecutive pairs of columns of each row
-// of a strip. What a product leaves is the same: float32 part sums, `depth` of each row.
+// Pairs take the place of numbers in the lanes (lanes.h): a vector holds `depth` consecutive pairs of columns of each
+// row of a strip. What a product leaves is the same: float32 part sums, `depth` of each row.
 #pragma once
 
 #include "cpu/gemm.h"

@@ -30,8 +30,8 @@ class Arena {
 };
 
 // Sums over hidden units that several threads contribute to are kept in so many parts, each a fixed range of the units
-// that one thread owns, and added up in a fixed order: results do not depend on the number of threads. It divides evenly
-// among 2, 3, 4, 6 and 12 threads, the most that work on a call.
+// that one thread owns, and added up in a fixed order: results do not depend on the number of threads. It divides
+// evenly among 2, 3, 4, 6 and 12 threads, the most that work on a call.
 constexpr int64_t kParts = 12;
 
 // A half-open range, and the part of `count` things that falls to one of `shares`.
@@ -52,7 +52,7 @@ struct Extents {
   int64_t state;
   int64_t parts;
   int64_t part_groups;  // the most groups of a part
-  int team;  // threads worth using
+  int team;             // threads worth using
 
   explicit Extents(const Shape& shape)
       : groups(ceil_div(shape.hidden, kGroup)),
@@ -79,8 +79,8 @@ SRN_INLINE int64_t valid_columns(int64_t columns, int64_t group) {
   return left < kGroup ? left : kGroup;
 }
 
-// A step's gates as they are kept for the backward pass: group by group, [group][G][row][unit], the last group of as many
-// units as there are. Both passes go through them in this order, where rows of all gates would lie far apart.
+// A step's gates as they are kept for the backward pass: group by group, [group][G][row][unit], the last group of as
+// many units as there are. Both passes go through them in this order, where rows of all gates would lie far apart.
 template <typename T, int G>
 class KeptGates {
  public:
@@ -129,8 +129,8 @@ class Schedule {
 };
 
 // Packs W_mc by part: out of the row of each of H columns of c, the numbers that a part's memories are multiplied with,
-// group by group: (hidden, groups of the part, M, kGroup). One block of memory then holds all that a product with a part
-// reads. Rows up to a whole group, and columns of units past the last, are zeros.
+// group by group: (hidden, groups of the part, M, kGroup). One block of memory then holds all that a product with a
+// part reads. Rows up to a whole group, and columns of units past the last, are zeros.
 template <typename T>
 void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& size, Range parts, Operand<T>* packed) {
   for (int64_t row = 0; row < size.hidden; ++row) {
@@ -140,7 +140,8 @@ void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& siz
       for (int64_t group = groups.begin; group < groups.end; ++group) {
         for (int64_t m = 0; m < memories; ++m, to += kGroup) {
           if (row < hidden) {
-            gather_row<T, Operand<T>>(mc + (row * memories + m) * hidden + group * kGroup, valid_columns(hidden, group), to);
+            gather_row<T, Operand<T>>(mc + (row * memories + m) * hidden + group * kGroup, valid_columns(hidden, group),
+                                      to);
           } else {
             for (int c = 0; c < kGroup; ++c) to[c] = Operand<T>{};
           }

@@ -62,7 +62,8 @@ void forward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t inp
 void backward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t c0, uintptr_t gates, uintptr_t cells,
               uintptr_t grad_output, int64_t grad_output_stride, uintptr_t grad_h_n, uintptr_t grad_c_n,
               uintptr_t grad_memories, int64_t grad_memories_row_stride, int64_t grad_memory_stride, uintptr_t dz,
-              uintptr_t dc, uintptr_t s, uintptr_t dh, uintptr_t m, uintptr_t grad_h0, uintptr_t grad_c0, uintptr_t workspace) {
+              uintptr_t dc, uintptr_t s, uintptr_t dh, uintptr_t m, uintptr_t grad_h0, uintptr_t grad_c0,
+              uintptr_t workspace) {
   const srn::BackwardParams params = {shape,
                                       weights,
                                       address<const void>(c0),
@@ -122,9 +123,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info, "How this library was built.");
   m.def("cpu_isa", [] { return srn::cpu_kernels().isa; }, "The instruction set in use.");
 
-  m.def("multiply_adds", &multiply_adds, py::call_guard<py::gil_scoped_release>(), py::arg("rounds"), py::arg("threads"),
-        "Runs multiply-adds of float32 vectors in registers on so many threads at once, the processor's ceiling; returns "
-        "the number of floating-point operations.");
+  m.def(
+      "multiply_adds", &multiply_adds, py::call_guard<py::gil_scoped_release>(), py::arg("rounds"), py::arg("threads"),
+      "Runs multiply-adds of float32 vectors in registers on so many threads at once, the processor's ceiling; returns "
+      "the number of floating-point operations.");
 
   py::class_<srn::Shape>(m, "Shape")
       .def(py::init(&shape_of), py::kw_only(), py::arg("dtype"), py::arg("tasks"), py::arg("steps"), py::arg("batch"),

@@ -80,8 +80,8 @@ class CoreTest {
 
     const BackwardResults gradients = backward({1, true, true}, saved);
     const BackwardReference expected_gradients(*call_, saved[kGates], saved[kCells]);
-    const Numbers* more[] = {&expected_gradients.dz, &expected_gradients.dc, &expected_gradients.s,
-                             &expected_gradients.dh, &expected_gradients.m,  &expected_gradients.grad_h0,
+    const Numbers* more[] = {&expected_gradients.dz,     &expected_gradients.dc, &expected_gradients.s,
+                             &expected_gradients.dh,     &expected_gradients.m,  &expected_gradients.grad_h0,
                              &expected_gradients.grad_c0};
     for (size_t i = 0; i < gradients.size(); ++i) compare(kBackwardNames[i], gradients[i], *more[i], allowed(false));
     for (const Run& run : {Run{2, true, true}, Run{3, true, true}, Run{1, true, true}}) {
@@ -128,11 +128,26 @@ class CoreTest {
     out[kGradC0] = Tensor(shape.dtype, call_->guard, shape.batch, shape.hidden);
     const Memory workspace(kernels_.backward_workspace(shape), call_->guard, kAlignment);
     const Tensor &grad_output = call_->grad_output, &grad_memories = call_->grad_memories;
-    kernels_.backward({shape, call_->pointers(), call_->c0.data(), saved[kGates].data(), saved[kCells].data(),
-                       grad_output.data(), grad_output.row_stride(), call_->grad_h_n.data(), call_->grad_c_n.data(),
-                       grad_memories.data(), grad_memories.row_stride(), grad_memories.block_stride(), out[kDz].data(),
-                       out[kDc].data(), out[kS].data(), out[kDh].data(), out[kM].data(), out[kGradH0].data(),
-                       out[kGradC0].data(), workspace.get()});
+    kernels_.backward({shape,
+                       call_->pointers(),
+                       call_->c0.data(),
+                       saved[kGates].data(),
+                       saved[kCells].data(),
+                       grad_output.data(),
+                       grad_output.row_stride(),
+                       call_->grad_h_n.data(),
+                       call_->grad_c_n.data(),
+                       grad_memories.data(),
+                       grad_memories.row_stride(),
+                       grad_memories.block_stride(),
+                       out[kDz].data(),
+                       out[kDc].data(),
+                       out[kS].data(),
+                       out[kDh].data(),
+                       out[kM].data(),
+                       out[kGradH0].data(),
+                       out[kGradC0].data(),
+                       workspace.get()});
     return out;
   }
 

@@ -53,8 +53,7 @@ inline double memory_gate(const Tasks& subset, const Numbers& master, int slope_
 // A matrix in double; zeros where the call has null.
 class Matrix {
  public:
-  Matrix(const Tensor& tensor, int64_t rows, int64_t columns)
-      : Matrix(tensor.numbers(rows, columns), columns) {}
+  Matrix(const Tensor& tensor, int64_t rows, int64_t columns) : Matrix(tensor.numbers(rows, columns), columns) {}
   Matrix(Numbers numbers, int64_t columns) : numbers_(std::move(numbers)), columns_(columns) {}
   double operator()(int64_t row, int64_t column) const { return numbers_[size_t(row * columns_ + column)]; }
   Numbers row(int64_t row) const {
@@ -221,7 +220,7 @@ class BackwardReference {
       for (int64_t p = 0; projection && p < P; ++p) sum += Sum(d_h[size_t(p)]) * hr(p, u);
       d_hidden.push_back(double(sum));
       const double t = std::tanh(cells(row, u));
-      if (projection) m[size_t(row * H + u)] = gates(row, H + u) * t;  // Eq. 9
+      if (projection) m[size_t(row * H + u)] = gates(row, H + u) * t;       // Eq. 9
       d_c[size_t(u)] += d_hidden.back() * gates(row, H + u) * (1 - t * t);  // Eq. 9
       dc[size_t(row * H + u)] = d_c[size_t(u)];
     }
