@@ -95,9 +95,10 @@ class SRNCell(nn.Module):
             validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)
         own = self._parameters  # looked up here, or by getattr where a parametrization computes it: that takes longer
         weights = [own[name] if name in own else getattr(self, name) for name in self._names]
-        validation.input_dtype(rows, weights[0])
-        validation.devices(rows, weights[0], (h, c))
-        validation.state_dtypes((h, c), rows)
+        if not validation.alike(weights[0], rows, h, c):
+            validation.input_dtype(rows, weights[0])
+            validation.devices(rows, weights[0], (h, c))
+            validation.state_dtypes((h, c), rows)
         _, h_n, c_n, memories = srn_layer(
             rows,
             h.unsqueeze(0),

@@ -94,6 +94,12 @@ def _mismatch(tensor: Tensor, expected: torch.dtype) -> bool:
     return not cast or torch.float64 in (tensor.dtype, expected)
 
 
+def alike(first: Tensor, *others: Tensor) -> bool:
+    """Whether all have the dtype and the device of the first."""
+    dtype, device = first.dtype, first.device
+    return all(tensor.dtype is dtype and tensor.device == device for tensor in others)
+
+
 def input_dtype(input: Tensor, weight: Tensor) -> None:
     if _mismatch(input, weight.dtype):
         raise ValueError(

@@ -136,9 +136,9 @@ PYBIND11_MODULE(_C, m) {
                              [](const srn::Shape& shape) { return srn::cpu_kernels().forward_workspace(shape); })
       .def_property_readonly("backward_workspace",
                              [](const srn::Shape& shape) { return srn::cpu_kernels().backward_workspace(shape); });
-  py::class_<srn::Weights>(m, "Weights")
-      .def(py::init(&weights_of), py::kw_only(), py::arg("ih"), py::arg("hh"), py::arg("b_ih"), py::arg("b_hh"),
-           py::arg("mc"), py::arg("b_mc"), py::arg("hr"));
+  py::class_<srn::Weights>(m, "Weights")  // in the order of layout.DirectionWeights
+      .def(py::init(&weights_of), py::arg("ih"), py::arg("hh"), py::arg("b_ih"), py::arg("b_hh"), py::arg("mc"),
+           py::arg("b_mc"), py::arg("hr"));
 
   m.def("forward", &forward, py::call_guard<py::gil_scoped_release>(), py::arg("shape"), py::arg("weights"),
         py::kw_only(), py::arg("input"), py::arg("h0"), py::arg("c0"), py::arg("output"), py::arg("output_stride"),

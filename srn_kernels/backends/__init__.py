@@ -43,7 +43,9 @@ def select(problem: Problem, name: str = AUTO) -> Backend:
         RuntimeError: a backend asked for by name cannot serve the problem; the message gives its reason.
     """
     if name == AUTO:
-        return next(backend for backend in BACKENDS.values() if refusal(backend, problem) is None)
+        for backend in BACKENDS.values():
+            if refusal(backend, problem) is None:
+                return backend
     backend = BACKENDS[check_name(name)]
     reason = refusal(backend, problem)
     if reason is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -199,19 +200,30 @@ def _backward(
 
 
 def _shape(call: DirectionCall):
+    (batch, state), weights = call.h0.shape, call.weights
+    sizes = batch, call.input.shape[1], weights.hidden_size, state
+    options = call.input.dtype, call.tasks, weights.hr is not None, call.reverse
+    return _native_shape(call.steps, sizes, options, torch.get_num_threads())
+
+
+@lru_cache(maxsize=64)
+def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
+    """Kept for calls of equal lengths, whose ``steps`` is the same object; the shape points into its memory."""
+    batch, input_size, hidden, state = sizes
+    dtype, tasks, projection, reverse = options
     return native.module().Shape(
-        dtype=_DTYPES[call.input.dtype],
-        tasks=call.tasks,
-        steps=len(call.steps),
-        batch=call.h0.shape[0],
-        rows=call.input.shape[0],
-        input=call.input.shape[1],
-        hidden=call.weights.hidden_size,
-        state=call.h0.shape[1],
-        projection=call.weights.hr is not None,
-        reverse=call.reverse,
-        threads=torch.get_num_threads(),
-        batch_sizes=call.steps.batch_sizes.data_ptr(),
+        dtype=_DTYPES[dtype],
+        tasks=tasks,
+        steps=len(steps),
+        batch=batch,
+        rows=steps.offsets[-1],
+        input=input_size,
+        hidden=hidden,
+        state=state,
+        projection=projection,
+        reverse=reverse,
+        threads=threads,
+        batch_sizes=steps.batch_sizes.data_ptr(),
     )
 
 
@@ -227,7 +239,8 @@ def _contiguous(call: DirectionCall) -> DirectionCall:
 
 
 def _addresses(weights: DirectionWeights):
-    return native.module().Weights(**{name: _address(w) for name, w in weights._asdict().items()})
+    # By position: the library takes them in the same order, and a step of a cell has no time for their names.
+    return native.module().Weights(*[0 if weight is None else weight.data_ptr() for weight in weights])
 
 
 def _address(tensor: Tensor | None) -> int:
