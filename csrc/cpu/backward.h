@@ -233,7 +233,6 @@ class Backward {
   void gate_gradient(const BackwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step,
                      const Schedule::Step& ahead) const {
     const int64_t width = part.size() * kMemories;
-    prefetch_part(params, part, step, ahead);
     ColumnsProduct<A>(shape_.hidden, dc_spread_, size_.hidden * lanes, mc_ + part.begin * kMemories * shape_.hidden,
                       part.size() * M, hh_of(part), scratch_, width * lanes)
         .run(strips);
@@ -295,28 +294,6 @@ class Backward {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
     scatter_part(layout_of(part, M, strip.rows), s_, static_cast<T*>(params.s) + row * M * hidden + first);
     scatter_part(layout_of(part, G, strip.rows), gates_, static_cast<T*>(params.dz) + row * G * hidden + first);
-  }
-
-  // What the gradients of a part's gates will read and write, while the product before them keeps the processor busy.
-  void prefetch_part(const BackwardParams& params, Range part, const Schedule::Step& step,
-                     const Schedule::Step& ahead) const {
-    const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
-    const int64_t columns = smaller(part.end * kGroup, hidden) - first;
-    const T* cells = static_cast<const T*>(params.cells) + first;
-    prefetch_rows<false>(cells + ahead.row * hidden, hidden, smaller(ahead.rows, step.rows), columns);
-    for (int64_t gate = 0; gate < G; ++gate) {
-      prefetch_rows<true>(static_cast<T*>(params.dz) + (step.row * G + gate) * hidden + first, G * hidden, step.rows,
-                          columns);
-    }
-    for (int64_t m = 0; m < M; ++m) {
-      prefetch_rows<true>(static_cast<T*>(params.s) + (step.row * M + m) * hidden + first, M * hidden, step.rows,
-                          columns);
-      if (params.grad_memories != nullptr) {
-        prefetch_rows<false>(static_cast<const T*>(params.grad_memories) + step.row * params.grad_memories_row_stride +
-                                 m * params.grad_memory_stride + first,
-                             params.grad_memories_row_stride, step.rows, columns);
-      }
-    }
   }
 
   // Where the gradients of a part's gates lie for a strip, spread: (G, the part's units, lanes).

@@ -276,7 +276,7 @@ class Forward {
     const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
     const int64_t columns = smaller(part.end * kGroup, hidden) - first;
     for (int64_t m = 0; m < M; ++m) {
-      prefetch_rows<true>(
+      prefetch_rows(
           static_cast<T*>(params.memories) + step.row * params.memories_row_stride + m * params.memory_stride + first,
           params.memories_row_stride, step.rows, columns);
     }

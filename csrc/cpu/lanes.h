@@ -254,15 +254,15 @@ SRN_INLINE void scatter_row(const Compute<T>* from, int64_t valid, T* to) {
   }
 }
 
-// Asks for `columns` columns of `rows` rows that will soon be read, or written: rows lie too far apart for the
-// processor to ask by itself.
-template <bool written, typename T>
+// Asks for `columns` columns of `rows` rows that will soon be written: rows lie too far apart for the processor to ask
+// by itself.
+template <typename T>
 void prefetch_rows(const T* from, int64_t stride, int64_t rows, int64_t columns) {
   constexpr int64_t kLine = 64 / int64_t(sizeof(T));
   for (int64_t r = 0; r < rows; ++r) {
     const T* row = from + r * stride;
-    for (int64_t c = 0; c < columns; c += kLine) __builtin_prefetch(row + c, written, 2);
-    __builtin_prefetch(row + columns - 1, written, 2);
+    for (int64_t c = 0; c < columns; c += kLine) __builtin_prefetch(row + c, 1, 2);
+    __builtin_prefetch(row + columns - 1, 1, 2);
   }
 }
 
