@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._library.custom_ops import get_library_allowing_overwrite
 from torch.autograd import forward_ad
 
 from srn_kernels import backends, layout, reference, validation
@@ -73,7 +74,9 @@ def _refuse_forward_mode(*tensors: Tensor | None) -> None:
         raise NotImplementedError("srn_kernels has no forward-mode derivatives (jvp); use reverse mode")
 
 
-_LIBRARY = torch.library.Library("srn_kernels", "DEF")
+_LIBRARY = get_library_allowing_overwrite("srn_kernels", "layer")
+"""The operators' registrations; those of a module loaded before, and since reloaded, are withdrawn."""
+
 _LIBRARY.define(
     "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, bool memories, "
     "bool save, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -59,6 +61,23 @@ def test_opcheck_of_the_backward(case: Case, wanted: str) -> None:
     differentiable = (*grads, leaves.input, leaves.h0, leaves.c0, list(leaves.weights), *saved, *needs)
     for test in ("test_schema", "test_autograd_registration", "test_faketensor"):
         torch.library.opcheck(BACKWARD, differentiable, test_utils=test)
+
+
+def test_the_package_can_be_loaded_again() -> None:
+    """As notebooks do after an edit: the operators of the second time take the place of the first."""
+    program = (
+        "import importlib, sys, torch, srn_kernels, srn_kernels.operator as operator\n"
+        "first = torch.ops.srn_kernels.layer.default\n"
+        "importlib.reload(operator)\n"
+        "for name in [name for name in sys.modules if name.startswith('srn_kernels.') or name == 'srn_kernels']:\n"
+        "    del sys.modules[name]\n"
+        "import srn_kernels\n"
+        "x = torch.randn(3, 2, 4, requires_grad=True)\n"
+        "srn_kernels.SRN(4, 6)(x)[0].sum().backward()\n"
+        "assert x.grad.abs().sum() > 0 and torch.ops.srn_kernels.layer.default is not first\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_layer_that_saved_nothing_has_no_gradient() -> None:
