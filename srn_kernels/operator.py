@@ -4,7 +4,8 @@
 registered gradient, and is itself differentiable, through the reference.
 
 Registered with ``torch.library.Library`` and not with ``custom_op``, which puts so many layers of Python between a call
-and a kernel that they would be most of the time of a step of :class:`srn_kernels.SRNCell`.
+and a kernel that they would be most of the time of a step of :class:`srn_kernels.SRNCell`. As there, the compiler is
+kept out of what runs behind the operators.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def _without_gradient(operator: torch._ops.OpOverload, *arguments: Any) -> Any:
 
 
 @torch.library.impl(_LIBRARY, "layer", "CompositeExplicitAutograd")
+@torch._disable_dynamo
 def _layer(
     input: Tensor,
     h0: Tensor,
@@ -176,6 +178,7 @@ def _without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 
 
 @torch.library.impl(_LIBRARY, "layer_backward", "CompositeExplicitAutograd")
+@torch._disable_dynamo
 def _layer_backward(
     grad_output: Tensor | None,
     grad_h_n: Tensor | None,
@@ -267,6 +270,7 @@ class _DifferentiableLayer(torch.autograd.Function):
 
 
 @torch.library.impl(_LIBRARY, "layer", "Autograd")
+@torch._disable_dynamo
 def _differentiable_layer(input, h0, c0, weights, batch_sizes, tasks, memories, save, backend):
     options = (tasks, memories, save, backend)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (input, h0, c0, *weights)):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.eval_frame import skip_code
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.export import Dim
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
@@ -222,3 +223,19 @@ def test_export_with_memories(strict: bool) -> None:
     got, expected = program.module()(x, **keywords), rnn(x, **keywords)
     assert isinstance(got, SRNOutput) and got.tasks == expected.tasks
     assert_same((got.output, got.hx, got.memories), (expected.output, expected.hx, expected.memories))
+
+
+def test_what_runs_behind_the_operator_is_not_traced() -> None:
+    """Called from a frame that the compiler skips, in a region that it compiles: what a kernel does is no graph."""
+    rnn, x = SRN(D, H), torch.randn(5, 3, D, requires_grad=True)
+    rows, state = x.flatten(0, 1), torch.zeros(1, 3, H)
+    arguments = (rows, state, state, list(rnn.parameters()), None, 3, False, True, "auto")
+
+    def skipped():
+        return torch.ops.srn_kernels.layer.default(*arguments)
+
+    skip_code(skipped.__code__)
+    counter, scope = CompileCounterWithBackend("eager"), {"skipped": skipped}
+    torch.compile(lambda: eval("skipped()", scope), backend=counter)()[0].sum().backward()  # eval cannot be traced
+    assert counter.frame_count == 0
+    assert x.grad.abs().sum() > 0
