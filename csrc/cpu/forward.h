@@ -419,8 +419,9 @@ class Forward {
     } else {
       RowsProduct<X>(width, s_lanes_, width, weights, sums, stride).run_wide(strips);
       RowsProduct<X>(width, s_lanes_, width, weights, scratch_, stride).run_deep(strips);
-      for (int64_t i = strips.wide(); i < strips.count(); ++i)
+      for (int64_t i = strips.wide(); i < strips.count(); ++i) {
         fold(strips[i], scratch_ + i * stride, sums + i * stride);
+      }
     }
   }
 
@@ -555,11 +556,12 @@ class Forward {
   X* m_lanes_;  // lanes of `hidden` columns: the step's hidden units before a projection
   X* s_lanes_;  // lanes of a thread's own: one part's memories; or of all memories, by task subset
   int64_t sums_stride_;
-  A* sums_;  // (parts, strips, hidden, lanes): part sums of c
+  A* sums_;  // (parts, strips, hidden, lanes): parts of c in lanes, deep strips' at the start of their room; by columns
+             // and as part sums where W_mc is read as stored
   int64_t kept_size_;
   A* kept_;  // (team, strips, M, the part's groups, row, kGroup): tanh(s) of a part, for the caller
   int64_t scratch_size_;
-  A* scratch_;  // (team, ...): a thread's part sums of one group
+  A* scratch_;  // (team, ...): a thread's part sums of one group, or of a part's contribution to c in deep strips
   size_t used_;
 };
 

@@ -208,7 +208,10 @@ def _shape(call: DirectionCall):
 
 @lru_cache(maxsize=64)
 def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
-    """Kept for calls of equal lengths, whose ``steps`` is the same object; the shape points into its memory."""
+    """Kept for calls of equal lengths, whose ``steps`` is the same object; the shape points into its memory.
+
+    Those of unequal lengths are found no second time, and leave with the 64th that comes after.
+    """
     batch, input_size, hidden, state = sizes
     dtype, tasks, projection, reverse = options
     return native.module().Shape(
