@@ -118,10 +118,9 @@ def _layer(
     chosen = backends.select(problem, backend)
     backends.note_run(chosen)
     steps = Steps.of(batch_sizes, input.shape[0], h0.shape[1])
+    calls = _direction_calls(input, h0, c0, weights, steps, tasks)
     with _without_autocast(input):
-        for index, own in enumerate(layout.split_weights(weights, h0.shape[0])):
-            call = DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1)
-            chosen.forward(call, _direction_view(out, index), memories, save)
+        chosen.forward(calls, [_direction_view(out, index) for index in range(len(calls))], memories, save)
     return tuple(out)
 
 
@@ -143,6 +142,15 @@ def _empty_layer(input: Tensor, h0: Tensor, c0: Tensor, tasks: int, memories: bo
         gates=input.new_empty(directions, rows if save else 0, layout.gate_blocks(tasks) * hidden),
         cells=input.new_empty(directions, rows if save else 0, hidden),
     )
+
+
+def _direction_calls(
+    input: Tensor, h0: Tensor, c0: Tensor, weights: Sequence[Tensor], steps: Steps, tasks: int
+) -> list[DirectionCall]:
+    return [
+        DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1)
+        for index, own in enumerate(layout.split_weights(weights, h0.shape[0]))
+    ]
 
 
 def _direction_view(out: Layer, index: int) -> Direction:
@@ -202,18 +210,19 @@ def _layer_backward(
     backends.note_run(chosen)
     directions = h0.shape[0]
     steps = Steps.of(batch_sizes, input.shape[0], h0.shape[1])
-    done = []
+    calls = _direction_calls(input, h0, c0, weights, steps, tasks)
+    saved = [Saved(_own_columns(output, index, directions), gates[index], cells[index]) for index in range(directions)]
+    grads = [
+        Incoming(
+            output=None if grad_output is None else _own_columns(grad_output, index, directions),
+            h_n=None if grad_h_n is None else grad_h_n[index],
+            c_n=None if grad_c_n is None else grad_c_n[index],
+            memories=None if grad_memories is None else _own_columns(grad_memories, index, directions),
+        )
+        for index in range(directions)
+    ]
     with _without_autocast(input):
-        for index, own in enumerate(layout.split_weights(weights, directions)):
-            call = DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1)
-            saved = Saved(_own_columns(output, index, directions), gates[index], cells[index])
-            grad = Incoming(
-                output=None if grad_output is None else _own_columns(grad_output, index, directions),
-                h_n=None if grad_h_n is None else grad_h_n[index],
-                c_n=None if grad_c_n is None else grad_c_n[index],
-                memories=None if grad_memories is None else _own_columns(grad_memories, index, directions),
-            )
-            done.append(chosen.backward(call, saved, grad, need_input, need_weights))
+        done = chosen.backward(calls, saved, grads, need_input, need_weights)
     grad_input = torch.stack([one.input for one in done]).sum(0) if len(done) > 1 and need_input else done[0].input
     return (
         input.new_empty(0) if grad_input is None else grad_input,

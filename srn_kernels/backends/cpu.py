@@ -34,7 +34,7 @@ class CPUBackend(Backend):
             return f"it serves at most {native.module().MAX_TASKS} tasks, these are {problem.tasks}"
         return None
 
-    def forward(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
         call = _contiguous(call)
         shape = _shape(call)
         workspace = _workspace(shape.forward_workspace)
@@ -56,7 +56,7 @@ class CPUBackend(Backend):
             workspace=_aligned(workspace),
         )
 
-    def backward(
+    def backward_direction(
         self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
         """Goes back through the steps some thousand rows at a time.

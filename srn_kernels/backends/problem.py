@@ -66,17 +66,36 @@ class Backend(ABC):
     def unsupported(self, problem: Problem) -> str | None:
         """Why this problem cannot be served, in a sentence; None when it can. Only asked of a usable backend."""
 
-    @abstractmethod
-    def forward(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
-        """Runs one direction.
+    def forward(self, calls: Sequence[DirectionCall], outs: Sequence[Direction], memories: bool, save: bool) -> None:
+        """Runs a layer: every direction in turn, unless a backend can do better.
 
-        Writes every element of ``out``, whose members are views that may be strided by row but are dense in the last
-        dimension; ``out.memories`` only if ``memories`` says so, ``out.gates`` and ``out.cells`` only if ``save``.
-        The gates of a step's rows may lie in an order of the backend's own: only its ``backward`` reads them.
+        Writes every element of ``outs``, whose members are views that may be strided by row but are dense in the last
+        dimension; ``memories`` only if ``memories`` says so, ``gates`` and ``cells`` only if ``save``. The gates of a
+        step's rows may lie in an order of the backend's own: only its ``backward`` reads them.
         """
+        for call, out in zip(calls, outs, strict=True):
+            self.forward_direction(call, out, memories, save)
+
+    def backward(
+        self,
+        calls: Sequence[DirectionCall],
+        saved: Sequence[Saved],
+        grads: Sequence[Incoming],
+        need_input: bool,
+        need_weights: bool,
+    ) -> list[DirectionGradients]:
+        """The gradients of every direction of a layer, those of input and weights only if they are needed."""
+        return [
+            self.backward_direction(*of_one, need_input, need_weights)
+            for of_one in zip(calls, saved, grads, strict=True)
+        ]
 
     @abstractmethod
-    def backward(
+    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+        """Runs one direction: :meth:`forward` of it alone."""
+
+    @abstractmethod
+    def backward_direction(
         self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
-        """The gradients of one direction, those of input and weights only if they are needed."""
+        """The gradients of one direction: :meth:`backward` of it alone."""

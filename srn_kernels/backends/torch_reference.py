@@ -20,14 +20,14 @@ class ReferenceBackend(Backend):
     def unsupported(self, problem: Problem) -> str | None:
         return None
 
-    def forward(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
         done = reference.direction(call)
         wanted = {"memories": memories, "gates": save, "cells": save}
         for name, target, value in zip(Direction._fields, out, done, strict=True):
             if wanted.get(name, True):
                 target.copy_(value)
 
-    def backward(
+    def backward_direction(
         self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
     ) -> DirectionGradients:
         rows = gradients.recurrence(call, saved, grad)
