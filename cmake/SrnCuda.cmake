@@ -1,7 +1,8 @@
 # Whether CUDA kernels are compiled, with which nvcc, and for which GPUs. No GPU and no framework is asked, only nvcc.
 
-# Cubins for every architecture that is in wide use, and PTX of the newest, from which a driver compiles for later ones.
-set(SRN_DEFAULT_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 100-real 120)
+# Cubins for every generation of GPU, and PTX of the newest, from which a driver compiles for later ones. A cubin runs on
+# what comes after it with the same first number: 80's on 86 and 89, 100's on 103, 120's on 121.
+set(SRN_DEFAULT_CUDA_ARCHITECTURES 80-real 90-real 100-real 120)
 
 # `nvcc`: the path of the nvcc to use, `version`: "nvcc 13.0.48"; both "" where CUDA kernels are not to be compiled.
 # `switch` is AUTO, ON or OFF. ON is a demand: without an nvcc, or without a kernel in `sources`, it is an error.

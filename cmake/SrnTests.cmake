@@ -1,5 +1,6 @@
-# The C++ tests of the CPU core, with or without a sanitizer. docs/building.md tells how to run them.
-option(SRN_TESTS "Build the C++ tests of the CPU core" OFF)
+# The C++ tests: of the CPU core, and of the GPU kernels' body on the host; with or without a sanitizer. docs/building.md
+# tells how to run them.
+option(SRN_TESTS "Build the C++ tests" OFF)
 set(SRN_SANITIZE "" CACHE STRING "Sanitizers to build everything with: address,undefined or thread; empty: none")
 
 if(NOT SRN_SANITIZE MATCHES "^(address,undefined|thread|)$")
@@ -26,6 +27,17 @@ if(SRN_TESTS)
   if(SRN_SANITIZE STREQUAL "thread")
     target_sources(srn_core_test PRIVATE csrc/tests/omp_shim.cpp) # found before libgomp's functions of the same names
   endif()
+
+  # The body of the persistent GPU kernels, its blocks as threads of the host.
+  find_package(Threads REQUIRED)
+  add_executable(srn_persistent_test csrc/tests/persistent_test.cpp)
+  target_link_libraries(srn_persistent_test PRIVATE srn_common Threads::Threads)
+  add_dependencies(srn_tests srn_persistent_test)
+  add_test(NAME srn_persistent_test COMMAND srn_persistent_test)
+  # And its Python binding over the same, which the backend's own tests import.
+  pybind11_add_module(srn_persistent_host MODULE NO_EXTRAS EXCLUDE_FROM_ALL csrc/tests/persistent_host.cpp
+                      csrc/python/cuda.cpp)
+  target_link_libraries(srn_persistent_host PRIVATE srn_common Threads::Threads)
 
   foreach(isa IN LISTS SRN_CPU_ISAS)
     target_link_libraries(srn_core_test PRIVATE srn_cpu_${isa})

@@ -10,9 +10,11 @@
 
 #if defined(__CUDACC__)
 #define SRN_INLINE __host__ __device__ __forceinline__
+#define SRN_CONSTEXPR __host__ __device__ constexpr
 #define SRN_INLINE_LAMBDA
 #else
 #define SRN_INLINE inline __attribute__((always_inline))
+#define SRN_CONSTEXPR constexpr
 #define SRN_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
@@ -52,7 +54,7 @@ struct Lanes<double> {
 template <typename A>
 using Element = typename Lanes<A>::Element;
 
-constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
+SRN_CONSTEXPR double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 
 template <typename E>
 struct ExpTraits;
@@ -67,7 +69,7 @@ struct ExpTraits<float> {
   static constexpr float kLimit = 88.0f;  // round(kLimit / ln 2) = 127: 2^-n is 0 in the bits of a float, as it should
   static constexpr int kTerms = 6;
   // Of (e^r - 1 - r) / r^2, least in the largest relative error of e^r - 1 over |r| <= ln 2 / 2: 2^-26.
-  static constexpr double coefficient(int term) {
+  static SRN_CONSTEXPR double coefficient(int term) {
     return term == 2   ? 0x1.fffffep-2
            : term == 3 ? 0x1.5554aep-3
            : term == 4 ? 0x1.555676p-5
@@ -85,7 +87,7 @@ struct ExpTraits<double> {
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
   static constexpr double kLimit = 709.0;  // round(kLimit / ln 2) = 1023
   static constexpr int kTerms = 14;
-  static constexpr double coefficient(int term) { return 1.0 / factorial(term); }  // Taylor's: to half a unit
+  static SRN_CONSTEXPR double coefficient(int term) { return 1.0 / factorial(term); }  // Taylor's: to half a unit
 };
 
 // e^-a - 1 = scale * p + (scale - 1) with scale = 2^-n, |n ln 2 - a| <= ln 2 / 2 and p = e^(n ln 2 - a) - 1.
@@ -168,21 +170,21 @@ SRN_INLINE A tanh(A x) {
 
 // -- subsets of tasks -------------------------------------------------------------------------------------------------
 
-constexpr int gate_blocks(int tasks) { return 3 + 2 * tasks; }
-constexpr int memory_count(int tasks) { return (1 << tasks) - 1; }
+SRN_CONSTEXPR int gate_blocks(int tasks) { return 3 + 2 * tasks; }
+SRN_CONSTEXPR int memory_count(int tasks) { return (1 << tasks) - 1; }
 
 enum Gate { kForget = 0, kOutput = 1, kCandidate = 2, kFirstMaster = 3 };
 
-constexpr int bit_count(int mask) { return mask == 0 ? 0 : (mask & 1) + bit_count(mask >> 1); }
+SRN_CONSTEXPR int bit_count(int mask) { return mask == 0 ? 0 : (mask & 1) + bit_count(mask >> 1); }
 
 // Whether subset a (bit i: task i) comes before b: the smaller first, then the one that holds the lowest task at which
 // the two differ, which is lexicographic order for subsets of equal size.
-constexpr bool comes_before(int a, int b) {
+SRN_CONSTEXPR bool comes_before(int a, int b) {
   return bit_count(a) != bit_count(b) ? bit_count(a) < bit_count(b) : (a & ((a ^ b) & -(a ^ b))) != 0;
 }
 
 // The subset behind memory `index` of `tasks` tasks: the one that exactly `index` others come before.
-constexpr int subset_of(int tasks, int index) {
+SRN_CONSTEXPR int subset_of(int tasks, int index) {
   for (int mask = 1; mask < (1 << tasks); ++mask) {
     int before = 0;
     for (int other = 1; other < (1 << tasks); ++other) before += other != mask && comes_before(other, mask);

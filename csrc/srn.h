@@ -14,8 +14,9 @@
 
 namespace srn {
 
-// Element type of every buffer of a call but the workspace. bfloat16 is computed in float32.
-enum class DType { kFloat32, kFloat64, kBFloat16 };
+// Element type of every buffer of a call but the workspace. bfloat16 is computed in float32. float16 is the GPU's only
+// (cuda/persistent.h).
+enum class DType { kFloat32, kFloat64, kBFloat16, kFloat16 };
 
 // The most tasks that the native kernels serve.
 constexpr int kMaxTasks = 4;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cpu/kernels.h"
+#include "python/bindings.h"
 #include "srn.h"
 #include "srn_build_info.h"
 
@@ -11,24 +12,16 @@ namespace py = pybind11;
 
 namespace {
 
-template <typename X>
-X* address(uintptr_t value) {
-  return reinterpret_cast<X*>(value);
-}
-
-srn::DType dtype_of(const std::string& name) {
-  if (name == "float32") return srn::DType::kFloat32;
-  if (name == "float64") return srn::DType::kFloat64;
-  if (name == "bfloat16") return srn::DType::kBFloat16;
-  throw py::value_error("dtype should be float32, float64 or bfloat16, got " + name);
-}
+using srn::address;
 
 srn::Shape shape_of(const std::string& dtype, int tasks, int64_t steps, int64_t batch, int64_t rows, int64_t input,
                     int64_t hidden, int64_t state, bool projection, bool reverse, int threads, uintptr_t batch_sizes) {
   if (tasks < 1 || tasks > srn::kMaxTasks) throw py::value_error("tasks out of range");
   if (threads < 1) throw py::value_error("threads should be at least 1");
-  return {dtype_of(dtype), tasks, steps,      batch,   rows,    input,
-          hidden,          state, projection, reverse, threads, address<const int64_t>(batch_sizes)};
+  const srn::DType element = srn::dtype_of(dtype);
+  if (element == srn::DType::kFloat16) throw py::value_error("the CPU kernels have no float16");
+  return {element, tasks, steps,      batch,   rows,    input,
+          hidden,  state, projection, reverse, threads, address<const int64_t>(batch_sizes)};
 }
 
 srn::Weights weights_of(uintptr_t ih, uintptr_t hh, uintptr_t b_ih, uintptr_t b_hh, uintptr_t mc, uintptr_t b_mc,
@@ -149,4 +142,9 @@ PYBIND11_MODULE(_C, m) {
         py::arg("grad_output_stride"), py::arg("grad_h_n"), py::arg("grad_c_n"), py::arg("grad_memories"),
         py::arg("grad_memories_row_stride"), py::arg("grad_memory_stride"), py::arg("dz"), py::arg("dc"), py::arg("s"),
         py::arg("dh"), py::arg("m"), py::arg("grad_h0"), py::arg("grad_c0"), py::arg("workspace"));
+
+#if defined(SRN_HAVE_CUDA)
+  py::module_ cuda = m.def_submodule("cuda", "The persistent GPU kernels. The contract is in csrc/cuda/persistent.h.");
+  srn::bind_cuda(cuda);
+#endif
 }

@@ -32,7 +32,7 @@ struct Case {
     shape.threads = 1;
     gates = 3 + 2 * shape.tasks;
     memories = (int64_t(1) << shape.tasks) - 1;
-    guard = draw.one_in(2) ? Guard::kHeap : Guard::kPage;
+    guard = guard_of(draw);
     const bool large = draw.one_in(2);            // enough for several threads, mostly
     const int64_t step = draw.one_in(2) ? 2 : 1;  // products of bfloat16 take pairs of numbers
     shape.hidden = draw.between(large ? 16 / step + 1 : 1, 40 / step) * step;
@@ -41,11 +41,27 @@ struct Case {
     shape.batch = draw.one_in(20) ? 0 : draw.between(large ? 12 : 1, 40);
     shape.steps = shape.batch == 0 ? 0 : draw.between(0, 9);
     steps(draw);
-    weights(draw);
-    input = numbers(draw, shape.rows, shape.input, 1);
-    h0 = numbers(draw, shape.batch, shape.state, 1);
-    c0 = numbers(draw, shape.batch, shape.hidden, 1);
-    gradients(draw);
+    contents(draw);
+  }
+
+  // One direction of a call of the persistent GPU kernels; the second of a layer has the shape of the first.
+  Case(uint64_t number, bool reverse) : shape() {
+    Draw draw(number);
+    constexpr DType kDTypes[] = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
+    shape.dtype = kDTypes[number % 3];
+    shape.tasks = 1 + int(number / 3 % 3);
+    shape.reverse = reverse;
+    shape.threads = 1;
+    gates = 3 + 2 * shape.tasks;
+    memories = (int64_t(1) << shape.tasks) - 1;
+    guard = guard_of(draw);
+    shape.hidden = shape.state = draw.one_in(8) ? draw.between(41, 150) : draw.between(1, 40);
+    shape.input = draw.between(1, 8);
+    shape.batch = draw.between(1, draw.one_in(2) ? 8 : 40);
+    shape.steps = draw.between(1, 7);
+    steps(draw);
+    Draw own(reverse ? ~number : number);
+    contents(own);
   }
 
   Weights pointers() const {
@@ -65,7 +81,7 @@ struct Case {
   }
 
   std::string text() const {
-    static const char* const names[] = {"float32", "float64", "bfloat16"};
+    static const char* const names[] = {"float32", "float64", "bfloat16", "float16"};
     std::string sizes;
     for (int64_t t = 0; t < shape.steps; ++t) sizes += (t == 0 ? "" : " ") + std::to_string(shape.batch_sizes[t]);
     char line[256];
@@ -78,6 +94,16 @@ struct Case {
   }
 
  private:
+  static Guard guard_of(Draw& draw) { return draw.one_in(2) ? Guard::kHeap : Guard::kPage; }
+
+  void contents(Draw& draw) {
+    weights(draw);
+    input = numbers(draw, shape.rows, shape.input, 1);
+    h0 = numbers(draw, shape.batch, shape.state, 1);
+    c0 = numbers(draw, shape.batch, shape.hidden, 1);
+    gradients(draw);
+  }
+
   static int64_t gap(Draw& draw) { return draw.one_in(2) ? 0 : draw.between(1, 9); }
 
   void steps(Draw& draw) {

@@ -69,23 +69,21 @@ class ForwardReference {
  public:
   Numbers output, h_n, c_n, memories, gates, cells;
 
-  explicit ForwardReference(const Case& call)
+  // `z`: the input's product (S, G*H), as the GPU kernels are given it; null: it is computed.
+  explicit ForwardReference(const Case& call, const Tensor* z = nullptr)
       : N(call.shape.tasks),
-        D(call.shape.input),
         H(call.shape.hidden),
         P(call.shape.state),
         G(call.gates),
         M(call.memories),
         projection(call.shape.projection),
         subset(subsets(N)),
-        ih(call.ih, G * H, D),
         hh(call.hh, G * H, P),
-        b_ih(call.b_ih, 1, G * H),
         b_hh(call.b_hh, 1, G * H),
         mc(call.mc, H, M * H),
         b_mc(call.b_mc, 1, H),
         hr(call.hr, P, H),
-        input(call.input, call.shape.rows, D) {
+        input_product(z == nullptr ? product(call) : z->numbers(call.shape.rows, G * H), G * H) {
     const Shape& shape = call.shape;
     const Matrix h0(call.h0, shape.batch, P), c0(call.c0, shape.batch, H);
     output.resize(size_t(shape.rows * P)), cells.resize(size_t(shape.rows * H));
@@ -101,12 +99,26 @@ class ForwardReference {
     }
   }
 
+  // x W_ih^T + b_ih of every row.
+  static Numbers product(const Case& call) {
+    const int64_t D = call.shape.input, columns = call.gates * call.shape.hidden;
+    const Matrix ih(call.ih, columns, D), b_ih(call.b_ih, 1, columns), input(call.input, call.shape.rows, D);
+    Numbers all;
+    for (int64_t row = 0; row < call.shape.rows; ++row) {
+      for (int64_t j = 0; j < columns; ++j) {
+        Sum z = b_ih(0, j);
+        for (int64_t d = 0; d < D; ++d) z += Sum(ih(j, d)) * input(row, d);
+        all.push_back(double(z));
+      }
+    }
+    return all;
+  }
+
  private:
   void step(int64_t row, Numbers& h, Numbers& c) {
     double* const gate = gates.data() + row * G * H;
     for (int64_t j = 0; j < G * H; ++j) {
-      Sum z = b_ih(0, j) + b_hh(0, j);
-      for (int64_t d = 0; d < D; ++d) z += Sum(ih(j, d)) * input(row, d);
+      Sum z = input_product(row, j) + Sum(b_hh(0, j));
       for (int64_t p = 0; p < P; ++p) z += Sum(hh(j, p)) * h[size_t(p)];
       gate[j] = j / H == 2 ? std::tanh(double(z)) : logistic(double(z));  // Eq. 1, 3
     }
@@ -138,10 +150,10 @@ class ForwardReference {
   }
 
   int N;
-  int64_t D, H, P, G, M;
+  int64_t H, P, G, M;
   bool projection;
   std::vector<Tasks> subset;
-  Matrix ih, hh, b_ih, b_hh, mc, b_mc, hr, input;
+  Matrix hh, b_hh, mc, b_mc, hr, input_product;
 };
 
 // Where a gate of one hidden unit is kept for the backward pass: see srn.h.
@@ -168,12 +180,12 @@ inline Numbers kept_gates(const Case& call, const Numbers& gates, bool back = fa
   return result;
 }
 
-// From the gates (S, G*H) and cells (S, H) that the kernels saved, as the kernels themselves.
+// From the gates (S, G*H), in rows, and the cells (S, H) that the kernels saved, as the kernels themselves.
 class BackwardReference {
  public:
   Numbers dz, dc, s, dh, m, grad_h0, grad_c0;
 
-  BackwardReference(const Case& call, const Tensor& saved_gates, const Tensor& saved_cells)
+  BackwardReference(const Case& call, const Numbers& saved_gates, const Tensor& saved_cells)
       : N(call.shape.tasks),
         H(call.shape.hidden),
         P(call.shape.state),
@@ -184,7 +196,7 @@ class BackwardReference {
         hh(call.hh, G * H, P),
         mc(call.mc, H, M * H),
         hr(call.hr, P, H),
-        gates(kept_gates(call, saved_gates.numbers(call.shape.rows, G * H), true), G * H),
+        gates(saved_gates, G * H),
         cells(saved_cells, call.shape.rows, H),
         grad_output(call.grad_output, call.shape.rows, P),
         grad_memories(call.grad_memories, call.shape.rows, M * H) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -12,6 +13,24 @@
 namespace srn {
 namespace test {
 
+// float16 as a number, by its definition.
+inline double half(uint16_t bits) {
+  const int exponent = bits >> 10 & 31, mantissa = bits & 0x3ff;
+  const double size = exponent == 31  ? (mantissa == 0 ? HUGE_VAL : std::nan(""))
+                      : exponent == 0 ? std::ldexp(mantissa, -24)
+                                      : std::ldexp(mantissa + 1024, exponent - 25);
+  return bits >> 15 ? -size : size;
+}
+
+// The nearest float16; of two the one with an even last bit.
+inline uint16_t half_of(double number) {
+  const double size = std::fabs(number);
+  const int exponent = std::max(std::ilogb(size), -14);
+  const double mantissa = std::nearbyint(std::ldexp(size, 10 - exponent));  // 1024 where it is normal
+  const int bits = int(mantissa) + (exponent + 14) * 1024;
+  return uint16_t(std::min(bits, 31 << 10) | (std::signbit(number) ? 0x8000 : 0));
+}
+
 // bfloat16: the upper half of a float, rounded to nearest, ties to even.
 inline double load(DType dtype, const unsigned char* from) {
   if (dtype == DType::kFloat64) {
@@ -20,6 +39,11 @@ inline double load(DType dtype, const unsigned char* from) {
     return value;
   }
   uint32_t bits = 0;
+  if (dtype == DType::kFloat16) {
+    uint16_t own;
+    memcpy(&own, from, sizeof(own));
+    return half(own);
+  }
   if (dtype == DType::kFloat32) {
     memcpy(&bits, from, 4);
   } else {
@@ -35,6 +59,11 @@ inline double load(DType dtype, const unsigned char* from) {
 inline void store(DType dtype, unsigned char* to, double number) {
   if (dtype == DType::kFloat64) {
     memcpy(to, &number, sizeof(number));
+    return;
+  }
+  if (dtype == DType::kFloat16) {
+    const uint16_t own = half_of(number);
+    memcpy(to, &own, sizeof(own));
     return;
   }
   const float value = float(number);

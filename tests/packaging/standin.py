@@ -48,7 +48,8 @@ def copy_tree(copy: Path) -> Path:
         if file.is_file():
             shutil.copy(file, copy / file.name)
     sources = {"cpu/kernels.cpp": KERNELS, "cpu/bfloat16.cpp": KERNELS}
-    for name, text in {**sources, "cpu/dispatch.cpp": DISPATCH, "python/module.cpp": MODULE}.items():
+    sources |= {"cpu/dispatch.cpp": DISPATCH, "python/module.cpp": MODULE, "python/cuda.cpp": ""}
+    for name, text in sources.items():
         source = copy / "csrc" / name
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text(text)

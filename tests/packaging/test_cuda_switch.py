@@ -83,9 +83,9 @@ def test_torch_arch_list_refuses_what_it_does_not_know(cmake: CMakeScript, item:
 
 def test_default_list_is_what_nvcc_knows_and_ends_in_ptx(cmake: CMakeScript) -> None:
     newest = cmake.nvcc("new", known="sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_103 sm_120 sm_121")
-    assert cmake.architectures(newest) == "75-real;80-real;86-real;89-real;90-real;100-real;120"
+    assert cmake.architectures(newest) == "80-real;90-real;100-real;120"
     older = cmake.nvcc("old", known="sm_50 sm_70 sm_75 sm_80 sm_86 sm_89 sm_90")
-    assert cmake.architectures(older) == "75-real;80-real;86-real;89-real;90"
+    assert cmake.architectures(older) == "80-real;90"
 
 
 def test_default_list_without_a_known_member_is_an_error(cmake: CMakeScript) -> None:

@@ -1,0 +1,269 @@
+// The backward recurrence of a block: what forward.h did, the other way, through the same slices of the weights.
+#pragma once
+
+#include "cuda/team.h"
+
+namespace srn {
+namespace SRN_ISA {
+namespace persistent {
+
+using srn::persistent::BackwardCall;
+using srn::persistent::BackwardDirection;
+
+template <typename Block, int N>
+class BackwardPass {
+  using Element = typename Block::Element;
+  using Operand = typename Element::Operand;
+  using Stored = typename Element::Stored;
+  using Unit = Cell<float, N>;
+  static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
+
+ public:
+  using Shared = BackwardShared<Element, kRows, N>;
+
+  SRN_BODY BackwardPass(const Block& block, const Plan& plan, const BackwardCall& call, const Shared& shared)
+      : block_(block),
+        plan_(plan),
+        call_(call),
+        shared_(shared),
+        team_(block, plan, call, shared.team),
+        place_(team_.place()),
+        own_(call.direction[place_.team % call.sizes.directions]),
+        H_(call.sizes.hidden) {}
+
+  SRN_BODY void run() {
+    load_weights();
+    for (int group = place_.team / call_.sizes.directions; group < plan_.groups; group += plan_.teams) {
+      sequence(Group(call_, group * kRows));
+    }
+  }
+
+ private:
+  template <typename X>
+  SRN_BODY X* at(const Piece<X>& piece) const {
+    return piece.in(block_.memory());
+  }
+
+  SRN_BODY void load_weights() {
+    const Stored* const hh = static_cast<const Stored*>(own_.weights.hh);
+    const Stored* const mc = static_cast<const Stored*>(own_.weights.mc);
+    const int64_t H = H_, first = place_.first;
+    team_.load(
+        M, G, [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); },
+        [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); });
+  }
+
+  SRN_BODY void sequence(const Group& group) {
+    start(group);
+    const bool reverse = own_.reverse;
+    for (int i = 0; i < group.steps; ++i) {
+      const int step = reverse ? i : group.steps - 1 - i;
+      begin(group, step);
+      // While the gradients of c are on their way.
+      recompute(group, step);
+      team_.await_gathered();
+      block_.sync();
+      team_.multiply_gathered();
+      block_.sync();
+      collect(group, step);
+      block_.sync();
+      differentiate(group, step);
+      block_.sync();
+      team_.multiply_owned_and_scatter();
+      keep(group, step);
+      if (i + 1 < group.steps) fetch(group, reverse ? step + 1 : step - 1);
+      team_.await_scattered();
+      block_.sync();
+      finish(group, step);
+    }
+    end(group);
+  }
+
+  // An item is a row of an own unit: f(item, unit, row).
+  template <typename F>
+  SRN_BODY void each_unit(const F& f) const {
+    SRN_UNROLL(1)  // there are hardly more items than threads
+    for (int item = block_.thread(); item < place_.units * kRows; item += block_.threads()) {
+      f(item, item / kRows, item % kRows);
+    }
+  }
+
+  // f(index, row, a, unit) for each gate or memory of each row, units that lie side by side in turn.
+  template <int kBlocks, typename F>
+  SRN_BODY void each_of(int rows, const F& f) const {
+    each(block_, rows * kBlocks * plan_.units, [&](int index) {
+      const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
+      if (unit < place_.units) f(index, row_and_a / kBlocks, row_and_a % kBlocks, unit);
+    });
+  }
+
+  SRN_BODY void start(const Group& group) {
+    const Stored* const grad_h_n = static_cast<const Stored*>(own_.grad_h_n);
+    const Stored* const grad_c_n = static_cast<const Stored*>(own_.grad_c_n);
+    const auto last = [&](const Stored* grad, int row, int unit) {
+      const int64_t sequence = group.first + row;
+      const bool has = grad != nullptr && sequence < call_.sizes.batch;
+      return has ? Element::load(grad[sequence * H_ + place_.first + unit]) : 0.0f;
+    };
+    each_unit([&](int item, int unit, int row) {
+      at(shared_.dh)[item] = last(grad_h_n, row, unit);
+      at(shared_.dc_before)[item] = last(grad_c_n, row, unit);
+    });
+    fetch(group, own_.reverse ? 0 : group.steps - 1);
+    block_.sync();
+  }
+
+  // What the forward pass and the caller left for a step.
+  SRN_BODY void fetch(const Group& group, int step) {
+    const int rows = group.active(step, kRows);
+    const int64_t first = group.row(step);
+    const Stored* const gates = static_cast<const Stored*>(own_.gates) + first * G * H_ + place_.first;
+    each_of<G>(rows, [&](int index, int row, int g, int unit) {
+      at(shared_.gates)[index] = Element::load(gates[(int64_t(row) * G + g) * H_ + unit]);
+    });
+    if (own_.grad_memories != nullptr) {
+      const Stored* const grad =
+          static_cast<const Stored*>(own_.grad_memories) + first * own_.grad_memories_row_stride + place_.first;
+      each_of<M>(rows, [&](int index, int row, int m, int unit) {
+        at(shared_.ds)[index] =
+            Element::load(grad[row * own_.grad_memories_row_stride + m * own_.grad_memory_stride + unit]);
+      });
+    }
+    const Stored* const cells = static_cast<const Stored*>(own_.cells) + place_.first;
+    const Stored* const c0 = static_cast<const Stored*>(own_.c0) + place_.first;
+    const Stored* const grad_output = static_cast<const Stored*>(own_.grad_output);
+    // The step visited before this one in the forward pass, where a row took part in it.
+    const int before = own_.reverse ? step + 1 : step - 1;
+    const bool any = before >= 0 && before < group.steps;
+    const int rows_before = any ? group.active(before, kRows) : 0;
+    const int64_t first_before = any ? group.row(before) : 0;
+    each(block_, rows * plan_.units, [&](int index) {
+      const int row = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
+      if (unit >= place_.units) return;
+      const int item = unit * kRows + row;
+      at(shared_.c)[item] = Element::load(cells[(first + row) * H_ + unit]);
+      at(shared_.c_before)[item] = Element::load(row < rows_before ? cells[(first_before + row) * H_ + unit]
+                                                                   : c0[int64_t(group.first + row) * H_ + unit]);
+      at(shared_.grad_output)[item] =
+          grad_output == nullptr
+              ? 0.0f
+              : Element::load(grad_output[(first + row) * own_.grad_output_stride + place_.first + unit]);
+    });
+  }
+
+  // Eq. 9 differentiated: the gradient of c_t, for everybody. Rows that are not active have none.
+  SRN_BODY void begin(const Group& group, int step) {
+    const int rows = group.active(step, kRows);
+    Stored* const dc_rows = static_cast<Stored*>(own_.dc) + group.row(step) * H_ + place_.first;
+    each_unit([&](int item, int unit, int row) {
+      float dc = 0;
+      if (row < rows) {
+        const float dh = at(shared_.dh)[item] + at(shared_.grad_output)[item];
+        const float output_gate = at(shared_.gates)[(row * G + kOutput) * plan_.units + unit];
+        dc = Unit::cell_gradient(output_gate, at(shared_.c)[item], dh, at(shared_.dc_before)[item]);
+        at(shared_.dh_whole)[item] = dh;
+        dc_rows[int64_t(row) * H_ + unit] = Element::store(dc);
+      }
+      team_.gather(item, dc);
+    });
+  }
+
+  // The memories before tanh (Eq. 6, 7), and what their own gradients (Eq. 10) add to ds.
+  SRN_BODY void recompute(const Group& group, int step) {
+    const int rows = group.active(step, kRows);
+    Stored* const s_rows = static_cast<Stored*>(own_.s) + group.row(step) * M * H_ + place_.first;
+    each_unit([&](int item, int unit, int row) {
+      if (row >= rows) return;
+      float gates[G], s[M];
+      load_gates(row, unit, gates);
+      Unit::memories(gates, at(shared_.c_before)[item], s);
+      unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
+        constexpr int m = decltype(memory)::value;
+        s_rows[(int64_t(row) * M + m) * H_ + unit] = Element::store(s[m]);
+        float& ds = at(shared_.ds)[(row * M + m) * plan_.units + unit];
+        if (own_.grad_memories != nullptr) {
+          const float t = tanh(s[m]);
+          ds *= 1 - t * t;
+        } else {
+          ds = 0;
+        }
+      });
+    });
+  }
+
+  // Eq. 8 differentiated: the gradients of the memories.
+  SRN_BODY void collect(const Group& group, int step) {
+    each_of<M>(group.active(step, kRows), [&](int index, int row, int m, int unit) {
+      at(shared_.ds)[index] += team_.total(row, m * plan_.units + unit);
+    });
+  }
+
+  // Eq. 1 to 7 differentiated.
+  SRN_BODY void differentiate(const Group& group, int step) {
+    const int rows = group.active(step, kRows);
+    each_unit([&](int item, int unit, int row) {
+      float dz[G] = {};
+      if (row < rows) {
+        float gates[G], ds[M];
+        load_gates(row, unit, gates);
+        unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
+          constexpr int m = decltype(memory)::value;
+          ds[m] = at(shared_.ds)[(row * M + m) * plan_.units + unit];
+        });
+        at(shared_.dc_before)[item] =
+            Unit::backward(gates, at(shared_.c_before)[item], at(shared_.c)[item], at(shared_.dh_whole)[item], ds, dz);
+      }
+      unrolled<0, G>([&](auto gate) SRN_INLINE_LAMBDA {
+        constexpr int g = decltype(gate)::value;
+        const int own = g * plan_.units + unit;
+        team_.owned(row, own) = Element::operand(dz[g]);
+        at(shared_.dz)[row * G * plan_.units + own] = dz[g];
+      });
+    });
+  }
+
+  SRN_BODY void keep(const Group& group, int step) {
+    Stored* const dz = static_cast<Stored*>(own_.dz) + group.row(step) * G * H_ + place_.first;
+    each_of<G>(group.active(step, kRows), [&](int index, int row, int g, int unit) {
+      dz[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.dz)[index]);
+    });
+  }
+
+  SRN_BODY void finish(const Group& group, int step) {
+    const int rows = group.active(step, kRows);
+    each_unit([&](int item, int, int row) {
+      if (row < rows) at(shared_.dh)[item] = team_.scattered(item);
+    });
+  }
+
+  SRN_BODY void end(const Group& group) {
+    Stored* const grad_h0 = static_cast<Stored*>(own_.grad_h0);
+    Stored* const grad_c0 = static_cast<Stored*>(own_.grad_c0);
+    each_unit([&](int item, int unit, int row) {
+      const int64_t sequence = group.first + row;
+      if (sequence >= call_.sizes.batch) return;
+      grad_h0[sequence * H_ + place_.first + unit] = Element::store(at(shared_.dh)[item]);
+      grad_c0[sequence * H_ + place_.first + unit] = Element::store(at(shared_.dc_before)[item]);
+    });
+  }
+
+  SRN_BODY void load_gates(int row, int unit, float (&gates)[G]) const {
+    const int first = row * G * plan_.units + unit;
+    unrolled<0, G>([&](auto gate) SRN_INLINE_LAMBDA {
+      gates[decltype(gate)::value] = at(shared_.gates)[first + decltype(gate)::value * plan_.units];
+    });
+  }
+
+  const Block& block_;
+  const Plan& plan_;
+  const BackwardCall& call_;
+  const Shared& shared_;
+  Team<Block> team_;
+  const Place place_;
+  const BackwardDirection& own_;
+  const int H_;
+};
+
+}  // namespace persistent
+}  // namespace SRN_ISA
+}  // namespace srn

@@ -1,0 +1,4 @@
+// The backward kernels in float16.
+#include "cuda/launch.cuh"
+
+template struct srn::SRN_ISA::persistent::Launcher<srn::SRN_ISA::persistent::Float16, srn::persistent::BackwardCall>;

@@ -1,0 +1,5 @@
+// The backward kernels in float32, multiplied as TF32.
+#include "cuda/launch.cuh"
+
+template struct srn::SRN_ISA::persistent::Launcher<srn::SRN_ISA::persistent::TensorFloat32,
+                                                   srn::persistent::BackwardCall>;

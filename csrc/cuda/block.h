@@ -1,0 +1,68 @@
+// What the body of a persistent kernel is written over: a block, and its place in the grid.
+//
+// `Block` is the device's (device_block.cuh) or, in the tests, a few threads of the host (tests/host_block.h). It has
+//
+//   Element             what it computes with (element.h)
+//   kRows               rows of a team
+//   index()             its number in the grid
+//   memory()            its shared memory
+//   thread(), threads() which thread of the block this is, and of how many: a phase deals its items to them in turn
+//   sync()              a barrier of the block's threads, after which what each wrote is seen by all
+//   each_warp(f)        f(warp) for this thread's warps: one on the device
+//   PerWarp<X>          an X for each of them, in registers on the device
+//   Tile                a tile of weights, kTileRows by Element::kDepth
+//   Rows                what it is multiplied with, kRows by Element::kDepth
+//   Sum                 the product, kTileRows by kRows, of floats
+//   fill(tile, f)       tile = f(row, depth), Operands
+//   keep(tile, p), kept(tile, p)     to shared memory and back
+//   own_rows(p, stride), rows(rows, own, stride)   reads Rows from shared memory, `stride` words from one to the
+//                       next: first where this thread reads its part of a tile, then, there or some tiles on, the part
+//   clear(sum), multiply(sum, tile, rows), add(sum, other)
+//   pairs(sum, f)       f(row, column, sum, sum of the next column), for every even column
+//   write(word, n words), read(...)  of the mailbox: whole words, in any order, never cached
+//   wait(looks)         between two looks at the mailbox, so many of which found nothing
+#pragma once
+
+#include "cuda/element.h"
+#include "cuda/shared.h"
+
+#define SRN_TEXT(x) #x
+#if defined(__CUDACC__)
+#define SRN_BODY __device__ __forceinline__
+#define SRN_UNROLL(times) _Pragma(SRN_TEXT(unroll times))
+#else
+#define SRN_BODY inline
+#define SRN_UNROLL(times) _Pragma(SRN_TEXT(GCC unroll times))
+#endif
+
+namespace srn {
+namespace SRN_ISA {
+namespace persistent {
+
+using srn::persistent::kResident;
+using srn::persistent::kTileWords;
+using srn::persistent::Span;
+using srn::persistent::Tiles;
+
+// A block's place: whose rows it works on, and which hidden units it owns.
+struct Place {
+  int team, member;  // teams of the two directions, if there are two, take turns
+  int first, units;  // hidden units
+
+  SRN_BODY Place(const Plan& plan, int hidden, int block) {
+    team = block / plan.members;
+    member = block % plan.members;
+    first = member * plan.units;
+    units = hidden - first < plan.units ? hidden - first : plan.units;
+  }
+};
+
+// The items 0 to count - 1, dealt to the threads of the block.
+template <typename Block, typename F>
+SRN_BODY void each(const Block& block, int count, const F& f) {
+  for (int i = block.thread(); i < count; i += block.threads()) f(i);
+}
+
+}  // namespace persistent
+}  // namespace SRN_ISA
+}  // namespace srn

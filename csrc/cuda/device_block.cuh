@@ -1,0 +1,167 @@
+// The block of a persistent kernel on the device (block.h): warps that multiply with the tensor cores.
+#pragma once
+
+#include "cuda/block.h"
+
+namespace srn {
+namespace SRN_ISA {
+namespace persistent {
+
+// A warp's part of one multiplication, kDepth deep: D += A * B. The order of the depth within a tile is ours, as long as
+// A and B agree in it: a thread of B reads two neighbouring words, and tells its weights apart accordingly.
+__device__ __forceinline__ void multiply_tile(BFloat16, float (&sum)[4], const uint32_t (&a)[4],
+                                              const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ void multiply_tile(Float16, float (&sum)[4], const uint32_t (&a)[4],
+                                              const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ void multiply_tile(TensorFloat32, float (&sum)[4], const uint32_t (&a)[4],
+                                              const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+template <typename ElementType, int kRowCount>
+class DeviceBlock {
+ public:
+  using Element = ElementType;
+  using Operand = typename Element::Operand;
+  static constexpr int kRows = kRowCount;
+  static constexpr int kColumns = kRows / 8;  // of 8 rows of the team, as the tensor cores have them
+
+  struct Tile {
+    uint32_t words[4];
+  };
+  struct Rows {
+    uint32_t words[kColumns][2];
+  };
+  struct Sum {
+    float numbers[kColumns][4];
+  };
+  template <typename X>
+  class PerWarp {
+   public:
+    __device__ __forceinline__ X& operator[](int) { return own_; }
+    __device__ __forceinline__ const X& operator[](int) const { return own_; }
+
+   private:
+    X own_;
+  };
+
+  __device__ __forceinline__ int index() const { return int(blockIdx.x); }
+  __device__ __forceinline__ unsigned char* memory() const {
+    extern __shared__ __align__(16) unsigned char memory[];
+    return memory;
+  }
+  __device__ __forceinline__ int thread() const { return int(threadIdx.x); }
+  __device__ __forceinline__ int threads() const { return kWarps * 32; }
+  __device__ __forceinline__ void sync() const { __syncthreads(); }
+  template <typename F>
+  __device__ __forceinline__ void each_warp(const F& f) const {
+    f(int(threadIdx.x) / 32);
+  }
+
+  // Words 0 and 1 are of rows `lane / 4` and 8 more, at the first half of what this thread multiplies in the depth, 2 and
+  // 3 at the second.
+  template <typename F>
+  __device__ __forceinline__ void fill(Tile& tile, const F& weight) const {
+    constexpr int kPerWord = 4 / int(sizeof(Operand));
+#pragma unroll
+    for (int word = 0; word < 4; ++word) {
+      const int row = group() + word % 2 * 8, depth = (2 * place() + word / 2) * kPerWord;
+      if constexpr (kPerWord == 2) {
+        const uint32_t low = weight(row, depth), high = weight(row, depth + 1);
+        tile.words[word] = low | high << 16;
+      } else {
+        tile.words[word] = weight(row, depth);
+      }
+    }
+  }
+  __device__ __forceinline__ void keep(const Tile& tile, unsigned char* to) const {
+    reinterpret_cast<uint4*>(to)[lane()] = {tile.words[0], tile.words[1], tile.words[2], tile.words[3]};
+  }
+  __device__ __forceinline__ void kept(Tile& tile, const unsigned char* from) const {
+    const uint4 words = reinterpret_cast<const uint4*>(from)[lane()];
+    tile.words[0] = words.x, tile.words[1] = words.y, tile.words[2] = words.z, tile.words[3] = words.w;
+  }
+
+  __device__ __forceinline__ const Operand* own_rows(const Operand* operand, int stride) const {
+    return operand + (group() * stride + 2 * place()) * (4 / int(sizeof(Operand)));
+  }
+  __device__ __forceinline__ void rows(Rows& rows, const Operand* own, int stride) const {
+    const uint32_t* const words = reinterpret_cast<const uint32_t*>(own);
+#pragma unroll
+    for (int column = 0; column < kColumns; ++column) {
+      const uint2 pair = *reinterpret_cast<const uint2*>(words + column * 8 * stride);
+      rows.words[column][0] = pair.x, rows.words[column][1] = pair.y;
+    }
+  }
+  __device__ __forceinline__ void clear(Sum& sum) const {
+#pragma unroll
+    for (int i = 0; i < kColumns * 4; ++i) sum.numbers[i / 4][i % 4] = 0;
+  }
+  __device__ __forceinline__ void add(Sum& sum, const Sum& other) const {
+#pragma unroll
+    for (int i = 0; i < kColumns * 4; ++i) sum.numbers[i / 4][i % 4] += other.numbers[i / 4][i % 4];
+  }
+  __device__ __forceinline__ void multiply(Sum& sum, const Tile& tile, const Rows& rows) const {
+#pragma unroll
+    for (int column = 0; column < kColumns; ++column) {
+      multiply_tile(Element{}, sum.numbers[column], tile.words, rows.words[column]);
+    }
+  }
+  template <typename F>
+  __device__ __forceinline__ void pairs(const Sum& sum, const F& f) const {
+#pragma unroll
+    for (int column = 0; column < kColumns; ++column) {
+      const float (&numbers)[4] = sum.numbers[column];
+      f(group(), column * 8 + 2 * place(), numbers[0], numbers[1]);
+      f(group() + 8, column * 8 + 2 * place(), numbers[2], numbers[3]);
+    }
+  }
+
+  // Relaxed and of the whole device: past the first-level cache, in no order but that of each word.
+  __device__ __forceinline__ void write(uint32_t* to, uint32_t word) const {
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
+  }
+  __device__ __forceinline__ void write(uint32_t* to, uint32_t word, uint32_t next) const {
+    asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(word), "r"(next) : "memory");
+  }
+  __device__ __forceinline__ void read(const uint32_t* from, uint32_t (&words)[4]) const {
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "l"(from)
+                 : "memory");
+  }
+  // A look takes about half a microsecond; after some ten seconds without an answer something is wrong, and an error is
+  // better than a machine that hangs.
+  __device__ __forceinline__ void wait(uint32_t looks) const {
+    if (looks == kMostLooks) __trap();
+  }
+
+ private:
+  static constexpr uint32_t kMostLooks = 1u << 24;
+
+  __device__ __forceinline__ int lane() const { return int(threadIdx.x) % 32; }
+  __device__ __forceinline__ int group() const { return lane() / 4; }
+  __device__ __forceinline__ int place() const { return lane() % 4; }
+};
+
+}  // namespace persistent
+}  // namespace SRN_ISA
+}  // namespace srn

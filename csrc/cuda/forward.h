@@ -1,0 +1,222 @@
+// The forward recurrence of a block: all steps of its team's rows. Equation numbers are the paper's.
+#pragma once
+
+#include "cuda/team.h"
+
+namespace srn {
+namespace SRN_ISA {
+namespace persistent {
+
+using srn::persistent::ForwardCall;
+using srn::persistent::ForwardDirection;
+
+template <typename Block, int N>
+class ForwardPass {
+  using Element = typename Block::Element;
+  using Operand = typename Element::Operand;
+  using Stored = typename Element::Stored;
+  using Unit = Cell<float, N>;
+  static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
+
+ public:
+  using Shared = ForwardShared<Element, kRows, N>;
+
+  SRN_BODY ForwardPass(const Block& block, const Plan& plan, const ForwardCall& call, const Shared& shared)
+      : block_(block),
+        plan_(plan),
+        call_(call),
+        shared_(shared),
+        team_(block, plan, call, shared.team),
+        place_(team_.place()),
+        own_(call.direction[place_.team % call.sizes.directions]),
+        H_(call.sizes.hidden) {}
+
+  SRN_BODY void run() {
+    load_weights();
+    for (int group = place_.team / call_.sizes.directions; group < plan_.groups; group += plan_.teams) {
+      sequence(Group(call_, group * kRows));
+    }
+  }
+
+ private:
+  template <typename X>
+  SRN_BODY X* at(const Piece<X>& piece) const {
+    return piece.in(block_.memory());
+  }
+
+  SRN_BODY void load_weights() {
+    const Stored* const hh = static_cast<const Stored*>(own_.weights.hh);
+    const Stored* const mc = static_cast<const Stored*>(own_.weights.mc);
+    const int64_t H = H_, first = place_.first;
+    team_.load(
+        G, M, [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); },
+        [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); });
+    const Stored* const b_hh = static_cast<const Stored*>(own_.weights.b_hh);
+    const Stored* const b_mc = static_cast<const Stored*>(own_.weights.b_mc);
+    each(block_, G * plan_.units, [&](int i) {
+      const int g = plan_.by_units.quotient(i), unit = plan_.by_units.remainder(i);
+      const bool has = b_hh != nullptr && unit < place_.units;
+      at(shared_.bias)[i] = has ? Element::load(b_hh[g * H + first + unit]) : 0.0f;
+    });
+    each(block_, plan_.units, [&](int unit) {
+      const bool has = b_mc != nullptr && unit < place_.units;
+      at(shared_.bias_mc)[unit] = has ? Element::load(b_mc[first + unit]) : 0.0f;
+    });
+    block_.sync();
+  }
+
+  SRN_BODY void sequence(const Group& group) {
+    start(group);
+    const bool reverse = own_.reverse;
+    for (int i = 0; i < group.steps; ++i) {
+      const int step = reverse ? group.steps - 1 - i : i;
+      const bool last = i + 1 == group.steps;
+      team_.await_gathered();
+      block_.sync();
+      team_.multiply_gathered();
+      block_.sync();
+      activate();
+      block_.sync();
+      select();
+      block_.sync();
+      team_.multiply_owned_and_scatter();
+      // What nobody waits for, while the parts are on their way.
+      keep(group, step);
+      if (!last) fetch(group, reverse ? step - 1 : step + 1);
+      team_.await_scattered();
+      block_.sync();
+      finish(group, step, last);
+    }
+    end(group);
+  }
+
+  // An item is a row of an own unit: f(item, unit, row).
+  template <typename F>
+  SRN_BODY void each_unit(const F& f) const {
+    SRN_UNROLL(1)  // there are hardly more items than threads
+    for (int item = block_.thread(); item < place_.units * kRows; item += block_.threads()) {
+      f(item, item / kRows, item % kRows);
+    }
+  }
+
+  // f(index, row, a, unit) for each gate or memory of each row, units that lie side by side in turn.
+  template <int kBlocks, typename F>
+  SRN_BODY void each_of(int rows, const F& f) const {
+    each(block_, rows * kBlocks * plan_.units, [&](int index) {
+      const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
+      if (unit < place_.units) f(index, row_and_a / kBlocks, row_and_a % kBlocks, unit);
+    });
+  }
+
+  // Initial states, zeros for rows that the batch does not have; h goes to everybody.
+  SRN_BODY void start(const Group& group) {
+    const Stored* const h0 = static_cast<const Stored*>(own_.h0);
+    const Stored* const c0 = static_cast<const Stored*>(own_.c0);
+    each_unit([&](int item, int unit, int row) {
+      const int64_t sequence = group.first + row, index = sequence * H_ + place_.first + unit;
+      const bool has = sequence < call_.sizes.batch;
+      at(shared_.h)[item] = has ? Element::load(h0[index]) : 0.0f;
+      at(shared_.c)[item] = has ? Element::load(c0[index]) : 0.0f;
+      team_.gather(item, at(shared_.h)[item]);
+    });
+    fetch(group, own_.reverse ? group.steps - 1 : 0);
+  }
+
+  // A step's share of the input's product.
+  SRN_BODY void fetch(const Group& group, int step) {
+    const Stored* const z = static_cast<const Stored*>(own_.z) + group.row(step) * G * H_ + place_.first;
+    each_of<G>(group.active(step, kRows), [&](int index, int row, int g, int unit) {
+      at(shared_.z)[index] = Element::load(z[(int64_t(row) * G + g) * H_ + unit]);
+    });
+  }
+
+  // Eq. 1, 3. Rows that are not active hold what was there before, as they do in z: nobody reads it.
+  SRN_BODY void activate() {
+    each_of<G>(kRows, [&](int index, int row, int g, int unit) {
+      const int own = g * plan_.units + unit;
+      const float z = team_.total(row, own) + at(shared_.z)[index] + at(shared_.bias)[own];
+      at(shared_.gates)[index] = g == kCandidate ? tanh(z) : sigmoid(z);
+    });
+  }
+
+  // Eq. 2, 4 to 7.
+  SRN_BODY void select() {
+    each_unit([&](int item, int unit, int row) {
+      float gates[G], s[M];
+      const int first = row * G * plan_.units + unit;
+      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA {
+        gates[decltype(g)::value] = at(shared_.gates)[first + decltype(g)::value * plan_.units];
+      });
+      Unit::memories(gates, at(shared_.c)[item], s);
+      unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
+        constexpr int m = decltype(memory)::value;
+        const int own = m * plan_.units + unit;
+        team_.owned(row, own) = Element::operand(s[m]);
+        at(shared_.s)[row * M * plan_.units + own] = s[m];
+      });
+    });
+  }
+
+  // Eq. 10, and what the backward pass needs.
+  SRN_BODY void keep(const Group& group, int step) {
+    const int rows = group.active(step, kRows);
+    const int64_t first = group.row(step);
+    if (own_.gates != nullptr) {
+      Stored* const gates = static_cast<Stored*>(own_.gates) + first * G * H_ + place_.first;
+      each_of<G>(rows, [&](int index, int row, int g, int unit) {
+        gates[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.gates)[index]);
+      });
+    }
+    if (own_.memories != nullptr) {
+      Stored* const memories = static_cast<Stored*>(own_.memories) + first * own_.memories_row_stride + place_.first;
+      each_of<M>(rows, [&](int index, int row, int m, int unit) {
+        memories[row * own_.memories_row_stride + m * own_.memory_stride + unit] =
+            Element::store(tanh(at(shared_.s)[index]));
+      });
+    }
+  }
+
+  // Eq. 8, 9; rows that are not active keep their state.
+  SRN_BODY void finish(const Group& group, int step, bool last) {
+    const int rows = group.active(step, kRows);
+    const int64_t first = group.row(step);
+    Stored* const output = static_cast<Stored*>(own_.output) + first * own_.output_stride + place_.first;
+    Stored* const cells = static_cast<Stored*>(own_.cells);
+    each_unit([&](int item, int unit, int row) {
+      float h = at(shared_.h)[item];
+      if (row < rows) {
+        const float c = team_.scattered(item) + at(shared_.bias_mc)[unit];
+        h = Unit::hidden(at(shared_.gates)[(row * G + kOutput) * plan_.units + unit], c);
+        at(shared_.c)[item] = c;
+        at(shared_.h)[item] = h;
+        output[row * own_.output_stride + unit] = Element::store(h);
+        if (own_.gates != nullptr) cells[(first + row) * H_ + place_.first + unit] = Element::store(c);
+      }
+      if (!last) team_.gather(item, h);
+    });
+  }
+
+  SRN_BODY void end(const Group& group) {
+    Stored* const h_n = static_cast<Stored*>(own_.h_n);
+    Stored* const c_n = static_cast<Stored*>(own_.c_n);
+    each_unit([&](int item, int unit, int row) {
+      const int64_t sequence = group.first + row;
+      if (sequence >= call_.sizes.batch) return;
+      h_n[sequence * H_ + place_.first + unit] = Element::store(at(shared_.h)[item]);
+      c_n[sequence * H_ + place_.first + unit] = Element::store(at(shared_.c)[item]);
+    });
+  }
+
+  const Block& block_;
+  const Plan& plan_;
+  const ForwardCall& call_;
+  const Shared& shared_;
+  Team<Block> team_;
+  const Place place_;
+  const ForwardDirection& own_;
+  const int H_;
+};
+
+}  // namespace persistent
+}  // namespace SRN_ISA
+}  // namespace srn

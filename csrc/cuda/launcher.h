@@ -1,0 +1,21 @@
+// One pass in one dtype, as kernels.cu sees it: planned and launched, without the kernel behind it. `Call` tells the pass.
+#pragma once
+
+#include <string>
+
+#include "cuda/element.h"
+#include "cuda/kernels.h"
+
+namespace srn {
+namespace SRN_ISA {
+namespace persistent {
+
+template <typename Element, typename Call>
+struct Launcher {
+  static srn::persistent::Plan plan(const srn::persistent::Sizes& sizes, int device, std::string& reason);
+  static void launch(const srn::persistent::Plan& plan, const Call& call, int device, void* stream);
+};
+
+}  // namespace persistent
+}  // namespace SRN_ISA
+}  // namespace srn

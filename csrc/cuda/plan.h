@@ -1,0 +1,115 @@
+// How a recurrence is dealt to the blocks of a persistent kernel.
+//
+// A *team* of blocks takes `rows` sequences at a time through all their steps; a *member* of it owns `units` hidden
+// units: their gates, their memories and their state, the rows of W_hh that lead to those gates and the columns of W_mc
+// that lead from those memories. So a step needs two exchanges between members: part sums of c to the owners of the
+// units that they belong to (scatter), and the owners' h to everybody (gather). The backward pass goes through the same
+// slices the other way: gradients of c to everybody, part sums of those of h to the owners.
+//
+// Both passes are thus one pattern. Their first product multiplies what was *gathered* (H numbers a row) with the rows of
+// a slice; their second what the slice *owns* with weights of all H units:
+//
+//              gathered   first product    pointwise       second product    scattered
+//   forward    h          W_hh rows        gates, s        W_mc columns      parts of c
+//   backward   dc         W_mc^T rows      ds -> dz        W_hh^T columns    parts of dh
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "cuda/persistent.h"
+
+#if defined(__CUDACC__)
+#define SRN_PLAN __host__ __device__ inline
+#else
+#define SRN_PLAN inline
+#endif
+
+namespace srn {
+namespace persistent {
+
+enum class Pass { kForward, kBackward };
+
+constexpr int kWarps = 8;      // of a block
+constexpr int kTileRows = 16;  // of a tile of weights
+constexpr int kTileWords = 8;  // of 32 bits, that a tile's depth takes in a row of its other operand
+constexpr int kTileBytes = kTileRows * kTileWords * 4;
+constexpr int kResident = 16;  // tiles of each product that a warp keeps in registers, the rest in shared memory
+constexpr int kStagingBytes = kWarps * kResident * kTileBytes;  // of shared memory, while registers are filled
+constexpr int kScatterBatch = 4;                                // of the sources that one thread adds up
+
+SRN_PLAN int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// Division by a number that is not known at compile time, as a multiplication; exact while x * divisor < 2^32.
+struct Divisor {
+  uint32_t divisor = 1;
+  uint64_t inverse = uint64_t(1) << 32;
+
+  Divisor() = default;
+  explicit Divisor(int d) : divisor(uint32_t(d)), inverse(((uint64_t(1) << 32) + divisor - 1) / divisor) {}
+  SRN_PLAN int quotient(int x) const { return int(uint64_t(uint32_t(x)) * inverse >> 32); }
+  SRN_PLAN int remainder(int x) const { return x - quotient(x) * int(divisor); }
+};
+
+// Marks of a warp's batches of tiles (product.h), one after the last included.
+SRN_PLAN int mark_count(int extra, int rows) { return (kResident + extra) * rows / 32 + 1; }
+
+// A product's weights in tiles: `strips` of kTileRows rows, each of `depths` tiles, in that order.
+struct Tiles {
+  int strips = 0, depths = 0;
+
+  SRN_PLAN int count() const { return strips * depths; }
+  // Words from one row of the other operand to the next: an odd multiple of a tile's, so that the rows that are read
+  // together lie in different banks.
+  SRN_PLAN int stride() const { return (depths | 1) * kTileWords; }
+};
+
+struct Span {
+  int first, count;
+};
+
+// First product: tiles are dealt out evenly, wherever strips begin, and their part sums added up afterwards.
+SRN_PLAN Span even_span(const Tiles& tiles, int warp) {
+  const int each = ceil_div(tiles.count(), kWarps), first = warp * each < tiles.count() ? warp * each : tiles.count();
+  return {first, tiles.count() - first < each ? tiles.count() - first : each};
+}
+SRN_PLAN int first_warp_of(const Tiles& tiles, int strip) {
+  return strip * tiles.depths / ceil_div(tiles.count(), kWarps);
+}
+SRN_PLAN int parts_of(const Tiles& tiles, int strip) {
+  const int each = ceil_div(tiles.count(), kWarps);
+  return ((strip + 1) * tiles.depths - 1) / each - first_warp_of(tiles, strip) + 1;
+}
+
+// Second product: whole strips, as its sums leave the block at once.
+SRN_PLAN Span whole_span(const Tiles& tiles, int warp) {
+  const int first = warp * tiles.strips / kWarps, last = (warp + 1) * tiles.strips / kWarps;
+  return {first * tiles.depths, (last - first) * tiles.depths};
+}
+
+// A team's mailbox has two slots for the scattered part sums, [owner][source][unit][row], and two for the gathered numbers,
+// [unit][row], used in turn.
+struct Plan {
+  int rows = 0;       // of a team, 8 or 16
+  int units = 0;      // of a member; the last one may have fewer
+  int members = 0;    // of a team
+  int teams = 0;      // of a direction; each takes several groups of rows in turn if there are more
+  int groups = 0;     // of rows, of a direction
+  Tiles gathered;     // weights of the first product
+  Tiles owned;        // weights of the second
+  int parts = 0;      // the most part sums of a strip of the first product
+  int extra[2] = {};  // tiles of a warp of either product that are kept in shared memory
+  Divisor by_units;
+  int64_t shared_bytes = 0;
+  int64_t scatter_words = 0, gather_words = 0, team_words = 0;  // of mailbox: a slot of either kind, and all of a team
+
+  int blocks(int directions) const { return directions * teams * members; }
+  int64_t mailbox_words(int directions) const { return directions * teams * team_words; }
+};
+
+// Floats from one row of the first product's part sums to the next: 4 more than a multiple of 16, so that what a warp
+// writes at a time, eight rows of a strip by four columns, lies in 32 banks.
+SRN_PLAN int part_stride(const Plan& plan) { return plan.gathered.strips * kTileRows + 4; }
+
+}  // namespace persistent
+}  // namespace srn
