@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import torch
 from srn_benchmarks import machine, report
 from srn_benchmarks.options import Options, add_options
+from srn_benchmarks.precision import tf32
 from srn_benchmarks.results import Case, Results
 
 RESULTS = pytest.StashKey[Results]()
@@ -19,6 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     Options.of(config)  # a wrong option ends the run here, in one line
+    # On a GPU cuDNN would give nn.LSTM TF32, which other rows have not; set before it is asked which backends serve.
+    switches = ExitStack()
+    switches.enter_context(tf32(False))
+    config.add_cleanup(switches.close)
     config.stash[RESULTS] = Results(machine={})
 
 

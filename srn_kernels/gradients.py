@@ -15,6 +15,7 @@ from torch import Tensor
 from srn_kernels import layout
 from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
 from srn_kernels.reference import mask_gates
+from srn_kernels.transfer import to_device
 
 
 class Saved(NamedTuple):
@@ -82,7 +83,7 @@ def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradient
     blocks = gates.chunk(layout.gate_blocks(tasks), dim=-1)
     f, o, candidate = blocks[: layout.FIRST_MASTER]
     masters = blocks[layout.FIRST_MASTER :]
-    c_prev = torch.cat([c0, cells])[steps.previous(batch, reverse).to(c0.device)]  # (S, H)
+    c_prev = torch.cat([c0, cells])[to_device(steps.previous(batch, reverse), c0.device)]  # (S, H)
     history = f * c_prev
     on_candidate, on_history = mask_gates(masters[:tasks]), mask_gates(masters[tasks:])
     s = torch.stack([b * history + a * candidate for a, b in zip(on_candidate, on_history, strict=True)], dim=1)
@@ -130,7 +131,7 @@ def _recurrent_weight_gradient(
     """The product of the gates' gradients with the states that they came from: (G·H, P)."""
     batch = h0.shape[0]
     if len(steps) == 0 or steps.sizes[-1] != batch:
-        return _product(dz, torch.cat([h0, output])[steps.previous(batch, reverse).to(h0.device)], total)
+        return _product(dz, torch.cat([h0, output])[to_device(steps.previous(batch, reverse), h0.device)], total)
     # Equal lengths: the states before are the output itself, a step further on; no copy is needed.
     if reverse:
         return _product(dz[-batch:], h0, total).addmm_(dz[:-batch].t(), output[batch:])

@@ -17,7 +17,9 @@ import torch
 
 from srn_kernels import native
 from srn_kernels._version import __version__
-from srn_kernels.backends import BACKENDS
+from srn_kernels.backends import BACKENDS, proof
+
+NOT_YET = "its tests have not passed on one yet"
 
 
 def collect() -> dict[str, Any]:
@@ -27,7 +29,7 @@ def collect() -> dict[str, Any]:
         ``version``, ``python``, ``platform``; ``native``: see :func:`native_module`; ``torch``: its ``version``, ``cuda``
         (the CUDA release it was built for, or None), ``threads``; ``devices``: name, compute capability and memory in
         GiB of each GPU; ``packages``: versions of the optional ones, None where absent; ``backends``: by name, why it
-        cannot run here, None where it can.
+        cannot run here, None where it can; ``proof``: see :func:`proofs`.
     """
     return {
         "version": __version__,
@@ -38,6 +40,7 @@ def collect() -> dict[str, Any]:
         "devices": [device(index) for index in range(torch.cuda.device_count())],
         "packages": {name: installed(name) for name in ("triton", "transformers")},
         "backends": {name: backend.unavailable() for name, backend in BACKENDS.items()},
+        "proof": proofs(),
     }
 
 
@@ -61,6 +64,28 @@ def device(index: int) -> dict[str, Any]:
         "capability": f"{properties.major}.{properties.minor}",
         "memory_gib": round(properties.total_memory / 2**30, 1),
     }
+
+
+def proofs() -> dict[str, Any]:
+    """On which GPUs the backends that need it are proved: ``problem``, a sentence if the records cannot be read, or None;
+    ``backends``, by name ``records`` (compute capability, GPU and date of each) and ``unproven`` (for each GPU here why
+    ``auto`` passes over the backend there, None where it does not)."""
+    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    try:
+        backends = {
+            name: {
+                "records": [
+                    {"capability": record.capability, "gpu": record.gpu, "date": record.date}
+                    for record in proof.proved(name)
+                ],
+                "unproven": [proof.unproven(backend, gpu) for gpu in gpus],
+            }
+            for name, backend in BACKENDS.items()
+            if backend.needs_proof
+        }
+    except proof.ProofError as error:
+        return {"problem": str(error), "backends": {}}
+    return {"problem": None, "backends": backends}
 
 
 def installed(distribution: str) -> str | None:
@@ -94,7 +119,29 @@ def lines(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"GPU {index}", f"{gpu['name']}, compute capability {gpu['capability']}, {gpu['memory_gib']} GiB"
     yield "backends", "fastest first"
     for name, reason in info["backends"].items():
-        yield f"  {name}", "usable" if reason is None else f"not usable: {reason}"
+        first, *rest = backend_states(reason, info["proof"]["backends"].get(name), info["devices"])
+        yield f"  {name}", first
+        yield from (("", state) for state in rest)
+    if info["proof"]["problem"]:
+        yield "proofs", info["proof"]["problem"]
+
+
+def backend_states(reason: str | None, proved: dict[str, Any] | None, gpus: list[dict[str, Any]]) -> list[str]:
+    """Whether a backend is usable and, if it must be proved on a GPU, where it is: by the GPUs here, or in general."""
+    if proved is None:
+        return ["usable" if reason is None else f"not usable: {reason}"]
+    classes = [f"{record['capability']} ({record['gpu']}, {record['date']})" for record in proved["records"]]
+    if reason is not None or not gpus:
+        usable = "usable" if reason is None else f"not usable: {reason}"
+        return [usable, f"proved on: {', '.join(classes) or 'none yet'}"]
+    return list(
+        dict.fromkeys(
+            f"usable; proved on: {', '.join(classes)}"
+            if unproven is None
+            else f"by name only on {gpu['name']} (compute capability {gpu['capability']}): {NOT_YET}"
+            for gpu, unproven in zip(gpus, proved["unproven"], strict=True)
+        )
+    )
 
 
 def cuda(build: dict[str, str]) -> str:

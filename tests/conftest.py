@@ -28,17 +28,22 @@ hypothesis.register_random(torch_random)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, default=0, help="base seed of the random numbers of every test")
+    parser.addoption(
+        "--seed", type=int, help="base seed of every test's random numbers (0; on a GPU a new one each run)"
+    )
+    parser.addoption(
+        "--gpu-backend", action="append", help="a backend for tests/gpu to test (default: all usable ones)"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"seed: {config.getoption('--seed')}, torch {torch.__version__} on {torch.get_num_threads()} threads"
+    return f"seed: {config.getoption('--seed') or 0}, torch {torch.__version__} on {torch.get_num_threads()} threads"
 
 
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
     """Seeds each test from its name: reproducible, whichever tests run beside it, and different data for each."""
-    seed = zlib.crc32(request.node.nodeid.encode()) ^ request.config.getoption("--seed")
+    seed = zlib.crc32(request.node.nodeid.encode()) ^ (request.config.getoption("--seed") or 0)
     random.seed(seed)
     torch.manual_seed(seed)
     return seed

@@ -17,8 +17,8 @@ from .tables import LSTM
 EAGER = "reference"
 """The backend that is the eager loop: the specification, and the error that the others are judged by."""
 
-TOLERANCE = {torch.float32: 5e-6, torch.bfloat16: 4e-2}
-"""Root-mean-square error over the root mean square of the float64 result: what PyTorch's own arithmetic keeps within."""
+TOLERANCE = {"float32": 5e-6, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 4e-2}
+"""By precision: root-mean-square error over the root mean square of the float64 result: what PyTorch's own arithmetic keeps within."""
 
 ERROR_OVER_EAGER, UNITS_ABOVE = 2.0, 4
 """How many times the eager run's error in the same precision a backend's may be, and how many machine epsilons more: the
@@ -146,7 +146,7 @@ def check(run: Checkable) -> None:
     passes = 0 if run.implementation == LSTM else run.passes
     assert ran == [run.implementation] * passes, f"asked for {run.implementation}, ran {ran}"
     if run.implementation in (LSTM, EAGER):
-        bound = TOLERANCE[run.shape.dtype]
+        bound = TOLERANCE[run.shape.precision]
     else:
         bound = ERROR_OVER_EAGER * run.eager_error() + UNITS_ABOVE * torch.finfo(run.shape.dtype).eps
     found = error(results, run.exact())

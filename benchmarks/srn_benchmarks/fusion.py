@@ -23,12 +23,11 @@ from .cell import EAGER
 from .corpus import SpeedCorpus, expected_passes
 from .heads import calibrate, traced_edges
 from .options import synchronize
-from .tables import LATE, ONE_BY_ONE
+from .tables import BATCHED, LATE, ONE_BY_ONE, TRUNK
 from .vocabulary import build_tokenizer
 
 BATCH = 32
 
-TRUNK, BATCHED = "trunk alone", "early, batched"
 PROCEDURES = (TRUNK, ONE_BY_ONE, BATCHED, LATE)
 
 SCIBERT: dict[str, int] = {}
@@ -162,7 +161,7 @@ class Workload:
         names = set(ran)
         assert len(names) == (procedure != TRUNK), f"expected one backend to run, found {names}"
         by_itself = ONE_BY_ONE if _fusion(procedure) == "early" else procedure
-        with self._eager():
+        with self.on(EAGER):
             apart = self._trace(by_itself, [[sentence] for sentence in sentences])
         for name, expected in apart.items():
             found, expected = together[name].double(), expected.double()
@@ -185,16 +184,17 @@ class Workload:
         return {turn: torch.cat(parts) for turn, parts in logits.items() if parts}
 
     @contextmanager
-    def _eager(self) -> Iterator[None]:
+    def on(self, backend: str) -> Iterator[None]:
+        """Has the SRNs of both models run on a backend, by its name."""
         layers = [model.encoder.rnn for model in self.models.values()]
         before = [layer.backend for layer in layers]
         for layer in layers:
-            layer.backend = EAGER
+            layer.backend = backend
         try:
             yield
         finally:
-            for layer, backend in zip(layers, before, strict=True):
-                layer.backend = backend
+            for layer, own in zip(layers, before, strict=True):
+                layer.backend = own
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.setting.dtype == torch.float32:

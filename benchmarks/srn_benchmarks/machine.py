@@ -8,15 +8,15 @@ from typing import Any
 
 import cpuinfo
 import torch
-from pytest_benchmark.utils import get_commit_info
 
 from srn_kernels import info
+
+from .commit import present_commit
 
 
 def describe() -> dict[str, Any]:
     """As plain data. No host name: results are made to be published."""
     software = info.collect()
-    commit = get_commit_info("srn-kernels")
     return {
         "processor": cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
         "cores": len(os.sched_getaffinity(0)),
@@ -27,7 +27,7 @@ def describe() -> dict[str, Any]:
         "python": software["python"],
         "torch": software["torch"]["version"],
         "srn_kernels": software["version"],
-        "commit": commit["id"][:12] + (" with uncommitted changes" if commit["dirty"] else ""),
+        "commit": present_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

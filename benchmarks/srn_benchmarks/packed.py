@@ -28,10 +28,10 @@ class Packed:
         self.implementation = implementation
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.rnn = build(shape, implementation).to(shape.dtype)
+            self.rnn = build(shape, implementation).to(shape.device, shape.dtype)
             self.batches = [
                 pack_padded_sequence(
-                    torch.randn(len(own), max(own), shape.input_size).to(shape.dtype),
+                    torch.randn(len(own), max(own), shape.input_size).to(shape.device, shape.dtype),
                     torch.tensor(own),
                     batch_first=True,
                     enforce_sorted=False,

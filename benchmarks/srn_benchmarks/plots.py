@@ -1,4 +1,4 @@
-"""A plot of the fusion table and of the cell's as SVG, the same bytes for the same results."""
+"""Plots of the fusion table, of the cell's and of a GPU's sweep as SVG, the same bytes for the same results."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from .gpu_plots import sweep
 from .results import TIMED, Case, Results, over_baseline
-from .tables import CELL, FUSION, HEADINGS, LATE, LSTM, PAPER, settings
+from .tables import CELL, FUSION, GPU_SWEEP, HEADINGS, LATE, LSTM, PAPER, settings
 
 OURS, THEIRS = "#2f6f8f", "#c0562f"
 PALETTE = ("#d9a441", OURS, THEIRS, "#5b8c5a", "#7a5c9e")
 
 
 def write_plots(results: Results, folder: Path) -> list[Path]:
-    """``fusion.svg`` and ``cell.svg``, each if its table has a timed case."""
+    """``fusion.svg``, ``cell.svg`` and ``gpu_sweep.svg``, each if its table has a timed case."""
     written = []
-    for kind, draw in ((FUSION, _fusion), (CELL, _cell)):
+    for kind, draw in ((FUSION, _fusion), (CELL, _cell), (GPU_SWEEP, sweep)):
         groups = [(title, [c for c in own if c.status == TIMED]) for title, own in settings(results.of(kind))]
         groups = [(title, own) for title, own in groups if own]
         if groups:

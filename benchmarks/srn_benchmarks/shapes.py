@@ -14,6 +14,9 @@ from .tables import LSTM
 
 TASKS = 3
 
+SWEPT_BATCH, SWEPT_HIDDEN = 32, 300
+"""Where the other size of a sweep on a GPU stays."""
+
 TINY = {"input_size": 24, "hidden_size": 20}
 """Sizes for a run that checks and does not time."""
 
@@ -30,10 +33,12 @@ class Shape:
     steps: int
     input_size: int = 768
     hidden_size: int = 300
+    tf32: bool = False
+    """Whether products of float32 may round their operands to TF32's 10 bits; see :mod:`precision`."""
 
     @property
     def precision(self) -> str:
-        return str(self.dtype).removeprefix("torch.")
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
 
     def __str__(self) -> str:
         kind = "training" if self.training else "forward"
@@ -74,7 +79,9 @@ class Shape:
             projection=False,
             ragged=False,
             dtype=self.dtype,
-            device=torch.device(self.device),
+            device=torch.device("cuda", torch.cuda.current_device())
+            if self.device == "cuda"
+            else torch.device(self.device),
         )
 
 

@@ -8,10 +8,21 @@ from itertools import groupby
 from statistics import median
 
 from .cpu_tables import LSTM, MEMORY, PACKED, STREAMING, memory_table, packed_table, streaming_table
+from .gpu_tables import (
+    GPU_CELL,
+    GPU_PACKED,
+    GPU_STEP,
+    GPU_SWEEP,
+    bars,
+    bars_table,
+    gpu_cell_table,
+    gpu_packed_table,
+    gpu_step_table,
+)
 from .results import Case, Results, over_baseline
 from .text import NOTHING, Table, inverse, number, percent, ratio, scaled, unless_missing
 
-FUSION, CELL = "fusion", "cell"
+FUSION, CELL, BARS = "fusion", "cell", "bars"
 
 LATE = "late"
 """The row that the others are measured against; in the cell's table it is nn.LSTM's."""
@@ -19,6 +30,7 @@ LATE = "late"
 CEILING, FLOAT32 = "ceiling", "float32"
 """What the cell's rows are measured beside: the processor's multiply-adds, and the same implementation in float32."""
 
+TRUNK, BATCHED = "trunk alone", "early, batched"
 ONE_BY_ONE = "early, one object pass at a time"
 
 PAPER = {ONE_BY_ONE: 9.04, LATE: 295.04}
@@ -30,6 +42,18 @@ HEADINGS = {
     STREAMING: "The cell, streaming: a step at a time",
     PACKED: "The cell, packed sentences",
     MEMORY: "The cell, memory of a training step",
+    BARS: "On a GPU: what was to be reached",
+    GPU_CELL: "The cell on a GPU: SRN beside nn.LSTM",
+    GPU_STEP: "The cell on a GPU: a step's recurrence",
+    GPU_PACKED: "The cell on a GPU: packed sentences",
+    GPU_SWEEP: "The cell on a GPU, over sizes",
+}
+
+GPU_TABLES = {
+    GPU_CELL: gpu_cell_table,
+    GPU_STEP: gpu_step_table,
+    GPU_PACKED: gpu_packed_table,
+    GPU_SWEEP: gpu_cell_table,
 }
 
 
@@ -47,15 +71,19 @@ class Section:
 
 
 def sections(results: Results) -> list[Section]:
-    """What the run has cases for: fusion first, then the cell."""
+    """What the run has cases for: fusion first, then the cell; of a GPU's own run, before all, what was reached."""
     builders = {
         FUSION: fusion_table,
         CELL: cell_table,
         STREAMING: streaming_table,
         PACKED: packed_table,
         MEMORY: memory_table,
+        **GPU_TABLES,
     }
     made = []
+    if any(results.of(kind) for kind in GPU_TABLES):
+        found = bars(results, late=LATE, trunk=TRUNK, early=BATCHED)
+        made.append(Section(BARS, [bars_table(found)], results.notes.get(BARS, [])))
     for kind, build in builders.items():
         if cases := results.of(kind):
             tables = [build(title, own) for title, own in settings(cases)]

@@ -6,11 +6,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from srn_kernels.backends import proof
 from srn_kernels.backends.cpu import CPUBackend
+from srn_kernels.backends.cuda import CUDABackend
 from srn_kernels.backends.problem import Backend, Problem
 from srn_kernels.backends.torch_reference import ReferenceBackend
+from srn_kernels.backends.triton import TritonBackend
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (CPUBackend(), ReferenceBackend())}
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (CUDABackend(), TritonBackend(), CPUBackend(), ReferenceBackend())
+}
 """Every backend by name, fastest first: the order in which ``auto`` asks them."""
 
 AUTO = "auto"
@@ -36,21 +41,35 @@ def refusal(backend: Backend, problem: Problem) -> str | None:
 
 
 def select(problem: Problem, name: str = AUTO) -> Backend:
-    """The backend asked for by name, or for ``auto`` the first that serves the problem.
+    """The backend asked for by name, or for ``auto`` the first that serves the problem and is proved on its device.
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: a backend asked for by name cannot serve the problem; the message gives its reason.
+        RuntimeError: a backend asked for by name cannot serve the problem, or for ``auto`` none of them; the message
+            gives the reasons.
+        ProofError: the records of which backends are proved cannot be read.
     """
     if name == AUTO:
+        on_cpu = problem.device.type == "cpu"  # where nothing is proved: a step of a cell has no time to ask
         for backend in BACKENDS.values():
+            if backend.needs_proof and (on_cpu or proof.unproven(backend, problem.device) is not None):
+                continue
             if refusal(backend, problem) is None:
                 return backend
+        raise RuntimeError(f"no backend serves this call: {_reasons(problem)}")
     backend = BACKENDS[check_name(name)]
     reason = refusal(backend, problem)
     if reason is not None:
         raise RuntimeError(f"backend {name!r} cannot serve this call: {reason}")
     return backend
+
+
+def _reasons(problem: Problem) -> str:
+    """Why ``auto`` takes none of the backends."""
+    return "; ".join(
+        f"{name}: {refusal(backend, problem) or proof.unproven(backend, problem.device)}"
+        for name, backend in BACKENDS.items()
+    )
 
 
 @contextmanager

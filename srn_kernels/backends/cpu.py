@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from srn_kernels import gradients, native
+from srn_kernels.backends.dense import contiguous, dense_rows
 from srn_kernels.backends.problem import Backend, Problem
 from srn_kernels.gradients import DirectionGradients, Incoming, RowGradients, Saved
 from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
@@ -35,7 +36,7 @@ class CPUBackend(Backend):
         return None
 
     def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
-        call = _contiguous(call)
+        call = contiguous(call)
         shape = _shape(call)
         workspace = _workspace(shape.forward_workspace)
         native.module().forward(
@@ -64,7 +65,7 @@ class CPUBackend(Backend):
         Of what lies between the recurrence and the products over all rows (a row of it is longer than all that the
         forward pass saved for that row), only as much is held at once.
         """
-        call, saved = _contiguous(call), Saved(saved.output, saved.gates.contiguous(), saved.cells.contiguous())
+        call, saved = contiguous(call), Saved(saved.output, saved.gates.contiguous(), saved.cells.contiguous())
         parts = _parts(call.steps, call.reverse)
         if len(parts) < 2:
             return _backward(call, saved, grad, need_input, need_weights)
@@ -170,7 +171,7 @@ def _backward(
         grad_h0=torch.empty_like(call.h0),
         grad_c0=torch.empty_like(call.c0),
     )
-    grad_output, grad_memories = _dense_rows(grad.output), _dense_rows(grad.memories)
+    grad_output, grad_memories = dense_rows(grad.output), dense_rows(grad.memories)
     grad_h_n = None if grad.h_n is None else grad.h_n.contiguous()
     grad_c_n = None if grad.c_n is None else grad.c_n.contiguous()
     workspace = _workspace(shape.backward_workspace)
@@ -230,17 +231,6 @@ def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads:
     )
 
 
-def _contiguous(call: DirectionCall) -> DirectionCall:
-    """The call with every tensor dense: what the kernels take."""
-    tensors = (call.input, call.h0, call.c0, *call.weights)
-    if all(tensor is None or tensor.is_contiguous() for tensor in tensors):
-        return call
-    weights = DirectionWeights(*(None if weight is None else weight.contiguous() for weight in call.weights))
-    return call._replace(
-        input=call.input.contiguous(), h0=call.h0.contiguous(), c0=call.c0.contiguous(), weights=weights
-    )
-
-
 def _addresses(weights: DirectionWeights):
     # By position: the library takes them in the same order, and a step of a cell has no time for their names.
     return native.module().Weights(*[0 if weight is None else weight.data_ptr() for weight in weights])
@@ -248,11 +238,6 @@ def _addresses(weights: DirectionWeights):
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def _dense_rows(tensor: Tensor | None) -> Tensor | None:
-    """The tensor with a dense last dimension; other strides may be anything."""
-    return tensor if tensor is None or tensor.shape[-1] < 2 or tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 _KEPT_BYTES = 1 << 26

@@ -58,6 +58,12 @@ class Backend(ABC):
 
     name: str
 
+    needs_proof: bool = False
+    """Whether ``auto`` takes it only on a class of GPU on which its tests are recorded to have passed (``proof.py``)."""
+
+    sources: tuple[str, ...] = ()
+    """What a proof is of: the files of its kernels, as glob patterns under the repository's root."""
+
     @abstractmethod
     def unavailable(self) -> str | None:
         """Why nothing can run on this machine, in a sentence; None when the backend is usable."""

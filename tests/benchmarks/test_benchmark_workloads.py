@@ -19,6 +19,7 @@ from srn_benchmarks.vocabulary import build_tokenizer
 from cascade import StageTimer
 from cascade.data import Entity, Relation, Sentence
 from srn_kernels import backends
+from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 # -- corpus and vocabulary ---------------------------------------------------------------------------------------------
@@ -170,9 +171,9 @@ def wrong_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     class Wrong(type(backends.BACKENDS["reference"])):
         name = "wrong"
 
-        def forward(self, *args):
-            super().forward(*args)
-            next(arg for arg in args if isinstance(arg, Direction)).output.mul_(1.001)
+        def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+            super().forward_direction(call, out, memories, save)
+            out.output.mul_(1.001)
 
     monkeypatch.setitem(backends.BACKENDS, "wrong", Wrong())
     return "wrong"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,7 +17,7 @@ import torch
 from standin import ROOT, run
 
 from srn_kernels import __version__, info, native
-from srn_kernels.backends import BACKENDS
+from srn_kernels.backends import BACKENDS, proof
 
 BUILD = {
     "version": __version__,
@@ -106,19 +107,112 @@ def test_cuda_line(monkeypatch: pytest.MonkeyPatch, compiler: str, architectures
 
 
 def test_backends_give_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "other", SimpleNamespace(unavailable=lambda: "it needs a moon"))
+    other = SimpleNamespace(unavailable=lambda: "it needs a moon", needs_proof=False)
+    monkeypatch.setitem(BACKENDS, "other", other)
     found = info.collect()
     assert found["backends"].keys() == BACKENDS.keys()
     assert found["backends"]["reference"] is None
     assert "  other       not usable: it needs a moon" in info.report(found).splitlines()
 
 
+def use_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
+    """Has torch see a GPU of each capability."""
+    gpus = [
+        SimpleNamespace(name=f"GPU of {major}.{minor}", major=major, minor=minor, total_memory=141 * 2**30)
+        for major, minor in capabilities
+    ]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpus[index])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capabilities[index])
+
+
 def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = SimpleNamespace(name="Some GPU", major=9, minor=0, total_memory=141 * 2**30)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+    use_gpus(monkeypatch, (8, 0), (9, 0))
     text = info.report(info.collect())
-    assert "GPU 1         Some GPU, compute capability 9.0, 141.0 GiB" in text.splitlines()
+    assert "GPU 1         GPU of 9.0, compute capability 9.0, 141.0 GiB" in text.splitlines()
+
+
+RECORD = {
+    "backend": "other",
+    "capability": "9.0",
+    "gpu": "NVIDIA H200",
+    "date": "2026-01-31",
+    "version": "0.1.0",
+    "commit": "abc",
+    "digest": "0" * 64,
+    "torch": "2.13.0",
+    "triton": None,
+    "cuda": "13.0",
+    "passed": 100,
+    "skipped": 0,
+}
+
+
+@pytest.fixture
+def prove(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Registers a backend that must be proved, ``other``, which gives ``reason``; the records are those given."""
+
+    def prove(*records: dict[str, object], reason: str | None = None) -> None:
+        (tmp_path / "proof.json").write_text(json.dumps(records))
+        other = SimpleNamespace(name="other", needs_proof=True, unavailable=lambda: reason)
+        monkeypatch.setitem(BACKENDS, "other", other)
+        monkeypatch.setattr(proof, "FILE", tmp_path / "proof.json")
+        proof.forget()
+
+    yield prove
+    proof.forget()
+
+
+def backend_lines(name: str) -> list[str]:
+    """What the report says of a backend."""
+    lines = [text.removeprefix(" " * 14) for text in info.report(info.collect()).splitlines()]
+    first = next(place for place, text in enumerate(lines) if text.startswith(f"  {name} "))
+    last = next((place for place in range(first + 1, len(lines)) if lines[place].startswith("  ")), len(lines))
+    return [lines[first][14:], *lines[first + 1 : last]]
+
+
+@pytest.mark.parametrize(
+    ("records", "classes"),
+    [
+        ([], "none yet"),
+        ([RECORD], "9.0 (NVIDIA H200, 2026-01-31)"),
+        (
+            [RECORD, RECORD | {"capability": "8.0", "gpu": "A100"}, RECORD | {"backend": "another"}],
+            "9.0 (NVIDIA H200, 2026-01-31), 8.0 (A100, 2026-01-31)",
+        ),
+    ],
+)
+def test_without_a_gpu_the_proofs_are_listed(
+    prove: Callable[..., None], records: list[dict[str, object]], classes: str
+) -> None:
+    prove(*records, reason="there is no GPU")
+    assert backend_lines("other") == ["not usable: there is no GPU", f"proved on: {classes}"]
+    prove(*records)
+    assert backend_lines("other") == ["usable", f"proved on: {classes}"]
+
+
+def test_on_each_gpu_the_report_says_whether_the_backend_is_proved(
+    monkeypatch: pytest.MonkeyPatch, prove: Callable[..., None]
+) -> None:
+    use_gpus(monkeypatch, (8, 0), (9, 0), (8, 0))
+    prove(RECORD)
+    unproven = "by name only on GPU of 8.0 (compute capability 8.0): its tests have not passed on one yet"
+    assert backend_lines("other") == [unproven, "usable; proved on: 9.0 (NVIDIA H200, 2026-01-31)"]
+    found = info.collect()["proof"]
+    sentence = "it runs by name only on GPUs of compute capability 8.0: its tests have not passed on one yet"
+    assert found["backends"]["other"] == {
+        "records": [{"capability": "9.0", "gpu": "NVIDIA H200", "date": "2026-01-31"}],
+        "unproven": [sentence, None, sentence],
+    }
+    assert "reference" not in found["backends"] and found["problem"] is None
+
+
+def test_records_that_cannot_be_read_are_reported_and_do_not_end_the_report(prove: Callable[..., None]) -> None:
+    prove(RECORD | {"passed": 0})
+    found = info.collect()
+    assert "record 1: field 'passed': expected a number above 0, found 0" in found["proof"]["problem"]
+    assert info.report(found).splitlines()[-1].startswith("proofs        ")
+    assert "  reference   usable" in info.report(found).splitlines()
 
 
 def test_json_is_the_same_data(capsys: pytest.CaptureFixture[str]) -> None:

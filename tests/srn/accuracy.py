@@ -60,8 +60,10 @@ def largest_error(value: Tensor, truth: Tensor) -> float:
     return (value.double() - truth).abs().max().item() / (scale or 1.0)
 
 
-def assert_no_worse(got: Results, call: Call, seeds: list[Tensor], names: Collection[str] | None = None) -> None:
-    """Every result of ``got`` (or of ``names``) is within twice the eager run's error in the call's dtype.
+def assert_no_worse(
+    got: Results, call: Call, seeds: list[Tensor], names: Collection[str] | None = None, times: float = 2.0
+) -> None:
+    """Every result of ``got`` (or of ``names``) is within twice (``times``) the eager run's error in the call's dtype.
 
     A few roundings come on top, because the error of a small eager run may be small by chance, and more so its largest.
     The truth is the float64 run on the same, already rounded arguments. Where float64 itself is on trial, the eager
@@ -85,7 +87,7 @@ def assert_no_worse(got: Results, call: Call, seeds: list[Tensor], names: Collec
         for measure, roundings in ((norm_error, 1), (largest_error, 4)):
             error = measure(value, truth[name])
             few = roundings * torch.finfo(dtype).eps / (4 if dtype == torch.bfloat16 else 1)
-            allowed = 2 * scale * measure(eager[name], eager_truth[name]) + few
+            allowed = times * scale * measure(eager[name], eager_truth[name]) + few
             if not error <= allowed:  # NaN is an error too
                 wrong.append(f"{name}: {measure.__name__} {error:.3g}, allowed {allowed:.3g}")
     assert not wrong, "\n".join(wrong)

@@ -1,0 +1,108 @@
+"""The general GPU backend: torch's matrix products, and between them Triton kernels for everything else of a step.
+
+Serves any size, number of tasks, dtype and lengths on any GPU that Triton serves. Triton is imported when it is first
+needed, and where it is absent, or no GPU is there, the backend says so. Under ``TRITON_INTERPRET=1`` the kernels run in
+Triton's interpreter, on CPU tensors and very slowly: to be checked, not to be used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
+import torch
+
+from srn_kernels.backends.problem import Backend, Problem
+from srn_kernels.gradients import DirectionGradients, Incoming, Saved
+from srn_kernels.layout import DirectionCall
+from srn_kernels.reference import Direction
+
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_OLDEST = (8, 0)
+"""Compute capability of the oldest GPUs that Triton's makers support."""
+_MOST_UNITS = 2**31 - 2**10
+"""Hidden units of a step: the kernels count them in 32 bits."""
+
+
+class TritonBackend(Backend):
+    """The recurrence a step at a time: four launches each, recorded as CUDA graphs where a shape comes again."""
+
+    name = "triton"
+    needs_proof = True
+    sources = ("srn_kernels/backends/triton/*.py",)
+
+    def unavailable(self) -> str | None:
+        return _unavailable()
+
+    def unsupported(self, problem: Problem) -> str | None:
+        kind = "cpu" if interpreted() else "cuda"
+        if problem.device.type != kind:
+            where = "in Triton's interpreter it runs on the CPU" if kind == "cpu" else "it runs on CUDA GPUs"
+            return f"{where}, the tensors are on {problem.device}"
+        if problem.dtype not in _DTYPES:
+            return f"it computes in {', '.join(map(str, _DTYPES))}, the tensors are {problem.dtype}"
+        if problem.batch * problem.hidden_size > _MOST_UNITS:
+            return (
+                f"a step of it has at most {_MOST_UNITS} hidden units, this has {problem.batch} x {problem.hidden_size}"
+            )
+        return _too_old(problem.device) if kind == "cuda" else None
+
+    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+        from srn_kernels.backends.triton import passes  # imports Triton
+
+        with _on(call.input.device):
+            passes.forward(call, out, memories, save)
+
+    def backward_direction(
+        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
+    ) -> DirectionGradients:
+        from srn_kernels.backends.triton import passes
+
+        with _on(call.input.device):
+            return passes.backward(call, saved, grad, need_input, need_weights)
+
+
+def interpreted() -> bool:
+    """Whether the kernels run in Triton's interpreter. That is settled once and for all when they are first imported."""
+    if f"{__name__}.pointwise" in sys.modules:
+        from srn_kernels.backends.triton import pointwise
+
+        return pointwise.INTERPRETED
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on")
+
+
+def _unavailable() -> str | None:
+    if not _installed():
+        return "Triton is not installed: pip install triton"
+    return None if interpreted() else _no_gpu()
+
+
+@cache
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+@cache
+def _no_gpu() -> str | None:
+    if torch.version.hip is not None:
+        return "torch is built for ROCm, and the kernels are tested on CUDA alone"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA GPU"
+    reasons = [_too_old(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]
+    return reasons[0] if all(reasons) else None
+
+
+def _too_old(device: torch.device) -> str | None:
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= _OLDEST:
+        return None
+    needed, found = (".".join(map(str, version)) for version in (_OLDEST, capability))
+    return f"Triton needs a GPU of compute capability {needed}, {torch.cuda.get_device_name(device)} has {found}"
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Makes the tensors' device the current one: Triton launches on that, whatever its arguments' device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

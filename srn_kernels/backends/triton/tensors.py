@@ -1,0 +1,179 @@
+"""From the tensors of a call to those of the recurrence, and back: what is taken as it is, what is copied, what is new.
+
+Each pass has three functions: ``*_tensors`` allocates, ``fill_*`` puts the call's data in, ``drain_*`` hands results
+out. Without ``own`` the recurrence reads and writes the call's own memory wherever that will do; with it every tensor
+is new, so that a recorded graph can go on using them, and filling and draining copy.
+
+Operands of matrix products start at multiples of ``ALIGNMENT`` bytes both ways: cuBLAS picks its kernel by alignment,
+and another kernel may sum in another order. So a call gives the same bits whether it is replayed or not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from srn_kernels.backends.triton.recurrence import Backward, Forward, Weights, arithmetic
+from srn_kernels.gradients import Incoming, RowGradients, Saved
+from srn_kernels.layout import DirectionCall
+from srn_kernels.reference import Direction
+
+ALIGNMENT = 256
+"""Bytes: the most that torch and cuBLAS tell apart; torch's allocator for GPUs gives 512."""
+
+
+def forward_tensors(
+    call: DirectionCall, out: Direction, memories: bool, save: bool, own: bool, device: torch.device
+) -> Forward:
+    """Allocates for a forward pass, on ``device``: the call's, or ``meta`` to learn how much that would be."""
+    rows, batch, hidden, state = _sizes(call)
+    gates, kinds = call.weights.hh.shape[0], call.weights.mc.shape[1]
+    dtype = call.input.dtype
+
+    def new(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=device)
+
+    return Forward(
+        weights=_weights(call, own, device),
+        z=out.gates if save and not own and _aligned(out.gates) else new(rows, gates),
+        h=new(batch, state),
+        c=new(batch, hidden, dtype=arithmetic(dtype)),
+        output=new(rows, state) if own else out.output,
+        memories=(new(rows, kinds // hidden, hidden) if own else out.memories) if memories else None,
+        cells=(new(rows, hidden) if own else out.cells) if save else None,
+        s=new(batch, kinds),
+        product=new(batch, hidden),
+        m=None if call.weights.hr is None else new(batch, hidden),
+    )
+
+
+def fill_forward(t: Forward, call: DirectionCall, own: bool) -> None:
+    """Puts in the state, the input's part of the gates (one product over all rows), and into own tensors the weights."""
+    weights = call.weights
+    if own:
+        _fill_weights(t.weights, call)
+    t.h.copy_(call.h0)
+    t.c.copy_(call.c0)
+    if weights.b_ih is None:
+        torch.mm(call.input, weights.ih.t(), out=t.z)
+    else:
+        torch.addmm(weights.b_ih + weights.b_hh, call.input, weights.ih.t(), out=t.z)
+
+
+def drain_forward(t: Forward, out: Direction) -> None:
+    out.h_n.copy_(t.h)
+    out.c_n.copy_(t.c)
+    _copy(out.output, t.output)
+    if t.memories is not None:
+        _copy(out.memories, t.memories)
+    if t.cells is not None:
+        _copy(out.cells, t.cells)
+        _copy(out.gates, t.z)
+
+
+def backward_tensors(call: DirectionCall, saved: Saved, grad: Incoming, own: bool, device: torch.device) -> Backward:
+    """Allocates for a backward pass, as :func:`forward_tensors` does."""
+    rows, batch, hidden, state = _sizes(call)
+    gates, kinds = call.weights.hh.shape[0], call.weights.mc.shape[1]
+    projection = call.weights.hr is not None
+    dtype = call.input.dtype
+
+    def new(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=device)
+
+    def given(tensor: Tensor | None) -> Tensor | None:
+        return new(*tensor.shape) if own and tensor is not None else _dense_rows(tensor)
+
+    dz = new(rows, gates)
+    return Backward(
+        weights=_weights(call, own, device),
+        gates=dz if own else saved.gates.contiguous(),
+        cells=new(rows, hidden) if own else saved.cells.contiguous(),
+        c0=new(batch, hidden) if own else call.c0.contiguous(),
+        grad_output=given(grad.output),
+        grad_memories=given(grad.memories),
+        dh=new(batch, state),
+        dc=new(batch, hidden, dtype=arithmetic(dtype)),
+        dz=dz,
+        dc_rows=new(rows, hidden),
+        s=new(rows, kinds),
+        dh_rows=new(rows, state) if projection else None,
+        m=new(rows, hidden) if projection else None,
+        ds=new(batch, kinds),
+        dm=new(batch, hidden) if projection else None,
+    )
+
+
+def fill_backward(t: Backward, call: DirectionCall, saved: Saved, grad: Incoming, own: bool) -> None:
+    """Puts in gradients of the final state, and into own tensors all else that the recurrence reads."""
+    for state, final in ((t.dh, grad.h_n), (t.dc, grad.c_n)):
+        if final is None:
+            state.zero_()
+        else:
+            state.copy_(final)
+    if not own:
+        return
+    _fill_weights(t.weights, call)
+    given = (saved.gates, saved.cells, call.c0, grad.output, grad.memories)
+    for target, source in zip((t.gates, t.cells, t.c0, t.grad_output, t.grad_memories), given, strict=True):
+        if target is not None:
+            target.copy_(source)
+
+
+def drain_backward(t: Backward, call: DirectionCall, own: bool) -> RowGradients:
+    """The rows' gradients as they lie; only those of the initial state leave the pass, and so the tensors' own memory."""
+    grad_h0, grad_c0 = t.dh, t.dc.to(call.c0.dtype)
+    if own:
+        grad_h0, grad_c0 = grad_h0.clone(), grad_c0.clone()
+    return RowGradients(t.dz, t.dc_rows, t.s, t.dh_rows, t.m, grad_h0, grad_c0)
+
+
+def size(tensors: Forward | Backward) -> int:
+    """Bytes that tensors made with ``own`` hold."""
+    each = {id(tensor): tensor for tensor in (*tensors.weights, *tensors[1:]) if tensor is not None}
+    return sum(tensor.numel() * tensor.element_size() for tensor in each.values())
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def _sizes(call: DirectionCall) -> tuple[int, int, int, int]:
+    """S, B, H, P."""
+    return call.input.shape[0], *call.c0.shape, call.weights.hh.shape[1]
+
+
+def _weights(call: DirectionCall, own: bool, device: torch.device) -> Weights:
+    given = _recurrent(call)
+    if own:
+        return Weights(*(None if w is None else torch.empty(w.shape, dtype=w.dtype, device=device) for w in given))
+    return Weights(*(None if w is None else _operand(w) for w in given))
+
+
+def _fill_weights(weights: Weights, call: DirectionCall) -> None:
+    for target, source in zip(weights, _recurrent(call), strict=True):
+        if target is not None:
+            target.copy_(source)
+
+
+def _recurrent(call: DirectionCall) -> Weights:
+    return Weights(call.weights.hh, call.weights.mc, call.weights.b_mc, call.weights.hr)
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    """Copies, unless both are the same."""
+    if target is not source:
+        target.copy_(source)
+
+
+def _aligned(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() and tensor.data_ptr() % ALIGNMENT == 0
+
+
+def _operand(tensor: Tensor) -> Tensor:
+    """The tensor dense and aligned, a copy if it must be."""
+    return tensor if _aligned(tensor) else tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _dense_rows(tensor: Tensor | None) -> Tensor | None:
+    """The tensor with a dense last dimension; other strides may be anything."""
+    return tensor if tensor is None or tensor.shape[-1] < 2 or tensor.stride(-1) == 1 else tensor.contiguous()

@@ -1,0 +1,188 @@
+"""The persistent backend without a GPU: its own Python and binding, over the kernels' body on the host.
+
+What is not the device's runs here as it runs there: the plan, what is handed to the kernels, lengths, both directions in
+one launch, the products around it. The kernels' own GPU tests are in ``tests/gpu``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pybind11
+import pytest
+import torch
+
+from srn_kernels import backends, layout, reference
+from srn_kernels.backends import cuda
+from srn_kernels.layout import DirectionCall, Steps
+from srn_kernels.reference import Direction
+
+from .accuracy import assert_no_worse, backend_results, draw_seeds, norm_error, reference_results
+from .cases import Case, draw
+
+ROOT = Path(__file__).parents[2]
+MODULE = "srn_persistent_host"
+
+CASES = [
+    Case(),
+    Case(steps=1, batch=1),
+    Case(steps=7, batch=9, hidden_size=33),
+    Case(steps=5, batch=21, hidden_size=20, ragged=True),
+    Case(steps=5, batch=12, hidden_size=17, directions=2),
+    Case(steps=6, batch=19, hidden_size=24, directions=2, ragged=True),
+    Case(steps=6, batch=5, hidden_size=16, tasks=2, directions=2, ragged=True, bias=False),
+    Case(steps=3, batch=4, hidden_size=130, input_size=40),
+]
+
+
+@pytest.fixture(scope="session")
+def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The binding over the body on the host, compiled for the occasion."""
+    for tool in ("cmake", "ninja"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    folder = tmp_path_factory.mktemp("persistent")
+    configure = [
+        *("cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DSRN_TESTS=ON", "-DSRN_CUDA=OFF", "-DSRN_ISAS=portable"),
+        "-DCMAKE_CXX_FLAGS_RELEASE=-O1",
+        *(f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"),
+    ]
+    for command in (configure, ["cmake", "--build", folder, "--target", MODULE]):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob(f"{MODULE}*.so")
+    spec = importlib.util.spec_from_file_location(MODULE, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def on_host(host_kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The backend ``cuda`` serves CPU tensors, by those kernels."""
+    monkeypatch.setattr(cuda, "kernels", lambda: host_kernels)
+    monkeypatch.setattr(cuda, "DEVICE_TYPE", "cpu")
+    monkeypatch.setattr(cuda, "_index", lambda device: 0)
+    monkeypatch.setattr(cuda, "_stream", lambda device: 0)
+    monkeypatch.setattr(cuda.CUDABackend, "unavailable", lambda self: None)
+    cuda._plan.cache_clear()
+    yield
+    cuda._plan.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_results(case: Case, dtype: torch.dtype, on_host: None) -> None:
+    """Values, final states, memories and every gradient, with an error of at most twice the eager run's."""
+    call = draw(case, dtype)
+    seeds = draw_seeds(call)
+    with backends.record() as ran:
+        got = backend_results(call, seeds, "cuda")
+    assert ran == ["cuda", "cuda"]
+    assert_no_worse(got, call, seeds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_float32_is_multiplied_as_tf32(case: Case, on_host: None) -> None:
+    """A CPU has no TF32 to compare with: errors are those of 10 bits of mantissa, and of no fewer."""
+    call = draw(case, torch.float32)
+    seeds = draw_seeds(call)
+    got = backend_results(call, seeds, "cuda")
+    truth = reference_results(call.to(torch.float64), [seed.double() for seed in seeds])
+    errors = {name: norm_error(value, truth[name]) for name, value in got.items()}
+    assert all(error < 2**-9 for error in errors.values()), errors
+    assert max(errors.values()) > 2**-16  # or it was not TF32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [Case(steps=0), Case(steps=0, batch=0, directions=2)], ids=str)
+def test_nothing_to_do(case: Case, on_host: None) -> None:
+    """No step hands the state through, and its gradients; weights and input get zeros."""
+    call = draw(case, torch.bfloat16).leaves()
+    output, h_n, c_n, memories = call.run("cuda")
+    assert output.numel() == memories.numel() == 0
+    assert torch.equal(h_n, call.h0) and torch.equal(c_n, call.c0)
+    seeds = [torch.randn_like(h_n), torch.randn_like(c_n)]
+    grads = torch.autograd.grad([h_n, c_n], call.tensors(), seeds)
+    expected = [torch.zeros_like(call.input), *seeds, *(torch.zeros_like(weight) for weight in call.weights)]
+    assert all(torch.equal(one, other) for one, other in zip(grads, expected, strict=True))
+
+
+@pytest.mark.slow
+def test_memories_and_gradients_do_not_change_the_values(on_host: None) -> None:
+    call = draw(Case(steps=7, batch=5, hidden_size=19, directions=2, ragged=True), torch.bfloat16)
+    full, bare = call.leaves().run("cuda"), call.run("cuda", memories=False)
+    assert bare[3] is None
+    assert all(torch.equal(one.detach(), other) for one, other in zip(full[:3], bare[:3], strict=True))
+
+
+@pytest.mark.slow
+def test_a_direction_by_itself(on_host: None) -> None:
+    """The interface's calls of one direction, the reverse one too, are the reference's."""
+    case = Case(steps=5, batch=9, hidden_size=12, ragged=True)
+    call = draw(case, torch.bfloat16)
+    steps = Steps.of(call.batch_sizes, case.rows, case.batch)
+    (weights,) = layout.split_weights(call.weights, 1)
+    own = DirectionCall(call.input, call.h0[0], call.c0[0], weights, steps, call.tasks, reverse=True)
+    expected = reference.direction(own)
+    out = Direction(*(torch.full_like(value, torch.nan) for value in expected))
+    backends.BACKENDS["cuda"].forward_direction(own, out, memories=True, save=True)
+    for name, one, other in zip(Direction._fields, out, expected, strict=True):
+        assert norm_error(one, other.double()) < 0.02, name
+
+
+@pytest.mark.slow
+def test_one_gradient_at_a_time(on_host: None) -> None:
+    """The backward pass where only some results have a gradient."""
+    call = draw(Case(steps=5, batch=9, hidden_size=12, directions=2, ragged=True), torch.bfloat16)
+    seeds = draw_seeds(call)
+    for index in range(4):
+        leaves, truth = call.leaves(), call.to(torch.float64).leaves()
+        names = [name for name, tensor in zip(call.names(), call.tensors(), strict=True) if tensor.numel()]
+        got = torch.autograd.grad(leaves.run("cuda")[index], leaves.tensors(), seeds[index], allow_unused=True)
+        exact = torch.autograd.grad(
+            truth.run("reference")[index], truth.tensors(), seeds[index].double(), allow_unused=True
+        )
+        for name, one, other in zip(names, got, exact, strict=True):
+            assert norm_error(one, other) < 0.05, (index, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "dtype", "reason"),
+    [
+        (Case(proj_size=2), torch.bfloat16, "no projection"),
+        (Case(tasks=4), torch.bfloat16, "2 to 3 tasks"),
+        (Case(), torch.float64, "float64"),
+        (Case(hidden_size=1000), torch.bfloat16, "hidden units are more than the 768"),
+        (Case(hidden_size=700), torch.bfloat16, "do not fit on chip"),
+    ],
+    ids=str,
+)
+def test_what_it_does_not_serve(case: Case, dtype: torch.dtype, reason: str, on_host: None) -> None:
+    with pytest.raises(RuntimeError, match=f"backend 'cuda' cannot serve this call: .*{reason}"):
+        draw(case, dtype).run("cuda")
+
+
+@pytest.mark.slow
+def test_float32_is_refused_where_tf32_is_not_allowed(on_host: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
+    with pytest.raises(RuntimeError, match="fp32_precision does not allow"):
+        draw(Case(), torch.float32).run("cuda")
+
+
+def test_without_a_gpu_it_says_so() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    reason = backends.BACKENDS["cuda"].unavailable()
+    assert reason in ("torch finds no CUDA GPU", cuda.NOT_BUILT)
+    with pytest.raises(RuntimeError, match="backend 'cuda' cannot serve this call"):
+        draw(Case(), torch.bfloat16).run("cuda")
