@@ -21,6 +21,10 @@ inline bool driver_serves(std::string& reason) {
   int driver = 0;
   check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
   if (driver / 1000 >= CUDART_VERSION / 1000) return true;
+  if (driver == 0) {
+    reason = "there is no NVIDIA driver";
+    return false;
+  }
   const auto release = [](int version) {
     return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
   };

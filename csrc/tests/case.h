@@ -49,7 +49,7 @@ struct Case {
     Draw draw(number);
     constexpr DType kDTypes[] = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
     shape.dtype = kDTypes[number % 3];
-    shape.tasks = 1 + int(number / 3 % 3);
+    shape.tasks = 2 + int(number / 3 % 2);
     shape.reverse = reverse;
     shape.threads = 1;
     gates = 3 + 2 * shape.tasks;

@@ -204,9 +204,9 @@ def test_rounds_are_as_many_as_the_budget_holds():
 
 
 def test_tf32_is_allowed_and_forbidden_and_put_back():
-    flags = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [flag.allow_tf32 for flag in flags]
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
+    before = [flag.fp32_precision for flag in flags]
     for allowed in (True, False):
         with tf32(allowed):
-            assert [flag.allow_tf32 for flag in flags] == [allowed, allowed]
-    assert [flag.allow_tf32 for flag in flags] == before
+            assert [flag.fp32_precision for flag in flags] == ["tf32" if allowed else "ieee"] * 2
+    assert [flag.fp32_precision for flag in flags] == before

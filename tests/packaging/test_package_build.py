@@ -53,8 +53,8 @@ def test_wheel_holds_both_packages_and_the_native_module(
     info = f"srn_kernels-{__version__}.dist-info"
     shipped = {name for name in names if not name.startswith(info)}
     assert sample, "the sample corpus is missing from the source tree"
-    typed = {"srn_kernels/py.typed", "cascade/py.typed"}
-    assert shipped == python | sample | typed | {NATIVE}
+    others = {"srn_kernels/py.typed", "cascade/py.typed", "srn_kernels/backends/proof.json"}
+    assert shipped == python | sample | others | {NATIVE}
     assert f"{info}/licenses/LICENSE" in names
     assert f"Version: {__version__}\n" in (tmp_path / "unpacked" / info / "METADATA").read_text()
 
