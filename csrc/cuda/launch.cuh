@@ -47,10 +47,11 @@ void with_kernel(const Plan& plan, int tasks, const F& f) {
     f(Kernels::template kernel<kRows, N>(), typename Kernels::template Shared<kRows, N>(plan));
   };
   static_assert(kLeastTasks == 2 && kMostTasks == 3, "a case for every number of tasks");
-  if (plan.rows == 8) {
-    tasks == 2 ? with(Index<8>(), Index<2>()) : with(Index<8>(), Index<3>());
+  static_assert(!srn::persistent::has_rows(16, 2), "a case for every kernel");
+  if (plan.rows == 16) {
+    with(Index<16>(), Index<3>());
   } else {
-    tasks == 2 ? with(Index<16>(), Index<2>()) : with(Index<16>(), Index<3>());
+    tasks == 2 ? with(Index<8>(), Index<2>()) : with(Index<8>(), Index<3>());
   }
 }
 

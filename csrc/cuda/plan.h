@@ -38,6 +38,10 @@ constexpr int kResident = 16;  // tiles of each product that a warp keeps in reg
 constexpr int kStagingBytes = kWarps * kResident * kTileBytes;  // of shared memory, while registers are filled
 constexpr int kScatterBatch = 4;                                // of the sources that one thread adds up
 
+// Whether there are kernels for groups of so many rows: always of 8, of 16 for three tasks only, as two tasks are rarer and
+// every kernel is compiled for every architecture.
+SRN_PLAN constexpr bool has_rows(int rows, int tasks) { return rows == 8 || (rows == 16 && tasks == 3); }
+
 SRN_PLAN int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Division by a number that is not known at compile time, as a multiplication; exact while x * divisor < 2^32.

@@ -102,7 +102,7 @@ Plan choose_plan(Pass pass, const Sizes& sizes, const Gpu& gpu, std::string& rea
   Plan best;
   int64_t least = INT64_MAX;
   best_of<Element, 8, N>(pass, sizes, gpu, best, least);
-  best_of<Element, 16, N>(pass, sizes, gpu, best, least);
+  if constexpr (srn::persistent::has_rows(16, N)) best_of<Element, 16, N>(pass, sizes, gpu, best, least);
   if (best.rows == 0) {
     reason = least == INT64_MAX ? std::to_string(sizes.hidden) + " hidden units are more than the " +
                                       std::to_string(int64_t(gpu.processors) / sizes.directions * kMaxUnits) +

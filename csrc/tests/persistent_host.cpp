@@ -19,10 +19,10 @@ constexpr int kThreads = 2;  // of a block
 // f(element, rows, tasks), the latter two as integral constants.
 template <typename Element, typename F>
 void with_sizes(int rows, int tasks, const F& f) {
-  if (rows == 8) {
-    tasks == 2 ? f(Element(), Index<8>(), Index<2>()) : f(Element(), Index<8>(), Index<3>());
+  if (rows == 16) {
+    f(Element(), Index<16>(), Index<3>());
   } else {
-    tasks == 2 ? f(Element(), Index<16>(), Index<2>()) : f(Element(), Index<16>(), Index<3>());
+    tasks == 2 ? f(Element(), Index<8>(), Index<2>()) : f(Element(), Index<8>(), Index<3>());
   }
 }
 
