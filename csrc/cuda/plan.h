@@ -38,8 +38,8 @@ constexpr int kResident = 16;  // tiles of each product that a warp keeps in reg
 constexpr int kStagingBytes = kWarps * kResident * kTileBytes;  // of shared memory, while registers are filled
 constexpr int kScatterBatch = 4;                                // of the sources that one thread adds up
 
-// Whether there are kernels for groups of so many rows: always of 8, of 16 for three tasks only, as two tasks are rarer and
-// every kernel is compiled for every architecture.
+// Whether there are kernels for groups of so many rows: always of 8, of 16 for three tasks only, as two tasks are rarer
+// and every kernel is compiled for every architecture.
 SRN_PLAN constexpr bool has_rows(int rows, int tasks) { return rows == 8 || (rows == 16 && tasks == 3); }
 
 SRN_PLAN int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -91,8 +91,8 @@ SRN_PLAN Span whole_span(const Tiles& tiles, int warp) {
   return {first * tiles.depths, (last - first) * tiles.depths};
 }
 
-// A team's mailbox has two slots for the scattered part sums, [owner][source][unit][row], and two for the gathered numbers,
-// [unit][row], used in turn.
+// A team's mailbox has two slots for the scattered part sums, [owner][source][unit][row], and two for the gathered
+// numbers, [unit][row], used in turn.
 struct Plan {
   int rows = 0;       // of a team, 8 or 16
   int units = 0;      // of a member; the last one may have fewer

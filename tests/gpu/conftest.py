@@ -17,9 +17,10 @@ from srn_kernels import backends
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS starts: deterministic mode demands it
 sys.path.append(str(Path(__file__).parents[1]))  # for srn.cases and srn.accuracy
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # for srn_benchmarks.precision
 pytest.register_assert_rewrite("srn.accuracy", "gpu_calls")
 
-from gpu_calls import tf32
+from srn_benchmarks.precision import tf32
 
 SEED = pytest.StashKey[int]()
 NO_GPU = "needs a CUDA device that torch can use"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
 from srn.accuracy import Results, assert_no_worse, backend_results, draw_seeds
@@ -72,17 +69,3 @@ def check_accuracy(backend: str, case: Case, dtype: torch.dtype) -> None:
 def differing(first: Results, second: Results) -> list[str]:
     """The names of the results that are not the same bits; NaN is different from everything."""
     return [name for name in first if not torch.equal(first[name], second[name])]
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Whether float32 products may round their operands to TF32's 10 bits, by either of torch's switches."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
-    before = [switch.fp32_precision for switch in switches]
-    for switch in switches:
-        switch.fp32_precision = "tf32" if allowed else "ieee"
-    try:
-        yield
-    finally:
-        for switch, precision in zip(switches, before, strict=True):
-            switch.fp32_precision = precision

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from gpu_calls import NO_QUIET_DETOUR, PAPER, differing, draw_for, draw_on, problem_of, results_on, tf32
+from gpu_calls import NO_QUIET_DETOUR, PAPER, differing, draw_for, draw_on, problem_of, results_on
 from srn.accuracy import assert_no_worse, draw_seeds
 from srn.cases import Call, Case
+from srn_benchmarks.precision import tf32
 from torch import Tensor
 
 from srn_kernels import SRN, backends
