@@ -115,10 +115,11 @@ void bind_cuda(py::module_& m) {
   m.attr("LEAST_TASKS") = kLeastTasks;
   m.attr("MOST_TASKS") = kMostTasks;
 
-  py::class_<Sizes>(m, "Sizes")
+  // Local to the module: the tests load a second one with this binding, over the kernels' body on the host.
+  py::class_<Sizes>(m, "Sizes", py::module_local())
       .def(py::init(&sizes_of), py::kw_only(), py::arg("dtype"), py::arg("tasks"), py::arg("directions"),
            py::arg("steps"), py::arg("batch"), py::arg("hidden"));
-  py::class_<Plan>(m, "Plan", "How a pass is dealt to the blocks of a GPU: csrc/cuda/plan.h.")
+  py::class_<Plan>(m, "Plan", py::module_local(), "How a pass is dealt to the blocks of a GPU: csrc/cuda/plan.h.")
       .def_readonly("rows", &Plan::rows)
       .def_readonly("units", &Plan::units)
       .def_readonly("members", &Plan::members)
@@ -129,14 +130,14 @@ void bind_cuda(py::module_& m) {
       .def("mailbox_words", &Plan::mailbox_words, py::arg("directions"));
   m.def("plan", &plan, py::arg("pass_"), py::arg("sizes"), py::arg("device"));
 
-  py::class_<DirectionWeights>(m, "DirectionWeights")
+  py::class_<DirectionWeights>(m, "DirectionWeights", py::module_local())
       .def(py::init(&weights_of), py::kw_only(), py::arg("hh"), py::arg("mc"), py::arg("b_hh"), py::arg("b_mc"));
-  py::class_<ForwardDirection>(m, "ForwardDirection")
+  py::class_<ForwardDirection>(m, "ForwardDirection", py::module_local())
       .def(py::init(&forward_direction), py::arg("weights"), py::kw_only(), py::arg("reverse"), py::arg("z"),
            py::arg("h0"), py::arg("c0"), py::arg("output"), py::arg("output_stride"), py::arg("h_n"), py::arg("c_n"),
            py::arg("memories"), py::arg("memories_row_stride"), py::arg("memory_stride"), py::arg("gates"),
            py::arg("cells"));
-  py::class_<BackwardDirection>(m, "BackwardDirection")
+  py::class_<BackwardDirection>(m, "BackwardDirection", py::module_local())
       .def(py::init(&backward_direction), py::arg("weights"), py::kw_only(), py::arg("reverse"), py::arg("c0"),
            py::arg("gates"), py::arg("cells"), py::arg("grad_output"), py::arg("grad_output_stride"),
            py::arg("grad_h_n"), py::arg("grad_c_n"), py::arg("grad_memories"), py::arg("grad_memories_row_stride"),

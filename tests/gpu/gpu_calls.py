@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from srn.accuracy import Results, assert_no_worse, backend_results, draw_seeds
+from srn.accuracy import Results, assert_accurate, backend_results, draw_seeds
 from srn.cases import Call, Case, draw
 from torch import Tensor
 
@@ -43,27 +43,15 @@ def results_on(backend: str, call: Call, seeds: list[Tensor]) -> Results:
     return got
 
 
-def check_accuracy(backend: str, case: Case, dtype: torch.dtype) -> None:
-    """Values, final states, memories and every gradient within twice the eager run's error, and thrice the same bits: a
-    backend may do a call that comes again in another way.
-
-    Of a few hundred cases with fresh data each, some exceed twice by a hair, the eager run having been lucky. So one that
-    does is drawn once more, which no fault survives; four times is too much at once.
-    """
-    for draws_left in (1, 0):
-        call = draw_for(backend, case, dtype)
-        seeds = draw_seeds(call)
-        got = results_on(backend, call, seeds)
-        for _ in range(2):
-            assert differing(got, results_on(backend, call, seeds)) == []
-        try:
-            assert_no_worse(got, call, seeds)
-        except AssertionError:
-            assert_no_worse(got, call, seeds, times=4.0)
-            if not draws_left:
-                raise
-        else:
-            return
+def check_accuracy(backend: str, case: Case, dtype: torch.dtype, unit: float | None = None) -> None:
+    """Values, final states, memories and every gradient are accurate, judged by roundings of ``unit``; and thrice the
+    same bits: a backend may do a call that comes again in another way."""
+    call = draw_for(backend, case, dtype)
+    seeds = draw_seeds(call)
+    got = results_on(backend, call, seeds)
+    for _ in range(2):
+        assert differing(got, results_on(backend, call, seeds)) == []
+    assert_accurate(got, call, seeds, unit)
 
 
 def differing(first: Results, second: Results) -> list[str]:

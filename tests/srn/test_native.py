@@ -15,7 +15,7 @@ import torch
 from srn_kernels import native, srn_layer
 from srn_kernels.backends import cpu
 
-from .accuracy import assert_no_worse, backend_results, draw_seeds
+from .accuracy import assert_accurate, backend_results, draw_seeds, result_names
 from .cases import Case, draw
 
 WIDE = Case(steps=4, batch=9, hidden_size=70, input_size=11, directions=2, ragged=True)  # worth several threads
@@ -50,8 +50,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
         together = backend_results(call, seeds, "cpu")
         for name in ("output", "h_n", "c_n", "memories", "gradient of h0", "gradient of c0"):
             assert torch.equal(alone[name], together.pop(name)), name
-        for name, value in together.items():
-            torch.testing.assert_close(value, alone[name], msg=lambda text, name=name: f"{name}: {text}")
+        assert_accurate(together, call, seeds)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -94,16 +93,12 @@ def test_a_backward_pass_in_parts(case: Case, dtype: torch.dtype, rows: int, mon
     """Few rows at a time, as of long inputs: gradients go from part to part, those of sequences that end or start too."""
     call = draw(case, dtype)
     seeds = draw_seeds(call)
-    whole = backend_results(call, seeds, "cpu")
     passes, run = [], cpu._backward
     monkeypatch.setattr(cpu, "_backward", lambda *arguments: passes.append(1) or run(*arguments))
     monkeypatch.setattr(cpu, "_PART_ROWS", rows)
     parts = backend_results(call, seeds, "cpu")
     assert len(passes) >= 2 * case.directions
-    assert_no_worse(parts, call, seeds)
-    bound = 2e-2 if dtype == torch.bfloat16 else 1e-5  # gradients between parts are rounded to the dtype
-    for name in ("gradient of h0", "gradient of c0", "gradient of input"):
-        torch.testing.assert_close(parts[name], whole[name], rtol=bound, atol=bound)
+    assert_accurate(parts, call, seeds)
 
 
 def test_callers_at_once_do_not_disturb_each_other(threads: None) -> None:
@@ -143,8 +138,7 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == isa
     for (call, seeds), results in zip(problems, torch.load(file), strict=True):
-        names = ["output", "h_n", "c_n", "memories", *(f"gradient of {name}" for name in call.names())]
-        assert_no_worse(dict(zip(names, results, strict=True)), call, seeds)
+        assert_accurate(dict(zip(result_names(call), results, strict=True)), call, seeds)
 
 
 RUN_SAVED = """
@@ -172,8 +166,7 @@ def test_fewer_threads_than_asked_for(limit: int, tmp_path: Path) -> None:
     done = python("import torch\ntorch.set_num_threads(4)" + RUN_SAVED, str(file), OMP_THREAD_LIMIT=str(limit))
     assert done.returncode == 0, done.stderr
     (results,) = torch.load(file)
-    for value, expected in zip(results, backend_results(call, seeds, "cpu").values(), strict=True):
-        torch.testing.assert_close(value, expected)
+    assert_accurate(dict(zip(result_names(call), results, strict=True)), call, seeds)
 
 
 def test_an_unknown_instruction_set_is_refused_with_the_names_there_are() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,7 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from srn_kernels import SRN, srn_layer
-from srn_kernels.layout import parameter_shapes
+from srn_kernels.layout import gate_blocks, memory_count, parameter_shapes
+
+from .accuracy import assert_within, movements, one_at_a_time, unit_roundoff
 
 few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -40,25 +45,53 @@ def random_state(rnn: SRN, batch: int) -> tuple[Tensor, Tensor]:
     return h, c
 
 
-def close(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
+Run = Callable[..., list[Tensor]]
+"""Of a network and tensors: whatever it makes of them."""
+
+
+def assert_alike(one: Run, other: Run, rnn: SRN, *tensors: Tensor) -> None:
+    """Two ways to the same results are no further apart than a few roundings of every number move them."""
+    parameters = [name for name, _ in rnn.named_parameters()]
+
+    def of_numbers(*numbers: Tensor) -> tuple[Tensor, ...]:
+        own = copy.deepcopy(rnn)
+        own.load_state_dict(dict(zip(parameters, numbers, strict=False)))
+        return tuple(other(own, *numbers[len(parameters) :]))
+
+    got = one(rnn, *tensors)
+    names = [f"result {index}" for index in range(len(got))]
+    unit = unit_roundoff(torch.float64)
+    truth, moved = movements(of_numbers, [*rnn.parameters(), *tensors], unit, names, one_at_a_time)
+    tasks = len(rnn.tasks)
+    longest = max(rnn.input_size, max(gate_blocks(tasks), memory_count(tasks)) * rnn.hidden_size)
+    assert_within(dict(zip(names, got, strict=True)), truth, moved, unit, longest)
 
 
 @few
 @given(networks(), lengths, st.booleans())
 def test_a_packed_run_is_each_sequence_s_own_run(rnn: SRN, lengths: list[int], with_state: bool) -> None:
     sequences = [torch.randn(length, rnn.input_size, dtype=torch.float64) for length in lengths]
-    hx = random_state(rnn, len(lengths)) if with_state else None
-    out = rnn(pack_sequence(sequences, enforce_sorted=False), hx, return_memories=True)
-    output, got_lengths = pad_packed_sequence(out.output)
-    memories, _ = pad_packed_sequence(out.memories)
-    assert got_lengths.tolist() == lengths
-    for b, sequence in enumerate(sequences):
-        alone = rnn(sequence, None if hx is None else (hx[0][:, b], hx[1][:, b]), return_memories=True)
-        close(output[: lengths[b], b], alone.output)
-        close(memories[: lengths[b], b], alone.memories)
-        close(out.hx[0][:, b], alone.hx[0])
-        close(out.hx[1][:, b], alone.hx[1])
+    hx = random_state(rnn, len(lengths)) if with_state else ()
+
+    def packed(rnn: SRN, *tensors: Tensor) -> list[Tensor]:
+        sequences, hx = tensors[: len(lengths)], tensors[len(lengths) :]
+        out = rnn(pack_sequence(sequences, enforce_sorted=False), hx or None, return_memories=True)
+        output, got_lengths = pad_packed_sequence(out.output)
+        memories, _ = pad_packed_sequence(out.memories)
+        assert got_lengths.tolist() == lengths
+        padded = [padded[:length, b] for b, length in enumerate(lengths) for padded in (output, memories)]
+        return [*padded, *out.hx]
+
+    def alone(rnn: SRN, *tensors: Tensor) -> list[Tensor]:
+        sequences, hx = tensors[: len(lengths)], tensors[len(lengths) :]
+        each = [
+            rnn(sequence, tuple(state[:, b] for state in hx) or None, return_memories=True)
+            for b, sequence in enumerate(sequences)
+        ]
+        final = [torch.stack([out.hx[index] for out in each], dim=1) for index in (0, 1)]
+        return [*(value for out in each for value in (out.output, out.memories)), *final]
+
+    assert_alike(packed, alone, rnn, *sequences, *hx)
 
 
 @few
@@ -67,12 +100,16 @@ def test_equal_lengths_packed_are_a_dense_batch(rnn: SRN, lengths: list[int]) ->
     batch, steps = len(lengths), lengths[0]
     shape = (batch, steps) if rnn.batch_first else (steps, batch)
     x = torch.randn(*shape, rnn.input_size, dtype=torch.float64)
-    dense = rnn(x, return_memories=True)
-    packed = rnn(pack_padded_sequence(x, torch.full((batch,), steps), rnn.batch_first), return_memories=True)
-    close(pad_packed_sequence(packed.output, rnn.batch_first)[0], dense.output)
-    close(pad_packed_sequence(packed.memories, rnn.batch_first)[0], dense.memories)
-    close(packed.hx[0], dense.hx[0])
-    close(packed.hx[1], dense.hx[1])
+
+    def packed(rnn: SRN, x: Tensor) -> list[Tensor]:
+        out = rnn(pack_padded_sequence(x, torch.full((batch,), steps), rnn.batch_first), return_memories=True)
+        return [*(pad_packed_sequence(one, rnn.batch_first)[0] for one in (out.output, out.memories)), *out.hx]
+
+    def dense(rnn: SRN, x: Tensor) -> list[Tensor]:
+        out = rnn(x, return_memories=True)
+        return [out.output, out.memories, *out.hx]
+
+    assert_alike(packed, dense, rnn, x)
 
 
 @few
@@ -96,15 +133,18 @@ def test_the_order_of_the_batch_does_not_matter(rnn: SRN, lengths: list[int], ra
     random.shuffle(order)
     index = torch.tensor(order)
 
-    def run(order: list[int], hx) -> tuple[Tensor, Tensor, Tensor]:
-        packed: PackedSequence = pack_sequence([sequences[b] for b in order], enforce_sorted=False)
-        output, (h_n, c_n) = rnn(packed, hx)
-        return pad_packed_sequence(output)[0], h_n, c_n
+    def in_order(rnn: SRN, h: Tensor, c: Tensor, *sequences: Tensor) -> list[Tensor]:
+        packed: PackedSequence = pack_sequence(sequences, enforce_sorted=False)
+        output, hx = rnn(packed, (h, c))
+        return [pad_packed_sequence(output)[0], *hx]
 
-    expected = run(list(range(len(lengths))), hx)
-    got = run(order, (hx[0][:, index], hx[1][:, index]))
-    for one, other in zip(got, expected, strict=True):
-        close(one, other[:, index])
+    def shuffled(rnn: SRN, h: Tensor, c: Tensor, *sequences: Tensor) -> list[Tensor]:
+        return in_order(rnn, h[:, index], c[:, index], *(sequences[b] for b in order))
+
+    def then_shuffled(rnn: SRN, *tensors: Tensor) -> list[Tensor]:
+        return [result[:, index] for result in in_order(rnn, *tensors)]
+
+    assert_alike(shuffled, then_shuffled, rnn, *hx, *sequences)
 
 
 @few
@@ -115,12 +155,17 @@ def test_a_run_can_be_cut_anywhere(rnn: SRN, batch: int, steps: int, data: st.Da
     rnn.batch_first = False
     x = torch.randn(steps, batch, rnn.input_size, dtype=torch.float64)
     cut = data.draw(st.integers(1, steps - 1))
-    output, hx = rnn(x)
-    first, middle = rnn(x[:cut])
-    second, end = rnn(x[cut:], middle)
-    close(torch.cat([first, second]), output)
-    close(end[0], hx[0])
-    close(end[1], hx[1])
+
+    def whole(rnn: SRN, x: Tensor) -> list[Tensor]:
+        output, hx = rnn(x)
+        return [output, *hx]
+
+    def in_two(rnn: SRN, x: Tensor) -> list[Tensor]:
+        first, middle = rnn(x[:cut])
+        second, end = rnn(x[cut:], middle)
+        return [torch.cat([first, second]), *end]
+
+    assert_alike(in_two, whole, rnn, x)
 
 
 @few
@@ -133,16 +178,15 @@ def test_a_reversed_direction_is_the_direction_on_reversed_input(rnn: SRN, batch
     h0 = torch.randn(2, batch, rnn.proj_size or rnn.hidden_size, dtype=torch.float64)
     c0 = torch.randn(2, batch, rnn.hidden_size, dtype=torch.float64)
 
-    def run(x: Tensor, h0: Tensor, c0: Tensor) -> list[Tensor]:
+    def plain(rnn: SRN, x: Tensor, h0: Tensor, c0: Tensor, *weights: Tensor) -> list[Tensor]:
         output, h_n, c_n, memories = srn_layer(
             x.flatten(0, 1), h0, c0, [*weights, *weights], tasks=len(rnn.tasks), memories=True
         )
         return [output.unflatten(0, (steps, batch)), memories.unflatten(0, (steps, batch)), h_n, c_n]
 
-    *over_time, h_n, c_n = run(x, h0, c0)
-    *over_time_reversed, h_r, c_r = run(x.flip(0), h0.flip(0), c0.flip(0))
-    for one, other in zip(over_time, over_time_reversed, strict=True):
-        forward, backward = one.chunk(2, dim=-1)
-        close(torch.cat([backward, forward], dim=-1), other.flip(0))
-    close(h_r, h_n.flip(0))
-    close(c_r, c_n.flip(0))
+    def reversed(rnn: SRN, x: Tensor, h0: Tensor, c0: Tensor, *weights: Tensor) -> list[Tensor]:
+        *over_time, h_n, c_n = plain(rnn, x.flip(0), h0.flip(0), c0.flip(0), *weights)
+        swapped = [torch.cat(one.chunk(2, dim=-1)[::-1], dim=-1).flip(0) for one in over_time]
+        return [*swapped, h_n.flip(0), c_n.flip(0)]
+
+    assert_alike(reversed, plain, rnn, x, h0, c0, *weights)
