@@ -115,7 +115,6 @@ void bind_cuda(py::module_& m) {
   m.attr("LEAST_TASKS") = kLeastTasks;
   m.attr("MOST_TASKS") = kMostTasks;
 
-  // Local to the module: the tests load a second one with this binding, over the kernels' body on the host.
   py::class_<Sizes>(m, "Sizes", py::module_local())
       .def(py::init(&sizes_of), py::kw_only(), py::arg("dtype"), py::arg("tasks"), py::arg("directions"),
            py::arg("steps"), py::arg("batch"), py::arg("hidden"));

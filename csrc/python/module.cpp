@@ -121,7 +121,8 @@ PYBIND11_MODULE(_C, m) {
       "Runs multiply-adds of float32 vectors in registers on so many threads at once, the processor's ceiling; returns "
       "the number of floating-point operations.");
 
-  py::class_<srn::Shape>(m, "Shape")
+  // Types are local to the module: the tests load others of this binding beside it.
+  py::class_<srn::Shape>(m, "Shape", py::module_local())
       .def(py::init(&shape_of), py::kw_only(), py::arg("dtype"), py::arg("tasks"), py::arg("steps"), py::arg("batch"),
            py::arg("rows"), py::arg("input"), py::arg("hidden"), py::arg("state"), py::arg("projection"),
            py::arg("reverse"), py::arg("threads"), py::arg("batch_sizes"))
@@ -129,7 +130,7 @@ PYBIND11_MODULE(_C, m) {
                              [](const srn::Shape& shape) { return srn::cpu_kernels().forward_workspace(shape); })
       .def_property_readonly("backward_workspace",
                              [](const srn::Shape& shape) { return srn::cpu_kernels().backward_workspace(shape); });
-  py::class_<srn::Weights>(m, "Weights")  // in the order of layout.DirectionWeights
+  py::class_<srn::Weights>(m, "Weights", py::module_local())  // in the order of layout.DirectionWeights
       .def(py::init(&weights_of), py::arg("ih"), py::arg("hh"), py::arg("b_ih"), py::arg("b_hh"), py::arg("mc"),
            py::arg("b_mc"), py::arg("hr"));
 

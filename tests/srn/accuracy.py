@@ -24,7 +24,7 @@ TF32 = 2.0**-11
 
 TOGETHER = 2.0
 """Times the movement that the results of a call may be off, in root mean square over the results."""
-EACH = 5.0
+EACH = 8.0
 """Times the movement that any one result may be off, in norm and in its largest element."""
 
 FEW = 16

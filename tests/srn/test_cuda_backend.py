@@ -6,15 +6,11 @@ one launch, the products around it. The kernels' own GPU tests are in ``tests/gp
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import pybind11
 import pytest
 import torch
 from torch import Tensor
@@ -35,10 +31,8 @@ from .accuracy import (
     movements,
     unit_roundoff,
 )
+from .builds import build, load, serve_on_host
 from .cases import Case, draw
-
-ROOT = Path(__file__).parents[2]
-MODULE = "srn_persistent_host"
 
 CASES = [
     Case(),
@@ -52,39 +46,34 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="session")
-def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+@pytest.fixture(scope="module")
+def host_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The binding over the body on the host, compiled for the occasion."""
-    for tool in ("cmake", "ninja"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"needs {tool}")
-    folder = tmp_path_factory.mktemp("persistent")
-    configure = [
-        *("cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DSRN_TESTS=ON", "-DSRN_CUDA=OFF", "-DSRN_ISAS=portable"),
-        "-DCMAKE_CXX_FLAGS_RELEASE=-O1",
-        *(f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"),
-    ]
-    for command in (configure, ["cmake", "--build", folder, "--target", MODULE]):
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = folder.glob(f"{MODULE}*.so")
-    spec = importlib.util.spec_from_file_location(MODULE, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    (path,) = build(tmp_path_factory.mktemp("persistent"), "srn_persistent_host")
+    return path
+
+
+@pytest.fixture(scope="module")
+def host_kernels(host_library: Path) -> ModuleType:
+    return load(host_library)
 
 
 @pytest.fixture
 def on_host(host_kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The backend ``cuda`` serves CPU tensors, by those kernels."""
-    monkeypatch.setattr(cuda, "kernels", lambda: host_kernels)
-    monkeypatch.setattr(cuda, "DEVICE_TYPE", "cpu")
-    monkeypatch.setattr(cuda, "_index", lambda device: 0)
-    monkeypatch.setattr(cuda, "_stream", lambda device: 0)
-    monkeypatch.setattr(cuda.CUDABackend, "unavailable", lambda self: None)
-    cuda._plan.cache_clear()
+    serve_on_host(monkeypatch, host_kernels)
     yield
     cuda._plan.cache_clear()
+
+
+def test_the_binding_can_be_loaded_twice(host_kernels: ModuleType, host_library: Path, tmp_path: Path) -> None:
+    """As where the library has the CUDA kernels too: each module has types of its own."""
+    again = load(Path(shutil.copy(host_library, tmp_path)))
+    assert again.Sizes is not host_kernels.Sizes
+    sizes = {"dtype": "bfloat16", "tasks": 3, "directions": 1, "steps": 2, "batch": 3, "hidden": 8}
+    for module in (again, host_kernels):
+        plan, reason = module.plan("forward", module.Sizes(**sizes), 0)
+        assert isinstance(plan, module.Plan) and reason is None
 
 
 @pytest.mark.slow

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
+import triton.language as tl
 from srn.accuracy import VALUES, assert_accurate, assert_gradients_accurate, backend_results, draw_seeds
 from srn.cases import Call, Case
+from srn.faults import FAULTS, FUNCTION, NONE, SMALL, SUM, check, wrong_product
 from torch import Tensor
+from triton.runtime import interpreter
 
 from srn_kernels import backends
-from srn_kernels.backends.triton import fused, recurrence
+from srn_kernels.backends.triton import fused, pointwise, recurrence
 from srn_kernels.layout import DirectionCall, Steps, split_weights
 
 from .device import draw_here
@@ -86,6 +91,40 @@ def check_results(case: Case, dtype: torch.dtype) -> None:
         got = backend_results(call, seeds, NAME)
     assert ran == [NAME, NAME]  # forward and backward
     assert_accurate(got, call, seeds)
+
+
+@contextmanager
+def in_triton(fault: str, unit: float) -> Iterator[None]:
+    """In the pointwise kernels, or in the products of either path: torch's, or the interpreter's."""
+
+    tanh_before = pointwise.tanh
+
+    def tanh_off(x: tl.tensor) -> tl.tensor:
+        return tanh_before(x) * (1 + 8 * unit)
+
+    def mm(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+        return out.copy_(wrong_product(fault)(a, b))
+
+    def create_dot(builder, a, b, d, *rest):
+        product = wrong_product(fault)(torch.from_numpy(a.data), torch.from_numpy(b.data))
+        return interpreter.TensorHandle(product.numpy() + d.data, d.dtype.scalar)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if fault == FUNCTION:
+            for module in (pointwise, fused):
+                patch.setattr(module, "tanh", tanh_off)
+        elif fault != NONE:
+            patch.setattr(recurrence, "torch", SimpleNamespace(**vars(torch) | {"mm": mm}))
+            patch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+        yield
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs the interpreter, whose kernels can be changed")
+@pytest.mark.parametrize("fault", FAULTS)
+@each_path
+def test_a_fault_is_found(fault: str, path: str) -> None:
+    case = Case(steps=2, batch=3, hidden_size=30) if fault == SUM else SMALL
+    check(NAME, fault, in_triton, draw_here(case, torch.float32))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
