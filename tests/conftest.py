@@ -1,4 +1,4 @@
-"""What every test shares: reproducible random numbers, and how hard hypothesis looks."""
+"""What every test shares: reproducible random numbers, how hard hypothesis looks, and its part of the processor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import random
 import zlib
 
+import cpuinfo
 import hypothesis
 import pytest
 import torch
+
+from srn_kernels import native
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("default"), derandomize=True)
@@ -36,14 +39,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"seed: {config.getoption('--seed') or 0}, torch {torch.__version__} on {torch.get_num_threads()} threads"
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes side by side share the cores: threads that wait for one would take longer than the work."""
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        torch.set_num_threads(max(1, torch.get_num_threads() // config.workerinput["workercount"]))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What results may depend on; CI says the first line again at its end."""
+    cpu, isa = cpuinfo.get_cpu_info(), native.module().cpu_isa() if native.missing() is None else "none"
+    model = ", ".join(f"{name} {cpu[name]}" for name in ("family", "model", "stepping") if name in cpu)
+    processor = f"{cpu.get('vendor_id_raw', 'unknown')} ({model}), {cpu.get('brand_raw', 'no name')}"
+    return [
+        f"processor: {processor}; native kernels: {isa}, torch: {torch.backends.cpu.get_cpu_capability()}",
+        f"seed: {config.getoption('--seed') or 0}, torch {torch.__version__} on {torch.get_num_threads()} threads",
+    ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process at a time has the GPU."""
+    if torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords or "srn_triton" in item.path.parts:
+                item.add_marker(pytest.mark.xdist_group("gpu"))
 
 
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
     """Seeds each test from its name: reproducible, whichever tests run beside it, and different data for each."""
-    seed = zlib.crc32(request.node.nodeid.encode()) ^ (request.config.getoption("--seed") or 0)
+    name = request.node.nodeid.partition("@")[0]  # less the group that pytest-xdist adds
+    seed = zlib.crc32(name.encode()) ^ (request.config.getoption("--seed") or 0)
     random.seed(seed)
     torch.manual_seed(seed)
     return seed

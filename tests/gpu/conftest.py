@@ -28,7 +28,15 @@ NO_GPU = "needs a CUDA device that torch can use"
 
 def pytest_configure(config: pytest.Config) -> None:
     given = config.getoption("--seed")
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        given = config.workerinput["gpu_seed"]
     config.stash[SEED] = secrets.randbits(31) if given is None else given
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """pytest-xdist starts a worker: it takes the seed that is printed here."""
+    node.workerinput["gpu_seed"] = node.config.stash[SEED]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,7 +70,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
     """In the place of the fixture of this name that gives every run the same numbers."""
-    seed = zlib.crc32(request.node.nodeid.encode()) ^ request.config.stash[SEED]
+    seed = zlib.crc32(request.node.nodeid.partition("@")[0].encode()) ^ request.config.stash[SEED]
     random.seed(seed)
     torch.manual_seed(seed)
     return seed

@@ -34,6 +34,8 @@ from .accuracy import (
 from .builds import build, load, serve_on_host
 from .cases import Case, draw
 
+pytestmark = pytest.mark.xdist_group("persistent")  # one build for all
+
 CASES = [
     Case(),
     Case(steps=1, batch=1),
