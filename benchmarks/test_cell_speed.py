@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from srn_benchmarks import ceiling
-from srn_benchmarks.cell import Run, check, implementations, name_of, refusals
+from srn_benchmarks.cell import CHECKED, Run, check, implementations, name_of, refusals
 from srn_benchmarks.options import SMOKE_NOTE, Options, synchronize
 from srn_benchmarks.results import Case, Results
 from srn_benchmarks.shapes import Shape, left_out
@@ -65,7 +65,7 @@ def notes(options: Options, results: Results) -> None:
     results.note(CELL, "SRN returns what nn.LSTM returns (no memories); the input's product is part of every time")
     results.note(
         CELL,
-        "checked first: error against float64, at most twice the eager loop's in the same precision and 4 epsilons",
+        CHECKED,
     )
     if not options.full:
         results.note(CELL, f"left out, and done with --full: {left_out(options.threads)}")

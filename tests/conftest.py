@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import zlib
 
 import cpuinfo
@@ -40,8 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Processes side by side share the cores: threads that wait for one would take longer than the work."""
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+    """Draws the seed of the GPU tests, which the workers of pytest-xdist get with all other options.
+
+    Workers share the cores: threads that wait for one would take longer than the work.
+    """
+    if not hasattr(config.option, "gpu_seed"):
+        given = config.getoption("--seed")
+        config.option.gpu_seed = secrets.randbits(31) if given is None else given
+    if hasattr(config, "workerinput"):
         torch.set_num_threads(max(1, torch.get_num_threads() // config.workerinput["workercount"]))
 
 
@@ -53,6 +60,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
         f"processor: {processor}; native kernels: {isa}, torch: {torch.backends.cpu.get_cpu_capability()}",
         f"seed: {config.getoption('--seed') or 0}, torch {torch.__version__} on {torch.get_num_threads()} threads",
+        f"random numbers of the GPU tests: replay with --seed {config.option.gpu_seed}",
     ]
 
 

@@ -207,7 +207,7 @@ def checked(
         try:
             check(run)
         except AssertionError as error:
-            bench.results.note(table, f"wrong, so not timed: {label} on {shape}: {error}")
+            bench.results.note(table, f"wrong, so not timed: {label} on {shape}: {str(error).splitlines()[0]}")
         else:
             yield name, case, run
 

@@ -10,6 +10,7 @@ import torch
 from srn_kernels.info import installed
 
 from . import corpus
+from .cell import CHECKED
 from .fusion import Setting
 from .gpu_cell import measure_packed, measure_shape, measure_step
 from .gpu_fusion import measure_fusion, workload
@@ -121,7 +122,7 @@ def add_notes(results: Results) -> None:
     )
     rotated = "each call reads another input than the last, of as many as fill the second-level cache twice, at most 24"
     clock = "time: between two CUDA events around a burst of calls, launches included, the input's product too"
-    right = "checked first: error against float64, at most twice the eager loop's in the same precision and 4 epsilons"
+    right = CHECKED
     names = "tf32: float32 tensors, TF32 allowed to all, nn.LSTM and the eager loop too"
     for table in (GPU_CELL, GPU_PACKED, GPU_SWEEP):
         for line in (sizes, clock, rounds, rotated, right):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from .cell import EAGER, build, error
+from srn_kernels.testing import off_by_one_rounding
+
+from .cell import EAGER, build, in_float64, unit_of
 from .shapes import Shape
 from .tables import LSTM
 
@@ -40,12 +42,13 @@ class Packed:
             ]
         self.passes = len(self.batches)
 
-    def in_float64(self) -> Packed:
-        """The same calls in float64, from the same weights and input, an SRN's by the reference."""
+    def in_float64(self, unit: float = 0.0) -> Packed:
+        """The same calls in float64, an SRN's by the reference, from the same numbers, or from those off by ``unit``."""
         exact = Packed(self.shape, self.lengths, LSTM if self.implementation == LSTM else EAGER)
-        exact.rnn.load_state_dict(self.rnn.state_dict())
-        exact.rnn.double()
-        exact.batches = [batch.double() for batch in self.batches]
+        exact.rnn = in_float64(self.rnn, exact.rnn, unit)
+        exact.batches = [
+            batch.double()._replace(data=off_by_one_rounding(batch.data.double(), unit)) for batch in self.batches
+        ]
         return exact
 
     @torch.no_grad()
@@ -61,13 +64,13 @@ class Packed:
     def exact(self) -> Sequence[Tensor]:
         return _exact(self.shape, self.lengths, self.implementation == LSTM)
 
-    def eager_error(self) -> float:
-        return error(Packed(self.shape, self.lengths, EAGER)(), _exact(self.shape, self.lengths, lstm=False))
+    def moved(self) -> Sequence[Tensor]:
+        return _exact(self.shape, self.lengths, self.implementation == LSTM, unit_of(self.shape))
 
 
-@lru_cache(maxsize=2)
-def _exact(shape: Shape, lengths: tuple[int, ...], lstm: bool) -> Sequence[Tensor]:
-    return Packed(shape, lengths, LSTM if lstm else EAGER).in_float64()()
+@lru_cache(maxsize=4)
+def _exact(shape: Shape, lengths: tuple[int, ...], lstm: bool, unit: float = 0.0) -> Sequence[Tensor]:
+    return Packed(shape, lengths, LSTM if lstm else EAGER).in_float64(unit)()
 
 
 def batches(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from srn_kernels import SRNCell
+from srn_kernels.testing import off_by_one_rounding
 
-from .cell import EAGER, error
+from .cell import EAGER, in_float64, unit_of
 from .shapes import TASKS, Shape
 from .tables import LSTM
 
@@ -33,12 +34,11 @@ class Stream:
         self.cell = cell.to(shape.dtype)
         self.rows = list(rows.to(shape.dtype))  # of (B, D)
 
-    def in_float64(self) -> Stream:
-        """The same calls in float64, from the same weights and input, an SRN's by the reference."""
+    def in_float64(self, unit: float = 0.0) -> Stream:
+        """The same calls in float64, an SRN's by the reference, from the same numbers, or from those off by ``unit``."""
         exact = Stream(self.shape, LSTM if self.implementation == LSTM else EAGER)
-        exact.cell.load_state_dict(self.cell.state_dict())
-        exact.cell.double()
-        exact.rows = [row.double() for row in self.rows]
+        exact.cell = in_float64(self.cell, exact.cell, unit)
+        exact.rows = [off_by_one_rounding(row.double(), unit) for row in self.rows]
         return exact
 
     @torch.no_grad()
@@ -53,10 +53,10 @@ class Stream:
     def exact(self) -> Sequence[Tensor]:
         return _exact(self.shape, self.implementation == LSTM)
 
-    def eager_error(self) -> float:
-        return error(Stream(self.shape, EAGER)(), _exact(self.shape, lstm=False))
+    def moved(self) -> Sequence[Tensor]:
+        return _exact(self.shape, self.implementation == LSTM, unit_of(self.shape))
 
 
-@lru_cache(maxsize=2)
-def _exact(shape: Shape, lstm: bool) -> Sequence[Tensor]:
-    return Stream(shape, LSTM if lstm else EAGER).in_float64()()
+@lru_cache(maxsize=4)
+def _exact(shape: Shape, lstm: bool, unit: float = 0.0) -> Sequence[Tensor]:
+    return Stream(shape, LSTM if lstm else EAGER).in_float64(unit)()

@@ -321,7 +321,7 @@ def test_a_shape_is_measured_with_what_is_right(training: bool):
     assert (len(lstm.baseline_seconds), len(eager.baseline_seconds), len(new.baseline_seconds)) == (0, 3, 5)
     assert {LSTM, EAGER, "new", "wrong"} == set(turns)
     [note] = made.results.notes[GPU_CELL]
-    assert note.startswith("wrong, so not timed: SRN wrong on cpu-float32") and "against float64" in note
+    assert note.startswith("wrong, so not timed: SRN wrong on cpu-float32") and "roundings move" in note
 
 
 def test_a_backend_that_refuses_is_noted(monkeypatch: pytest.MonkeyPatch):

@@ -48,7 +48,8 @@ def run(tmp_path: Path):
     (tmp_path / "test_made_up.py").write_text(CASES)
 
     def run(*arguments: str) -> tuple[str, Results]:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        environment = own | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stdout + done.stderr  # the bad case fails

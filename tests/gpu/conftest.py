@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import sys
 import zlib
 from collections.abc import Iterator
@@ -22,21 +21,7 @@ pytest.register_assert_rewrite("srn.accuracy", "gpu_calls")
 
 from srn_benchmarks.precision import tf32
 
-SEED = pytest.StashKey[int]()
 NO_GPU = "needs a CUDA device that torch can use"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    given = config.getoption("--seed")
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
-        given = config.workerinput["gpu_seed"]
-    config.stash[SEED] = secrets.randbits(31) if given is None else given
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: object) -> None:
-    """pytest-xdist starts a worker: it takes the seed that is printed here."""
-    node.workerinput["gpu_seed"] = node.config.stash[SEED]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,20 +42,15 @@ def _skipped(name: str, reason: str) -> object:
     return pytest.param(name, marks=pytest.mark.skip(reason=f"{name}: {reason}"))
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """At the beginning too, lest a run that dies takes it along."""
-    return f"random numbers of the GPU tests: replay with --seed {config.stash[SEED]}"
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if torch.cuda.is_available():
-        terminalreporter.write_line(pytest_report_header(config))
+        terminalreporter.write_line(f"random numbers of the GPU tests: replay with --seed {config.option.gpu_seed}")
 
 
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
     """In the place of the fixture of this name that gives every run the same numbers."""
-    seed = zlib.crc32(request.node.nodeid.partition("@")[0].encode()) ^ request.config.stash[SEED]
+    seed = zlib.crc32(request.node.nodeid.partition("@")[0].encode()) ^ request.config.option.gpu_seed
     random.seed(seed)
     torch.manual_seed(seed)
     return seed

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from gpu_calls import NO_QUIET_DETOUR, PAPER, check_accuracy, differing, draw_for, draw_on, problem_of, results_on
-from srn.accuracy import TF32, assert_accurate, draw_seeds
+from srn.accuracy import assert_accurate, draw_seeds
 from srn.cases import Case
 from srn_benchmarks.precision import tf32
 from torch import Tensor
 
 from srn_kernels import backends
+from srn_kernels.testing import TF32
 
 pytestmark = [pytest.mark.gpu, NO_QUIET_DETOUR]
 

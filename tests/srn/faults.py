@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from .accuracy import assert_accurate, backend_results, draw_seeds, unit_roundoff
+from srn_kernels.testing import unit_roundoff
+
+from .accuracy import assert_accurate, backend_results, draw_seeds
 from .cases import Call, Case
 
 NONE = "none"

@@ -19,18 +19,9 @@ from srn_kernels import backends, layout, reference
 from srn_kernels.backends import cuda
 from srn_kernels.layout import DirectionCall, Steps
 from srn_kernels.reference import Direction
+from srn_kernels.testing import TF32, assert_within, movements, unit_roundoff
 
-from .accuracy import (
-    TF32,
-    assert_accurate,
-    assert_gradients_accurate,
-    assert_within,
-    backend_results,
-    draw_seeds,
-    longest_sum,
-    movements,
-    unit_roundoff,
-)
+from .accuracy import assert_accurate, assert_gradients_accurate, backend_results, draw_seeds, longest_sum
 from .builds import build, load, serve_on_host
 from .cases import Case, draw
 

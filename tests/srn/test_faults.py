@@ -19,8 +19,8 @@ from torch import Tensor
 
 from srn_kernels import native, reference
 from srn_kernels.backends import cpu
+from srn_kernels.testing import TF32
 
-from .accuracy import TF32
 from .builds import ROOT, build, load, serve_on_host
 from .cases import draw
 from .faults import FAULTS, FUNCTION, MEDIUM, NONE, PAPER, PRODUCT, SMALL, SUM, Inject, check, wrong_product, wrong_tanh

@@ -13,8 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 from srn_kernels import SRN, srn_layer
 from srn_kernels.layout import gate_blocks, memory_count, parameter_shapes
-
-from .accuracy import assert_within, movements, one_at_a_time, unit_roundoff
+from srn_kernels.testing import assert_within, movements, one_at_a_time, unit_roundoff
 
 few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
