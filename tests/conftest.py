@@ -64,19 +64,16 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process at a time has the GPU."""
-    if torch.cuda.is_available():
-        for item in items:
-            if "gpu" in item.keywords or "srn_triton" in item.path.parts:
-                item.add_marker(pytest.mark.xdist_group("gpu"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """A GPU is for one process at a time: with one, ``-n logical`` starts no others."""
+    return 0 if torch.cuda.is_available() else None
 
 
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
     """Seeds each test from its name: reproducible, whichever tests run beside it, and different data for each."""
-    name = request.node.nodeid.partition("@")[0]  # less the group that pytest-xdist adds
-    seed = zlib.crc32(name.encode()) ^ (request.config.getoption("--seed") or 0)
+    seed = zlib.crc32(request.node.nodeid.encode()) ^ (request.config.getoption("--seed") or 0)
     random.seed(seed)
     torch.manual_seed(seed)
     return seed

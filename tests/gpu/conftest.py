@@ -50,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
     """In the place of the fixture of this name that gives every run the same numbers."""
-    seed = zlib.crc32(request.node.nodeid.partition("@")[0].encode()) ^ request.config.option.gpu_seed
+    seed = zlib.crc32(request.node.nodeid.encode()) ^ request.config.option.gpu_seed
     random.seed(seed)
     torch.manual_seed(seed)
     return seed

@@ -25,8 +25,6 @@ from .accuracy import assert_accurate, assert_gradients_accurate, backend_result
 from .builds import build, load, serve_on_host
 from .cases import Case, draw
 
-pytestmark = pytest.mark.xdist_group("persistent")  # one build for all
-
 CASES = [
     Case(),
     Case(steps=1, batch=1),

@@ -25,8 +25,6 @@ from .builds import ROOT, build, load, serve_on_host
 from .cases import draw
 from .faults import FAULTS, FUNCTION, MEDIUM, NONE, PAPER, PRODUCT, SMALL, SUM, Inject, check, wrong_product, wrong_tanh
 
-pytestmark = pytest.mark.xdist_group("faults")  # one build for all
-
 # -- the reference -----------------------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,6 @@ import pytest
 
 from srn_kernels.backends.triton import compile, fused, pointwise
 
-pytestmark = pytest.mark.xdist_group("triton_compiled")  # compiled once for all
-
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "benchmarks" / "results" / "compiled" / "triton.json"
 COMMAND = "python -m srn_kernels.backends.triton.compile --json"
