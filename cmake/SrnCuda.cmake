@@ -1,6 +1,6 @@
 # Whether CUDA kernels are compiled, with which nvcc, and for which GPUs. No GPU and no framework is asked, only nvcc.
 
-# Cubins for every generation of GPU, and PTX of the newest, from which a driver compiles for later ones. A cubin runs on
+# Cubins for every generation of GPU, and PTX, from which a driver compiles for later ones. A cubin runs on
 # what comes after it with the same first number: 80's on 86 and 89, 100's on 103, 120's on 121.
 set(SRN_DEFAULT_CUDA_ARCHITECTURES 80-real 90-real 100-real 120)
 
@@ -81,6 +81,33 @@ function(srn_cuda_architectures nvcc result)
     srn_keep_known("${SRN_DEFAULT_CUDA_ARCHITECTURES}" "${known}" wanted)
   endif()
   set(${result} "${wanted}" PARENT_SCOPE)
+endfunction()
+
+# nvcc's option that makes one PTX, of the least of the architectures, and the cubins of all from it: the kernels have no
+# code for any one of them, and making a PTX takes longer than all the rest. "" where that would not do: words, features of
+# one architecture ("90a"), or one older than 80, for which there is no code.
+function(srn_cuda_one_ptx architectures result)
+  set(${result} "" PARENT_SCOPE)
+  set(numbers "")
+  set(codes "")
+  set(ptx OFF)
+  foreach(architecture IN LISTS architectures)
+    if(NOT architecture MATCHES "^([0-9]+)(-real)?$" OR CMAKE_MATCH_1 LESS 80)
+      return()
+    endif()
+    list(APPEND numbers ${CMAKE_MATCH_1})
+    list(APPEND codes sm_${CMAKE_MATCH_1})
+    if(NOT CMAKE_MATCH_2)
+      set(ptx ON)
+    endif()
+  endforeach()
+  list(SORT numbers COMPARE NATURAL)
+  list(GET numbers 0 least)
+  if(ptx)
+    list(PREPEND codes compute_${least})
+  endif()
+  list(JOIN codes "," codes)
+  set(${result} "--generate-code=arch=compute_${least},code=[${codes}]" PARENT_SCOPE)
 endfunction()
 
 # "8.0;9.0+PTX", PyTorch's way to say it, to "80-real;90", CMake's: a bare number there means both cubin and PTX.

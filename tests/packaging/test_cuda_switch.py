@@ -117,6 +117,22 @@ def test_architecture_that_nvcc_does_not_know_is_an_error(
     assert f"{origin}, which this nvcc cannot compile for; it knows 80, 90" in error
 
 
+@pytest.mark.parametrize(
+    ("architectures", "expected"),
+    [
+        ("80-real;90-real;100-real;120", "--generate-code=arch=compute_80,code=[compute_80,sm_80,sm_90,sm_100,sm_120]"),
+        ("100-real;90-real", "--generate-code=arch=compute_90,code=[sm_100,sm_90]"),
+        ("90", "--generate-code=arch=compute_90,code=[compute_90,sm_90]"),
+        ("75-real;90", ""),  # nothing is compiled for 75 that 90 could use
+        ("90a-real;80", ""),
+        ("90-virtual;80", ""),
+        ("native", ""),
+    ],
+)
+def test_one_ptx_for_all_where_that_does(cmake: CMakeScript, architectures: str, expected: str) -> None:
+    assert cmake(f'srn_cuda_one_ptx("{architectures}" result)', 'message("${result}")') == expected
+
+
 def test_nvcc_by_order_of_origin(cmake: CMakeScript) -> None:
     named, home, path = (
         cmake.nvcc(place, version=f"12.{index}.1") for index, place in enumerate(["named", "home/bin", "bin"])
