@@ -48,6 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config.option, "gpu_seed"):
         given = config.getoption("--seed")
         config.option.gpu_seed = secrets.randbits(31) if given is None else given
+    if hasattr(config.option, "loadscopereorder"):
+        # pytest-xdist would begin the files with the fewest tests last, and those are the ones that take longest.
+        config.option.loadscopereorder = False
     if hasattr(config, "workerinput"):
         torch.set_num_threads(max(1, torch.get_num_threads() // config.workerinput["workercount"]))
 
