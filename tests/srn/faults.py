@@ -22,7 +22,7 @@ FAULTS = [NONE, FUNCTION, SUM, PRODUCT]
 
 SMALL = Case(steps=5, batch=8, hidden_size=12)
 MEDIUM = Case(steps=2, batch=3, hidden_size=130, input_size=4)
-PAPER = Case(steps=1, batch=2, hidden_size=300)  # sums long enough for bfloat16 to show
+WIDE = Case(steps=1, batch=2, hidden_size=600)  # sums long enough for bfloat16 to show
 
 Inject = Callable[[str, float], AbstractContextManager[None]]
 """Puts a fault in; where it has a size, in proportion to the unit roundoff given."""

@@ -23,7 +23,7 @@ from srn_kernels.testing import TF32
 
 from .builds import ROOT, build, load, serve_on_host
 from .cases import draw
-from .faults import FAULTS, FUNCTION, MEDIUM, NONE, PAPER, PRODUCT, SMALL, SUM, Inject, check, wrong_product, wrong_tanh
+from .faults import FAULTS, FUNCTION, MEDIUM, NONE, PRODUCT, SMALL, SUM, WIDE, Inject, check, wrong_product, wrong_tanh
 
 # -- the reference -----------------------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ def in_the_reference(fault: str, unit: float) -> Iterator[None]:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_faults_of_the_reference(fault: str, dtype: torch.dtype) -> None:
-    check("reference", fault, in_the_reference, draw(PAPER if fault == SUM else SMALL, dtype))
+    check("reference", fault, in_the_reference, draw(WIDE if fault == SUM else SMALL, dtype))
 
 
 # -- the native kernels ------------------------------------------------------------------------------------------------
