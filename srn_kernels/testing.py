@@ -85,8 +85,10 @@ def _one_thread() -> Iterator[None]:
     """Thousands of small products: where another process has a core, their threads wait for each other most of the time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def assert_within(got: Results, truth: Results, moved: Results, unit: float, longest: int) -> None:
@@ -97,6 +99,7 @@ def assert_within(got: Results, truth: Results, moved: Results, unit: float, lon
     blocks has a good many partial sums at a time, so that √(1 + n/96) times is allowed. Sums of shorter numbers are
     kept in float32.
     """
+    assert got, "nothing to judge"
     by_the_sum = math.sqrt(1 + longest / 96) if unit <= unit_roundoff(torch.float32) else 1.0
     norms, draws, wrong = [], [], []
     for name, (error, truth_, moves) in _pooled(got, truth, moved).items():
