@@ -154,6 +154,8 @@ def train(arguments: Sequence[str]) -> None:
         folder = Path(args.output_dir) / FINAL_MODEL
         save_model(model, tokenizer, folder)
         print(f"model: {folder}")
+    # Trainer leaves the process group. Its threads, ended by the interpreter's exit, now and then abort the process.
+    trainer.accelerator.end_training()
 
 
 def evaluate(arguments: Sequence[str]) -> None:
