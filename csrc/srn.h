@@ -46,12 +46,11 @@ struct Weights {
   const void* hr;    // (P, H), or null without a projection
 };
 
-struct ForwardParams {
-  Shape shape;
+// What a forward pass over one direction reads and writes, on either device.
+struct ForwardBuffers {
   Weights weights;
-  const void* input;  // (S, D)
-  const void* h0;     // (B, P)
-  const void* c0;     // (B, H)
+  const void* h0;  // (B, P)
+  const void* c0;  // (B, H)
 
   void* output;  // (S, P), rows output_stride apart: h_t of every row
   int64_t output_stride;
@@ -60,17 +59,13 @@ struct ForwardParams {
   void* memories;  // (S, M, H), or null: tanh(s_S), memories of a row memory_stride apart
   int64_t memories_row_stride;
   int64_t memory_stride;
-  void* gates;  // (S, G*H) numbers, or null: activated gates, for the backward pass. A step's lie where its rows would,
-                // but in the order in which both passes need them: [group of 8 units][G][row][unit]
+  void* gates;  // (S, G*H) numbers, or null: activated gates, for the same device's backward pass
   void* cells;  // (S, H), or null with gates: c_t, for the backward pass
-
-  void* workspace;  // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
 };
 
-// The backward recurrence. What follows from its results without a recurrence (input and weight gradients) is a few
-// matrix products over all rows, and is left to the caller.
-struct BackwardParams {
-  Shape shape;
+// The same of the backward recurrence. What follows from its results without a recurrence (input and weight gradients)
+// is a few matrix products over all rows, and is left to the caller.
+struct BackwardBuffers {
   Weights weights;
   const void* c0;     // (B, H)
   const void* gates;  // (S, G*H) numbers, as the forward pass left them
@@ -87,11 +82,22 @@ struct BackwardParams {
   void* dz;       // (S, G*H): gradient of the gates before activation
   void* dc;       // (S, H): gradient of c_t
   void* s;        // (S, M*H): the memories before tanh, recomputed
-  void* dh;       // (S, P): gradient of h_t; null without a projection
-  void* m;        // (S, H): the hidden units o tanh(c_t) before the projection, recomputed; null without one
   void* grad_h0;  // (B, P)
   void* grad_c0;  // (B, H)
+};
 
+// A call of the CPU kernels. A step's gates lie where its rows would, but in the order in which both passes need them:
+// [group of 8 units][G][row][unit].
+struct ForwardParams : ForwardBuffers {
+  Shape shape;
+  const void* input;  // (S, D)
+  void* workspace;    // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
+};
+
+struct BackwardParams : BackwardBuffers {
+  Shape shape;
+  void* dh;         // (S, P): gradient of h_t; null without a projection
+  void* m;          // (S, H): the hidden units o tanh(c_t) before the projection, recomputed; null without one
   void* workspace;  // backward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
 };
 

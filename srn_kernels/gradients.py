@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from srn_kernels import layout
-from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
+from srn_kernels.call import DirectionCall
+from srn_kernels.layout import DirectionWeights, Steps
 from srn_kernels.reference import mask_gates
 from srn_kernels.transfer import to_device
 

@@ -154,18 +154,6 @@ def _equal_steps(rows: int, batch: int) -> Steps:
     return Steps(None, rows, batch)
 
 
-class DirectionCall(NamedTuple):
-    """What one direction of a layer is asked to compute; all tensors of one dtype and device."""
-
-    input: Tensor  # (S, D)
-    h0: Tensor  # (B, P)
-    c0: Tensor  # (B, H)
-    weights: DirectionWeights
-    steps: Steps
-    tasks: int
-    reverse: bool
-
-
 def forward_flops(rows: int, input_size: int, hidden_size: int, tasks: int, state_size: int | None = None) -> int:
     """Floating-point operations of one direction of a layer over ``rows`` rows; a backward pass counts twice this."""
     state = hidden_size if state_size is None else state_size

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srn_kernels import layout
-from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
+from srn_kernels.call import DirectionCall, LayerCall
+from srn_kernels.layout import DirectionWeights
 
 
 class Step(NamedTuple):
@@ -111,15 +112,11 @@ def layer(
 ) -> Layer:
     """One layer, all directions: ``input`` (S, D), ``h0`` (directions, B, P), ``c0`` (directions, B, H).
 
-    ``weights`` is the flat list of :func:`srn_kernels.layout.split_weights`; ``batch_sizes`` as
-    :class:`srn_kernels.layout.Steps` takes it. Differentiable to any order by autograd.
+    ``weights`` and ``batch_sizes`` as :meth:`srn_kernels.call.LayerCall.of` takes them. Differentiable to any order by
+    autograd.
     """
-    steps = Steps(batch_sizes, input.shape[0], h0.shape[1])
-    each = layout.split_weights(weights, h0.shape[0])
-    done = [
-        direction(DirectionCall(input, h0[index], c0[index], own, steps, tasks, reverse=index == 1))
-        for index, own in enumerate(each)
-    ]
+    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks)
+    done = [direction(own) for own in call.directions]
     return Layer(
         torch.cat([one.output for one in done], dim=-1),
         torch.stack([one.h_n for one in done]),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import numbers
 import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from srn_kernels import layout
 
 
 def task_names(tasks: int | Sequence[str]) -> tuple[str, ...]:
@@ -172,48 +169,3 @@ def state_dtypes(hx: tuple[Tensor, Tensor], input: Tensor) -> None:
                 f"hidden[{index}] dtype ({tensor.dtype}) does not match input dtype ({input.dtype}). "
                 f"Convert it: hidden[{index}].to({input.dtype})"
             )
-
-
-def layer_arguments(input: Tensor, h0: Tensor, c0: Tensor, weights: Sequence[Tensor], tasks: int) -> None:
-    """Checks that an operator's tensors fit together: kernels read and write by address.
-
-    Raises:
-        RuntimeError: a shape, dtype or device that does not fit the others; the message names the argument.
-        ValueError: a number of weights that makes no layer.
-    """
-    if input.dim() != 2 or h0.dim() != 3 or c0.dim() != 3:
-        raise RuntimeError(
-            f"input should be (S, D), h0 and c0 (directions, B, .), got {list(input.shape)}, {list(h0.shape)}, "
-            f"{list(c0.shape)}"
-        )
-    directions, batch, state = h0.shape
-    hidden = c0.shape[2]
-    own = layout.split_weights(weights, directions)[0]
-    bias, projection = own.b_ih is not None, own.hr is not None
-    if not projection and state != hidden:
-        raise RuntimeError(f"h0 is {state} wide and c0 {hidden}: without a projection they are equally wide")
-    expected = _layer_shapes(directions, batch, input.shape[1], hidden, state, tasks, bias, projection)
-    dtype, device = input.dtype, input.device
-    for (name, shape), tensor in zip(expected, (c0, h0, *weights), strict=True):
-        if tensor.shape != shape:
-            raise RuntimeError(f"{name} should have the shape {list(shape)}, got {list(tensor.shape)}")
-        if tensor.dtype != dtype or tensor.device != device:
-            raise RuntimeError(
-                f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
-            )
-
-
-@functools.lru_cache(maxsize=256)
-def _layer_shapes(
-    directions: int, batch: int, input_size: int, hidden: int, state: int, tasks: int, bias: bool, projection: bool
-) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of c0, h0 and the weights of a layer. Kept, as finding them takes as long as a short call."""
-    expected: list[tuple[str, tuple[int, ...]]] = [
-        ("c0", (directions, batch, hidden)),
-        ("h0", (directions, batch, state)),
-    ]
-    shapes = layout.parameter_shapes(input_size, hidden, state if projection else 0, tasks, bias)
-    for index in range(directions):
-        names = layout.parameter_names(0, index == 1, bias, projection)
-        expected += zip([name.replace("_l0", "") for name in names], shapes, strict=True)
-    return expected

@@ -79,24 +79,6 @@ class BackwardPass {
     end(group);
   }
 
-  // An item is a row of an own unit: f(item, unit, row).
-  template <typename F>
-  SRN_BODY void each_unit(const F& f) const {
-    SRN_UNROLL(1)  // there are hardly more items than threads
-    for (int item = block_.thread(); item < place_.units * kRows; item += block_.threads()) {
-      f(item, item / kRows, item % kRows);
-    }
-  }
-
-  // f(index, row, a, unit) for each gate or memory of each row, units that lie side by side in turn.
-  template <int kBlocks, typename F>
-  SRN_BODY void each_of(int rows, const F& f) const {
-    each(block_, rows * kBlocks * plan_.units, [&](int index) {
-      const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
-      if (unit < place_.units) f(index, row_and_a / kBlocks, row_and_a % kBlocks, unit);
-    });
-  }
-
   SRN_BODY void start(const Group& group) {
     const Stored* const grad_h_n = static_cast<const Stored*>(own_.grad_h_n);
     const Stored* const grad_c_n = static_cast<const Stored*>(own_.grad_c_n);
@@ -105,7 +87,7 @@ class BackwardPass {
       const bool has = grad != nullptr && sequence < call_.sizes.batch;
       return has ? Element::load(grad[sequence * H_ + place_.first + unit]) : 0.0f;
     };
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       at(shared_.dh)[item] = last(grad_h_n, row, unit);
       at(shared_.dc_before)[item] = last(grad_c_n, row, unit);
     });
@@ -118,13 +100,13 @@ class BackwardPass {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
     const Stored* const gates = static_cast<const Stored*>(own_.gates) + first * G * H_ + place_.first;
-    each_of<G>(rows, [&](int index, int row, int g, int unit) {
+    team_.each_of(G, rows, [&](int index, int row, int g, int unit) {
       at(shared_.gates)[index] = Element::load(gates[(int64_t(row) * G + g) * H_ + unit]);
     });
     if (own_.grad_memories != nullptr) {
       const Stored* const grad =
           static_cast<const Stored*>(own_.grad_memories) + first * own_.grad_memories_row_stride + place_.first;
-      each_of<M>(rows, [&](int index, int row, int m, int unit) {
+      team_.each_of(M, rows, [&](int index, int row, int m, int unit) {
         at(shared_.ds)[index] =
             Element::load(grad[row * own_.grad_memories_row_stride + m * own_.grad_memory_stride + unit]);
       });
@@ -155,7 +137,7 @@ class BackwardPass {
   SRN_BODY void begin(const Group& group, int step) {
     const int rows = group.active(step, kRows);
     Stored* const dc_rows = static_cast<Stored*>(own_.dc) + group.row(step) * H_ + place_.first;
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       float dc = 0;
       if (row < rows) {
         const float dh = at(shared_.dh)[item] + at(shared_.grad_output)[item];
@@ -172,7 +154,7 @@ class BackwardPass {
   SRN_BODY void recompute(const Group& group, int step) {
     const int rows = group.active(step, kRows);
     Stored* const s_rows = static_cast<Stored*>(own_.s) + group.row(step) * M * H_ + place_.first;
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       if (row >= rows) return;
       float gates[G], s[M];
       load_gates(row, unit, gates);
@@ -193,7 +175,7 @@ class BackwardPass {
 
   // Eq. 8 differentiated: the gradients of the memories.
   SRN_BODY void collect(const Group& group, int step) {
-    each_of<M>(group.active(step, kRows), [&](int index, int row, int m, int unit) {
+    team_.each_of(M, group.active(step, kRows), [&](int index, int row, int m, int unit) {
       at(shared_.ds)[index] += team_.total(row, m * plan_.units + unit);
     });
   }
@@ -201,7 +183,7 @@ class BackwardPass {
   // Eq. 1 to 7 differentiated.
   SRN_BODY void differentiate(const Group& group, int step) {
     const int rows = group.active(step, kRows);
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       float dz[G] = {};
       if (row < rows) {
         float gates[G], ds[M];
@@ -224,14 +206,14 @@ class BackwardPass {
 
   SRN_BODY void keep(const Group& group, int step) {
     Stored* const dz = static_cast<Stored*>(own_.dz) + group.row(step) * G * H_ + place_.first;
-    each_of<G>(group.active(step, kRows), [&](int index, int row, int g, int unit) {
+    team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
       dz[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.dz)[index]);
     });
   }
 
   SRN_BODY void finish(const Group& group, int step) {
     const int rows = group.active(step, kRows);
-    each_unit([&](int item, int, int row) {
+    team_.each_unit([&](int item, int, int row) {
       if (row < rows) at(shared_.dh)[item] = team_.scattered(item);
     });
   }
@@ -239,7 +221,7 @@ class BackwardPass {
   SRN_BODY void end(const Group& group) {
     Stored* const grad_h0 = static_cast<Stored*>(own_.grad_h0);
     Stored* const grad_c0 = static_cast<Stored*>(own_.grad_c0);
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       const int64_t sequence = group.first + row;
       if (sequence >= call_.sizes.batch) return;
       grad_h0[sequence * H_ + place_.first + unit] = Element::store(at(shared_.dh)[item]);

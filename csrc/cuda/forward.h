@@ -90,29 +90,11 @@ class ForwardPass {
     end(group);
   }
 
-  // An item is a row of an own unit: f(item, unit, row).
-  template <typename F>
-  SRN_BODY void each_unit(const F& f) const {
-    SRN_UNROLL(1)  // there are hardly more items than threads
-    for (int item = block_.thread(); item < place_.units * kRows; item += block_.threads()) {
-      f(item, item / kRows, item % kRows);
-    }
-  }
-
-  // f(index, row, a, unit) for each gate or memory of each row, units that lie side by side in turn.
-  template <int kBlocks, typename F>
-  SRN_BODY void each_of(int rows, const F& f) const {
-    each(block_, rows * kBlocks * plan_.units, [&](int index) {
-      const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
-      if (unit < place_.units) f(index, row_and_a / kBlocks, row_and_a % kBlocks, unit);
-    });
-  }
-
   // Initial states, zeros for rows that the batch does not have; h goes to everybody.
   SRN_BODY void start(const Group& group) {
     const Stored* const h0 = static_cast<const Stored*>(own_.h0);
     const Stored* const c0 = static_cast<const Stored*>(own_.c0);
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       const int64_t sequence = group.first + row, index = sequence * H_ + place_.first + unit;
       const bool has = sequence < call_.sizes.batch;
       at(shared_.h)[item] = has ? Element::load(h0[index]) : 0.0f;
@@ -125,14 +107,14 @@ class ForwardPass {
   // A step's share of the input's product.
   SRN_BODY void fetch(const Group& group, int step) {
     const Stored* const z = static_cast<const Stored*>(own_.z) + group.row(step) * G * H_ + place_.first;
-    each_of<G>(group.active(step, kRows), [&](int index, int row, int g, int unit) {
+    team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
       at(shared_.z)[index] = Element::load(z[(int64_t(row) * G + g) * H_ + unit]);
     });
   }
 
   // Eq. 1, 3. Rows that are not active hold what was there before, as they do in z: nobody reads it.
   SRN_BODY void activate() {
-    each_of<G>(kRows, [&](int index, int row, int g, int unit) {
+    team_.each_of(G, kRows, [&](int index, int row, int g, int unit) {
       const int own = g * plan_.units + unit;
       const float z = team_.total(row, own) + at(shared_.z)[index] + at(shared_.bias)[own];
       at(shared_.gates)[index] = g == kCandidate ? tanh(z) : sigmoid(z);
@@ -141,7 +123,7 @@ class ForwardPass {
 
   // Eq. 2, 4 to 7.
   SRN_BODY void select() {
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       float gates[G], s[M];
       const int first = row * G * plan_.units + unit;
       unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA {
@@ -163,13 +145,13 @@ class ForwardPass {
     const int64_t first = group.row(step);
     if (own_.gates != nullptr) {
       Stored* const gates = static_cast<Stored*>(own_.gates) + first * G * H_ + place_.first;
-      each_of<G>(rows, [&](int index, int row, int g, int unit) {
+      team_.each_of(G, rows, [&](int index, int row, int g, int unit) {
         gates[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.gates)[index]);
       });
     }
     if (own_.memories != nullptr) {
       Stored* const memories = static_cast<Stored*>(own_.memories) + first * own_.memories_row_stride + place_.first;
-      each_of<M>(rows, [&](int index, int row, int m, int unit) {
+      team_.each_of(M, rows, [&](int index, int row, int m, int unit) {
         memories[row * own_.memories_row_stride + m * own_.memory_stride + unit] =
             Element::store(tanh(at(shared_.s)[index]));
       });
@@ -182,7 +164,7 @@ class ForwardPass {
     const int64_t first = group.row(step);
     Stored* const output = static_cast<Stored*>(own_.output) + first * own_.output_stride + place_.first;
     Stored* const cells = static_cast<Stored*>(own_.cells);
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       float h = at(shared_.h)[item];
       if (row < rows) {
         const float c = team_.scattered(item) + at(shared_.bias_mc)[unit];
@@ -199,7 +181,7 @@ class ForwardPass {
   SRN_BODY void end(const Group& group) {
     Stored* const h_n = static_cast<Stored*>(own_.h_n);
     Stored* const c_n = static_cast<Stored*>(own_.c_n);
-    each_unit([&](int item, int unit, int row) {
+    team_.each_unit([&](int item, int unit, int row) {
       const int64_t sequence = group.first + row;
       if (sequence >= call_.sizes.batch) return;
       h_n[sequence * H_ + place_.first + unit] = Element::store(at(shared_.h)[item]);

@@ -26,51 +26,14 @@ struct Sizes {
   int hidden;      // H
 };
 
-struct DirectionWeights {
-  const void* hh;    // (G*H, H)
-  const void* mc;    // (H, M*H)
-  const void* b_hh;  // (G*H), or null
-  const void* b_mc;  // (H), or null
+// Of the weights the kernels read hh, mc and their biases.
+struct ForwardDirection : ForwardBuffers {
+  bool reverse;   // whether it starts at the last step
+  const void* z;  // (S, G*H): x W_ih^T + b_ih of every row
 };
 
-struct ForwardDirection {
-  DirectionWeights weights;
-  bool reverse;    // whether it starts at the last step
-  const void* z;   // (S, G*H): x W_ih^T + b_ih of every row
-  const void* h0;  // (B, H)
-  const void* c0;  // (B, H)
-
-  void* output;  // (S, H), rows output_stride apart
-  int64_t output_stride;
-  void* h_n;       // (B, H)
-  void* c_n;       // (B, H)
-  void* memories;  // (S, M, H), or null: tanh(s_S)
-  int64_t memories_row_stride;
-  int64_t memory_stride;
-  void* gates;  // (S, G*H), or null: activated gates, for the backward pass
-  void* cells;  // (S, H), or null with gates
-};
-
-struct BackwardDirection {
-  DirectionWeights weights;
-  bool reverse;       // as in the forward pass
-  const void* c0;     // (B, H)
-  const void* gates;  // (S, G*H)
-  const void* cells;  // (S, H)
-
-  const void* grad_output;  // (S, H), rows grad_output_stride apart, or null for zeros
-  int64_t grad_output_stride;
-  const void* grad_h_n;       // (B, H), or null
-  const void* grad_c_n;       // (B, H), or null
-  const void* grad_memories;  // (S, M, H), or null
-  int64_t grad_memories_row_stride;
-  int64_t grad_memory_stride;
-
-  void* dz;       // (S, G*H): gradient of the gates before activation
-  void* dc;       // (S, H): gradient of c_t
-  void* s;        // (S, M*H): the memories before tanh, recomputed
-  void* grad_h0;  // (B, H)
-  void* grad_c0;  // (B, H)
+struct BackwardDirection : BackwardBuffers {
+  bool reverse;  // as in the forward pass
 };
 
 // What both passes are given beside their directions.

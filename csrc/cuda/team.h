@@ -10,7 +10,6 @@ namespace SRN_ISA {
 namespace persistent {
 
 using srn::persistent::Call;
-using srn::persistent::DirectionWeights;
 
 // Rows of one group at every step. Sequences are sorted, the longest first: the group's own steps are the first `steps`.
 struct Group {
@@ -61,6 +60,24 @@ class Team {
         shared_(shared) {}
 
   SRN_BODY const Place& place() const { return place_; }
+
+  // An item is a row of a unit of this member: f(item, unit, row).
+  template <typename F>
+  SRN_BODY void each_unit(const F& f) const {
+    SRN_UNROLL(1)  // there are hardly more items than threads
+    for (int item = block_.thread(); item < place_.units * kRows; item += block_.threads()) {
+      f(item, item / kRows, item % kRows);
+    }
+  }
+
+  // f(index, row, a, unit) for each of `blocks` gates or memories of each row, units that lie side by side in turn.
+  template <typename F>
+  SRN_BODY void each_of(int blocks, int rows, const F& f) const {
+    each(block_, rows * blocks * plan_.units, [&](int index) {
+      const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
+      if (unit < place_.units) f(index, row_and_a / blocks, row_and_a % blocks, unit);
+    });
+  }
 
   // The slice of the weights in both products. `gathered(a, unit, other)` and `owned(a, unit, other)` are the weights
   // between the a-th gate or memory of this member's unit and any unit; there are `blocks` of either. Shared memory is

@@ -12,71 +12,54 @@ namespace py = pybind11;
 
 namespace {
 
-using srn::address;
+// A shape and how large a workspace each of its passes needs, found out once: calls share their shape.
+struct PlannedShape {
+  srn::Shape shape;
+  size_t forward_workspace = 0, backward_workspace = 0;
+};
 
-srn::Shape shape_of(const std::string& dtype, int tasks, int64_t steps, int64_t batch, int64_t rows, int64_t input,
-                    int64_t hidden, int64_t state, bool projection, bool reverse, int threads, uintptr_t batch_sizes) {
-  if (tasks < 1 || tasks > srn::kMaxTasks) throw py::value_error("tasks out of range");
-  if (threads < 1) throw py::value_error("threads should be at least 1");
-  const srn::DType element = srn::dtype_of(dtype);
-  if (element == srn::DType::kFloat16) throw py::value_error("the CPU kernels have no float16");
-  return {element, tasks, steps,      batch,   rows,    input,
-          hidden,  state, projection, reverse, threads, address<const int64_t>(batch_sizes)};
+PlannedShape shape_of(const py::kwargs& given) {
+  using srn::Shape;
+  static const srn::Fields fields = {
+      SRN_FIELD(Shape, dtype),   SRN_FIELD(Shape, tasks),   SRN_FIELD(Shape, steps),
+      SRN_FIELD(Shape, batch),   SRN_FIELD(Shape, rows),    SRN_FIELD(Shape, input),
+      SRN_FIELD(Shape, hidden),  SRN_FIELD(Shape, state),   SRN_FIELD(Shape, projection),
+      SRN_FIELD(Shape, reverse), SRN_FIELD(Shape, threads), SRN_FIELD(Shape, batch_sizes)};
+  const auto shape = srn::from_keywords<Shape>(given, fields);
+  if (shape.tasks < 1 || shape.tasks > srn::kMaxTasks) throw py::value_error("tasks out of range");
+  if (shape.threads < 1) throw py::value_error("threads should be at least 1");
+  if (shape.dtype == srn::DType::kFloat16) throw py::value_error("the CPU kernels have no float16");
+  return {shape};
 }
 
-srn::Weights weights_of(uintptr_t ih, uintptr_t hh, uintptr_t b_ih, uintptr_t b_hh, uintptr_t mc, uintptr_t b_mc,
-                        uintptr_t hr) {
-  return {address<const void>(ih), address<const void>(hh),   address<const void>(b_ih), address<const void>(b_hh),
-          address<const void>(mc), address<const void>(b_mc), address<const void>(hr)};
+size_t forward_workspace(PlannedShape& planned) {
+  if (planned.forward_workspace == 0) planned.forward_workspace = srn::cpu_kernels().forward_workspace(planned.shape);
+  return planned.forward_workspace;
 }
 
-void forward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t input, uintptr_t h0, uintptr_t c0,
-             uintptr_t output, int64_t output_stride, uintptr_t h_n, uintptr_t c_n, uintptr_t memories,
-             int64_t memories_row_stride, int64_t memory_stride, uintptr_t gates, uintptr_t cells,
-             uintptr_t workspace) {
-  const srn::ForwardParams params = {shape,
-                                     weights,
-                                     address<const void>(input),
-                                     address<const void>(h0),
-                                     address<const void>(c0),
-                                     address<void>(output),
-                                     output_stride,
-                                     address<void>(h_n),
-                                     address<void>(c_n),
-                                     address<void>(memories),
-                                     memories_row_stride,
-                                     memory_stride,
-                                     address<void>(gates),
-                                     address<void>(cells),
-                                     address<void>(workspace)};
+size_t backward_workspace(PlannedShape& planned) {
+  if (planned.backward_workspace == 0)
+    planned.backward_workspace = srn::cpu_kernels().backward_workspace(planned.shape);
+  return planned.backward_workspace;
+}
+
+void forward(const PlannedShape& planned, const py::kwargs& given) {
+  using srn::ForwardParams;
+  static const srn::Fields fields =
+      srn::forward_fields<ForwardParams>({SRN_FIELD(ForwardParams, input), SRN_FIELD(ForwardParams, workspace)});
+  auto params = srn::from_keywords<ForwardParams>(given, fields);
+  params.shape = planned.shape;
+  const py::gil_scoped_release release;
   srn::cpu_kernels().forward(params);
 }
 
-void backward(const srn::Shape& shape, const srn::Weights& weights, uintptr_t c0, uintptr_t gates, uintptr_t cells,
-              uintptr_t grad_output, int64_t grad_output_stride, uintptr_t grad_h_n, uintptr_t grad_c_n,
-              uintptr_t grad_memories, int64_t grad_memories_row_stride, int64_t grad_memory_stride, uintptr_t dz,
-              uintptr_t dc, uintptr_t s, uintptr_t dh, uintptr_t m, uintptr_t grad_h0, uintptr_t grad_c0,
-              uintptr_t workspace) {
-  const srn::BackwardParams params = {shape,
-                                      weights,
-                                      address<const void>(c0),
-                                      address<const void>(gates),
-                                      address<const void>(cells),
-                                      address<const void>(grad_output),
-                                      grad_output_stride,
-                                      address<const void>(grad_h_n),
-                                      address<const void>(grad_c_n),
-                                      address<const void>(grad_memories),
-                                      grad_memories_row_stride,
-                                      grad_memory_stride,
-                                      address<void>(dz),
-                                      address<void>(dc),
-                                      address<void>(s),
-                                      address<void>(dh),
-                                      address<void>(m),
-                                      address<void>(grad_h0),
-                                      address<void>(grad_c0),
-                                      address<void>(workspace)};
+void backward(const PlannedShape& planned, const py::kwargs& given) {
+  using srn::BackwardParams;
+  static const srn::Fields fields = srn::backward_fields<BackwardParams>(
+      {SRN_FIELD(BackwardParams, dh), SRN_FIELD(BackwardParams, m), SRN_FIELD(BackwardParams, workspace)});
+  auto params = srn::from_keywords<BackwardParams>(given, fields);
+  params.shape = planned.shape;
+  const py::gil_scoped_release release;
   srn::cpu_kernels().backward(params);
 }
 
@@ -122,27 +105,13 @@ PYBIND11_MODULE(_C, m) {
       "the number of floating-point operations.");
 
   // Types are local to the module: the tests load others of this binding beside it.
-  py::class_<srn::Shape>(m, "Shape", py::module_local())
-      .def(py::init(&shape_of), py::kw_only(), py::arg("dtype"), py::arg("tasks"), py::arg("steps"), py::arg("batch"),
-           py::arg("rows"), py::arg("input"), py::arg("hidden"), py::arg("state"), py::arg("projection"),
-           py::arg("reverse"), py::arg("threads"), py::arg("batch_sizes"))
-      .def_property_readonly("forward_workspace",
-                             [](const srn::Shape& shape) { return srn::cpu_kernels().forward_workspace(shape); })
-      .def_property_readonly("backward_workspace",
-                             [](const srn::Shape& shape) { return srn::cpu_kernels().backward_workspace(shape); });
-  py::class_<srn::Weights>(m, "Weights", py::module_local())  // in the order of layout.DirectionWeights
-      .def(py::init(&weights_of), py::arg("ih"), py::arg("hh"), py::arg("b_ih"), py::arg("b_hh"), py::arg("mc"),
-           py::arg("b_mc"), py::arg("hr"));
-
-  m.def("forward", &forward, py::call_guard<py::gil_scoped_release>(), py::arg("shape"), py::arg("weights"),
-        py::kw_only(), py::arg("input"), py::arg("h0"), py::arg("c0"), py::arg("output"), py::arg("output_stride"),
-        py::arg("h_n"), py::arg("c_n"), py::arg("memories"), py::arg("memories_row_stride"), py::arg("memory_stride"),
-        py::arg("gates"), py::arg("cells"), py::arg("workspace"));
-  m.def("backward", &backward, py::call_guard<py::gil_scoped_release>(), py::arg("shape"), py::arg("weights"),
-        py::kw_only(), py::arg("c0"), py::arg("gates"), py::arg("cells"), py::arg("grad_output"),
-        py::arg("grad_output_stride"), py::arg("grad_h_n"), py::arg("grad_c_n"), py::arg("grad_memories"),
-        py::arg("grad_memories_row_stride"), py::arg("grad_memory_stride"), py::arg("dz"), py::arg("dc"), py::arg("s"),
-        py::arg("dh"), py::arg("m"), py::arg("grad_h0"), py::arg("grad_c0"), py::arg("workspace"));
+  py::class_<PlannedShape>(m, "Shape", py::module_local(), "A Shape of srn.h, by its fields.")
+      .def(py::init(&shape_of))
+      .def_property_readonly("forward_workspace", &forward_workspace, "Bytes.")
+      .def_property_readonly("backward_workspace", &backward_workspace, "Bytes.");
+  m.def("forward", &forward, py::arg("shape"), "Takes the other fields of ForwardParams in srn.h, weights as a tuple.");
+  m.def("backward", &backward, py::arg("shape"),
+        "Takes the other fields of BackwardParams in srn.h, weights as a tuple.");
 
 #if defined(SRN_HAVE_CUDA)
   py::module_ cuda = m.def_submodule("cuda", "The persistent GPU kernels. The contract is in csrc/cuda/persistent.h.");

@@ -110,10 +110,13 @@ class CoreTest {
     const Memory workspace(size, call_->guard, kAlignment);
     // The threads' own pieces of the workspace tell whether there are several.
     if (run.threads == 2 && run.gates) shared_ += size > kernels_.forward_workspace(shape_for({1, true, true}));
-    kernels_.forward({shape, call_->pointers(), call_->input.data(), call_->h0.data(), call_->c0.data(),
-                      out[kOutput].data(), out[kOutput].row_stride(), out[kLastH].data(), out[kLastC].data(),
-                      out[kMemories].data(), out[kMemories].row_stride(), out[kMemories].block_stride(),
-                      out[kGates].data(), out[kCells].data(), workspace.get()});
+    kernels_.forward(
+        {{call_->pointers(), call_->h0.data(), call_->c0.data(), out[kOutput].data(), out[kOutput].row_stride(),
+          out[kLastH].data(), out[kLastC].data(), out[kMemories].data(), out[kMemories].row_stride(),
+          out[kMemories].block_stride(), out[kGates].data(), out[kCells].data()},
+         shape,
+         call_->input.data(),
+         workspace.get()});
     return out;
   }
 
@@ -129,25 +132,13 @@ class CoreTest {
     out[kGradC0] = Tensor(shape.dtype, call_->guard, shape.batch, shape.hidden);
     const Memory workspace(kernels_.backward_workspace(shape), call_->guard, kAlignment);
     const Tensor &grad_output = call_->grad_output, &grad_memories = call_->grad_memories;
-    kernels_.backward({shape,
-                       call_->pointers(),
-                       call_->c0.data(),
-                       saved[kGates].data(),
-                       saved[kCells].data(),
-                       grad_output.data(),
-                       grad_output.row_stride(),
-                       call_->grad_h_n.data(),
-                       call_->grad_c_n.data(),
-                       grad_memories.data(),
-                       grad_memories.row_stride(),
-                       grad_memories.block_stride(),
-                       out[kDz].data(),
-                       out[kDc].data(),
-                       out[kS].data(),
+    kernels_.backward({{call_->pointers(), call_->c0.data(), saved[kGates].data(), saved[kCells].data(),
+                        grad_output.data(), grad_output.row_stride(), call_->grad_h_n.data(), call_->grad_c_n.data(),
+                        grad_memories.data(), grad_memories.row_stride(), grad_memories.block_stride(), out[kDz].data(),
+                        out[kDc].data(), out[kS].data(), out[kGradH0].data(), out[kGradC0].data()},
+                       shape,
                        out[kDh].data(),
                        out[kM].data(),
-                       out[kGradH0].data(),
-                       out[kGradC0].data(),
                        workspace.get()});
     return out;
   }

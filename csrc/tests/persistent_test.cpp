@@ -151,20 +151,11 @@ class PersistentTest {
         out.gates = Tensor(shape.dtype, one.guard, shape.rows, one.gates * shape.hidden);
         out.cells = Tensor(shape.dtype, one.guard, shape.rows, shape.hidden);
       }
-      call.direction[d] = {weights(one),
+      call.direction[d] = {{one.pointers(), one.h0.data(), one.c0.data(), out.output.data(), out.output.row_stride(),
+                            out.h_n.data(), out.c_n.data(), out.memories.data(), out.memories.row_stride(),
+                            out.memories.block_stride(), out.gates.data(), out.cells.data()},
                            shape.reverse,
-                           z_[d].data(),
-                           one.h0.data(),
-                           one.c0.data(),
-                           out.output.data(),
-                           out.output.row_stride(),
-                           out.h_n.data(),
-                           out.c_n.data(),
-                           out.memories.data(),
-                           out.memories.row_stride(),
-                           out.memories.block_stride(),
-                           out.gates.data(),
-                           out.cells.data()};
+                           z_[d].data()};
     }
     launch<Element, kRows, N>(Pass::kForward, call, way, forward_on_host<Element, kRows, N>);
     return results;
@@ -183,30 +174,15 @@ class PersistentTest {
       out.s = Tensor(shape.dtype, one.guard, shape.rows, one.memories * shape.hidden);
       out.grad_h0 = Tensor(shape.dtype, one.guard, shape.batch, shape.hidden);
       out.grad_c0 = Tensor(shape.dtype, one.guard, shape.batch, shape.hidden);
-      call.direction[d] = {weights(one),
-                           shape.reverse,
-                           one.c0.data(),
-                           saved[d].gates.data(),
-                           saved[d].cells.data(),
-                           one.grad_output.data(),
-                           one.grad_output.row_stride(),
-                           one.grad_h_n.data(),
-                           one.grad_c_n.data(),
-                           one.grad_memories.data(),
-                           one.grad_memories.row_stride(),
-                           one.grad_memories.block_stride(),
-                           out.dz.data(),
-                           out.dc.data(),
-                           out.s.data(),
-                           out.grad_h0.data(),
-                           out.grad_c0.data()};
+      call.direction[d] = {
+          {one.pointers(), one.c0.data(), saved[d].gates.data(), saved[d].cells.data(), one.grad_output.data(),
+           one.grad_output.row_stride(), one.grad_h_n.data(), one.grad_c_n.data(), one.grad_memories.data(),
+           one.grad_memories.row_stride(), one.grad_memories.block_stride(), out.dz.data(), out.dc.data(), out.s.data(),
+           out.grad_h0.data(), out.grad_c0.data()},
+          shape.reverse};
     }
     launch<Element, kRows, N>(Pass::kBackward, call, way, backward_on_host<Element, kRows, N>);
     return results;
-  }
-
-  static srn::persistent::DirectionWeights weights(const Case& call) {
-    return {call.hh.data(), call.mc.data(), call.b_hh.data(), call.b_mc.data()};
   }
 
   // Draws up the call; f(plan, call) runs it.

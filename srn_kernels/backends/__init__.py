@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from srn_kernels.backends import proof
+from srn_kernels.backends.backend import Backend
 from srn_kernels.backends.cpu import CPUBackend
 from srn_kernels.backends.cuda import CUDABackend
-from srn_kernels.backends.problem import Backend, Problem
 from srn_kernels.backends.torch_reference import ReferenceBackend
 from srn_kernels.backends.triton import TritonBackend
+from srn_kernels.call import Problem
 
 BACKENDS: dict[str, Backend] = {
     backend.name: backend for backend in (CUDABackend(), TritonBackend(), CPUBackend(), ReferenceBackend())

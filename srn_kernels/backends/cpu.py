@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from srn_kernels import gradients, native
-from srn_kernels.backends.dense import contiguous, dense_rows
-from srn_kernels.backends.problem import Backend, Problem
-from srn_kernels.gradients import DirectionGradients, Incoming, RowGradients, Saved
-from srn_kernels.layout import DirectionCall, DirectionWeights, Steps
+from srn_kernels.backends import buffers
+from srn_kernels.backends.backend import Backend
+from srn_kernels.call import DirectionCall, LayerCall, Problem
+from srn_kernels.gradients import DirectionGradients, Incoming, Saved
+from srn_kernels.layout import Steps
 from srn_kernels.reference import Direction
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
@@ -35,77 +37,84 @@ class CPUBackend(Backend):
             return f"it serves at most {native.module().MAX_TASKS} tasks, these are {problem.tasks}"
         return None
 
-    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
-        call = contiguous(call)
-        shape = _shape(call)
-        workspace = _workspace(shape.forward_workspace)
-        native.module().forward(
-            shape,
-            _addresses(call.weights),
-            input=call.input.data_ptr(),
-            h0=call.h0.data_ptr(),
-            c0=call.c0.data_ptr(),
-            output=out.output.data_ptr(),
-            output_stride=out.output.stride(0),
-            h_n=out.h_n.data_ptr(),
-            c_n=out.c_n.data_ptr(),
-            memories=out.memories.data_ptr() if memories else 0,
-            memories_row_stride=out.memories.stride(0),
-            memory_stride=out.memories.stride(1),
-            gates=out.gates.data_ptr() if save else 0,
-            cells=out.cells.data_ptr() if save else 0,
-            workspace=_aligned(workspace),
-        )
+    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+        for own, out in zip(call.directions, outs, strict=True):
+            _forward(buffers.dense_call(own), out, memories, save)
 
-    def backward_direction(
-        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
-    ) -> DirectionGradients:
-        """Goes back through the steps some thousand rows at a time.
-
-        Of what lies between the recurrence and the products over all rows (a row of it is longer than all that the
-        forward pass saved for that row), only as much is held at once.
-        """
-        call, saved = contiguous(call), Saved(saved.output, saved.gates.contiguous(), saved.cells.contiguous())
-        parts = _parts(call.steps, call.reverse)
-        if len(parts) < 2:
-            return _backward(call, saved, grad, need_input, need_weights)
-        input = torch.empty_like(call.input) if need_input else None
-        h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
-        total: list[Tensor] | None = None
-        exact = call.input.dtype != torch.bfloat16  # else the sum of the parts is kept in float32, and apart from them
-        carried: tuple[Tensor, Tensor] | None = None  # gradients of the state between this part and the one before
-        for first, last in parts:
-            rows = slice(call.steps.offsets[first], call.steps.offsets[last])
-            own = call._replace(
-                input=call.input[rows],
-                h0=_state_before(call.h0, saved.output, call, first, last),
-                c0=_state_before(call.c0, saved.cells, call, first, last),
-                steps=Steps(call.steps.batch_sizes[first:last], rows.stop - rows.start, call.steps.sizes[first]),
-            )
-            done = _backward(
-                own,
-                Saved(*(tensor[rows] for tensor in saved)),
-                Incoming(
-                    output=None if grad.output is None else grad.output[rows],
-                    h_n=_state_gradient(grad.h_n, carried and carried[0], own.h0),
-                    c_n=_state_gradient(grad.c_n, carried and carried[1], own.c0),
-                    memories=None if grad.memories is None else grad.memories[rows],
-                ),
+    def backward(
+        self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
+    ) -> list[DirectionGradients]:
+        return [
+            _backward_in_parts(
+                buffers.dense_call(own),
+                buffers.dense_saved(of_forward),
+                buffers.dense_gradients(grad),
                 need_input,
                 need_weights,
-                total if exact else None,
             )
-            going_on = _rows_before(call, first, last)
-            carried = done.h0[:going_on], done.c0[:going_on]
-            batch = len(own.h0)
-            h0[going_on:batch], c0[going_on:batch] = done.h0[going_on:], done.c0[going_on:]
-            if input is not None:
-                input[rows] = done.input
-            if done.weights is not None:
-                total = done.weights if exact else _add(total, done.weights)
-            del done  # or its gradients would live on through the next part
-        weights = None if total is None else [one.to(call.input.dtype) for one in total]
-        return DirectionGradients(input, h0, c0, weights)
+            for own, of_forward, grad in zip(call.directions, saved, grads, strict=True)
+        ]
+
+
+def _forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+    shape = _shape(call)
+    workspace = _workspace(shape.forward_workspace)
+    native.module().forward(
+        shape,
+        input=call.input.data_ptr(),
+        workspace=_aligned(workspace),
+        **buffers.forward_fields(call, out, memories, save),
+    )
+
+
+def _backward_in_parts(
+    call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
+) -> DirectionGradients:
+    """Goes back through the steps some thousand rows at a time.
+
+    Of what lies between the recurrence and the products over all rows (a row of it is longer than all that the forward
+    pass saved for that row), only as much is held at once.
+    """
+    parts = _parts(call.steps, call.reverse)
+    if len(parts) < 2:
+        return _backward(call, saved, grad, need_input, need_weights)
+    input = torch.empty_like(call.input) if need_input else None
+    h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
+    total: list[Tensor] | None = None
+    exact = call.input.dtype != torch.bfloat16  # else the sum of the parts is kept in float32, and apart from them
+    carried: tuple[Tensor, Tensor] | None = None  # gradients of the state between this part and the one before
+    for first, last in parts:
+        rows = slice(call.steps.offsets[first], call.steps.offsets[last])
+        own = call._replace(
+            input=call.input[rows],
+            h0=_state_before(call.h0, saved.output, call, first, last),
+            c0=_state_before(call.c0, saved.cells, call, first, last),
+            steps=Steps(call.steps.batch_sizes[first:last], rows.stop - rows.start, call.steps.sizes[first]),
+        )
+        done = _backward(
+            own,
+            Saved(*(tensor[rows] for tensor in saved)),
+            Incoming(
+                output=None if grad.output is None else grad.output[rows],
+                h_n=_state_gradient(grad.h_n, carried and carried[0], own.h0),
+                c_n=_state_gradient(grad.c_n, carried and carried[1], own.c0),
+                memories=None if grad.memories is None else grad.memories[rows],
+            ),
+            need_input,
+            need_weights,
+            total if exact else None,
+        )
+        going_on = _rows_before(call, first, last)
+        carried = done.h0[:going_on], done.c0[:going_on]
+        batch = len(own.h0)
+        h0[going_on:batch], c0[going_on:batch] = done.h0[going_on:], done.c0[going_on:]
+        if input is not None:
+            input[rows] = done.input
+        if done.weights is not None:
+            total = done.weights if exact else _add(total, done.weights)
+        del done  # or its gradients would live on through the next part
+    weights = None if total is None else [one.to(call.input.dtype) for one in total]
+    return DirectionGradients(input, h0, c0, weights)
 
 
 _PART_ROWS = 1024
@@ -160,42 +169,15 @@ def _backward(
     need_weights: bool,
     total: list[Tensor] | None = None,
 ) -> DirectionGradients:
-    gates, cells = saved.gates, saved.cells
     shape = _shape(call)
-    rows = RowGradients(
-        dz=torch.empty_like(gates),
-        dc=torch.empty_like(cells),
-        s=cells.new_empty(cells.shape[0], call.weights.mc.shape[1]),
-        dh=cells.new_empty(cells.shape[0], call.h0.shape[1]) if call.weights.hr is not None else None,
-        m=torch.empty_like(cells) if call.weights.hr is not None else None,
-        grad_h0=torch.empty_like(call.h0),
-        grad_c0=torch.empty_like(call.c0),
-    )
-    grad_output, grad_memories = dense_rows(grad.output), dense_rows(grad.memories)
-    grad_h_n = None if grad.h_n is None else grad.h_n.contiguous()
-    grad_c_n = None if grad.c_n is None else grad.c_n.contiguous()
+    rows = buffers.empty_row_gradients(call, saved)
     workspace = _workspace(shape.backward_workspace)
     native.module().backward(
         shape,
-        _addresses(call.weights),
-        c0=call.c0.data_ptr(),
-        gates=gates.data_ptr(),
-        cells=cells.data_ptr(),
-        grad_output=_address(grad_output),
-        grad_output_stride=0 if grad_output is None else grad_output.stride(0),
-        grad_h_n=_address(grad_h_n),
-        grad_c_n=_address(grad_c_n),
-        grad_memories=_address(grad_memories),
-        grad_memories_row_stride=0 if grad_memories is None else grad_memories.stride(0),
-        grad_memory_stride=0 if grad_memories is None else grad_memories.stride(1),
-        dz=rows.dz.data_ptr(),
-        dc=rows.dc.data_ptr(),
-        s=rows.s.data_ptr(),
-        dh=_address(rows.dh),
-        m=_address(rows.m),
-        grad_h0=rows.grad_h0.data_ptr(),
-        grad_c0=rows.grad_c0.data_ptr(),
+        dh=buffers.address(rows.dh),
+        m=buffers.address(rows.m),
         workspace=_aligned(workspace),
+        **buffers.backward_fields(call, saved, grad, rows),
     )
     return gradients.finish(rows, call, saved, need_input, need_weights, total)
 
@@ -229,15 +211,6 @@ def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads:
         threads=threads,
         batch_sizes=steps.batch_sizes.data_ptr(),
     )
-
-
-def _addresses(weights: DirectionWeights):
-    # By position: the library takes them in the same order, and a step of a cell has no time for their names.
-    return native.module().Weights(*[0 if weight is None else weight.data_ptr() for weight in weights])
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 _KEPT_BYTES = 1 << 26

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from srn_kernels import gradients, native
-from srn_kernels.backends.dense import contiguous, dense_rows
-from srn_kernels.backends.problem import Backend, Problem
-from srn_kernels.gradients import DirectionGradients, Incoming, RowGradients, Saved
-from srn_kernels.layout import DirectionCall, Steps
+from srn_kernels.backends import buffers
+from srn_kernels.backends.backend import Backend
+from srn_kernels.call import LayerCall, Problem
+from srn_kernels.gradients import DirectionGradients, Incoming, Saved
+from srn_kernels.layout import Steps
 from srn_kernels.reference import Direction
 from srn_kernels.transfer import to_device
 
 DEVICE_TYPE = "cuda"
 NOT_BUILT = "this build has no CUDA kernels: no nvcc was found, or it was switched off (SRN_KERNELS_CUDA)"
+FORWARD, BACKWARD = "forward", "backward"
 _DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
 
 
@@ -28,7 +30,10 @@ class CUDABackend(Backend):
 
     name = "cuda"
     needs_proof = True
-    sources = ("csrc/cell.h", "csrc/srn.h", "csrc/cuda/*", "csrc/python/cuda.cpp", "srn_kernels/backends/cuda.py")
+    sources = (
+        *("csrc/cell.h", "csrc/srn.h", "csrc/cuda/*", "csrc/python/bindings.h", "csrc/python/cuda.cpp"),
+        *("srn_kernels/backends/buffers.py", "srn_kernels/backends/cuda.py"),
+    )
 
     def unavailable(self) -> str | None:
         reason = native.missing()
@@ -54,152 +59,68 @@ class CUDABackend(Backend):
             return f"it serves {least} to {most} tasks, these are {problem.tasks}"
         if problem.rows == 0:
             return None
-        device = _index(problem.device)
-        key = problem.dtype, problem.tasks, problem.directions, problem.batch, problem.hidden_size, device
-        return _plan("forward", *key)[1] or _plan("backward", *key)[1]
+        return _plan(FORWARD, problem)[1] or _plan(BACKWARD, problem)[1]
 
-    def forward(self, calls: Sequence[DirectionCall], outs: Sequence[Direction], memories: bool, save: bool) -> None:
-        launch = _Launch("forward", calls)
-        if not launch.steps:
-            for call, out in zip(calls, outs, strict=True):
-                out.h_n.copy_(call.h0)
-                out.c_n.copy_(call.c0)
+    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+        if not _steps(call):
+            for own, out in zip(call.directions, outs, strict=True):
+                out.h_n.copy_(own.h0)
+                out.c_n.copy_(own.c0)
             return
-        for call, out in zip(launch.calls, outs, strict=True):
-            z = F.linear(call.input, call.weights.ih, call.weights.b_ih)  # (S, G·H)
-            launch.add(
-                z=z,
-                h0=call.h0,
-                c0=call.c0,
-                output=out.output,
-                h_n=out.h_n,
-                c_n=out.c_n,
-                memories=out.memories if memories else None,
-                gates=out.gates if save else None,
-                cells=out.cells if save else None,
-                output_stride=out.output.stride(0),
-                memories_row_stride=out.memories.stride(0),
-                memory_stride=out.memories.stride(1),
-            )
-        launch.run()
+        calls = [buffers.dense_call(own) for own in call.directions]
+        z = [F.linear(own.input, own.weights.ih, own.weights.b_ih) for own in calls]  # each (S, G·H)
+        _launch(
+            FORWARD,
+            call,
+            [
+                {"z": own_z.data_ptr(), "reverse": own.reverse, **buffers.forward_fields(own, out, memories, save)}
+                for own, own_z, out in zip(calls, z, outs, strict=True)
+            ],
+        )
 
     def backward(
-        self,
-        calls: Sequence[DirectionCall],
-        saved: Sequence[Saved],
-        grads: Sequence[Incoming],
-        need_input: bool,
-        need_weights: bool,
+        self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
     ) -> list[DirectionGradients]:
-        launch = _Launch("backward", calls)
-        rows = []
-        for call, own, grad in zip(launch.calls, saved, grads, strict=True):
-            output, memories = dense_rows(grad.output), dense_rows(grad.memories)
-            rows.append(
-                RowGradients(
-                    dz=torch.empty_like(own.gates),
-                    dc=torch.empty_like(own.cells),
-                    s=own.cells.new_empty(len(own.cells), call.weights.mc.shape[1]),
-                    dh=None,
-                    m=None,
-                    grad_h0=torch.empty_like(call.h0),
-                    grad_c0=torch.empty_like(call.c0),
-                )
-            )
-            launch.add(
-                c0=call.c0,
-                gates=own.gates.contiguous(),
-                cells=own.cells.contiguous(),
-                grad_output=output,
-                grad_output_stride=0 if output is None else output.stride(0),
-                grad_h_n=None if grad.h_n is None else grad.h_n.contiguous(),
-                grad_c_n=None if grad.c_n is None else grad.c_n.contiguous(),
-                grad_memories=memories,
-                grad_memories_row_stride=0 if memories is None else memories.stride(0),
-                grad_memory_stride=0 if memories is None else memories.stride(1),
-                dz=rows[-1].dz,
-                dc=rows[-1].dc,
-                s=rows[-1].s,
-                grad_h0=rows[-1].grad_h0,
-                grad_c0=rows[-1].grad_c0,
-            )
-        if launch.steps:
-            launch.run()
+        calls = [buffers.dense_call(own) for own in call.directions]
+        saved = [buffers.dense_saved(one) for one in saved]
+        grads = [buffers.dense_gradients(one) for one in grads]
+        rows = [buffers.empty_row_gradients(own, one) for own, one in zip(calls, saved, strict=True)]
+        of_each = list(zip(calls, saved, grads, rows, strict=True))
+        if _steps(call):
+            directions = [{"reverse": own[0].reverse, **buffers.backward_fields(*own)} for own in of_each]
+            _launch(BACKWARD, call, directions)
         else:
-            for of_rows, grad in zip(rows, grads, strict=True):
-                _copy_or_zero(of_rows.grad_h0, grad.h_n)
-                _copy_or_zero(of_rows.grad_c0, grad.c_n)
+            for _, _, grad, own_rows in of_each:
+                _copy_or_zero(own_rows.grad_h0, grad.h_n)
+                _copy_or_zero(own_rows.grad_c0, grad.c_n)
         return [
-            gradients.finish(of_rows, call, own, need_input, need_weights)
-            for of_rows, call, own in zip(rows, launch.calls, saved, strict=True)
+            gradients.finish(own_rows, own, own_saved, need_input, need_weights)
+            for own, own_saved, _, own_rows in of_each
         ]
 
-    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
-        self.forward([call], [out], memories, save)
 
-    def backward_direction(
-        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
-    ) -> DirectionGradients:
-        return self.backward([call], [saved], [grad], need_input, need_weights)[0]
+def _steps(call: LayerCall) -> int:
+    return len(call.directions[0].steps)
 
 
-class _Launch:
-    """A launch under way: its directions are added one by one, and kept alive until it is enqueued."""
-
-    def __init__(self, pass_: str, calls: Sequence[DirectionCall]) -> None:
-        first = calls[0]
-        self.steps = len(first.steps)
-        self.calls = [contiguous(call) for call in calls]
-        self._pass = pass_
-        self._device = first.input.device
-        self._batch, self._hidden = first.c0.shape
-        self._dtype, self._tasks = first.input.dtype, first.tasks
-        self._lengths = first.steps
-        self._directions: list[Any] = []
-        self._kept: list[Tensor | None] = []
-
-    def add(self, **buffers: Tensor | int | None) -> None:
-        """The next direction: its buffers and strides, as ``csrc/cuda/persistent.h`` names them."""
-        call = self.calls[len(self._directions)]
-        weights = call.weights
-        own = kernels().DirectionWeights(
-            hh=weights.hh.data_ptr(), mc=weights.mc.data_ptr(), b_hh=_address(weights.b_hh), b_mc=_address(weights.b_mc)
-        )
-        kind = kernels().ForwardDirection if self._pass == "forward" else kernels().BackwardDirection
-        self._kept += [buffer for buffer in buffers.values() if not isinstance(buffer, int)]
-        self._directions.append(
-            kind(
-                own,
-                reverse=call.reverse,
-                **{name: b if isinstance(b, int) else _address(b) for name, b in buffers.items()},
-            )
-        )
-
-    def run(self) -> None:
-        count, index = len(self._directions), _index(self._device)
-        plan, reason = _plan(self._pass, self._dtype, self._tasks, count, self._batch, self._hidden, index)
-        if plan is None:
-            raise RuntimeError(reason)  # a backend is asked first whether it serves a call
-        mailbox = torch.empty(plan.mailbox_words(count), dtype=torch.int32, device=self._device)
-        offsets = _offsets(self._lengths, self._batch, self._device)
-        sizes = kernels().Sizes(
-            dtype=_DTYPES[self._dtype],
-            tasks=self._tasks,
-            directions=count,
-            steps=self.steps,
-            batch=self._batch,
-            hidden=self._hidden,
-        )
-        launch = kernels().forward if self._pass == "forward" else kernels().backward
-        launch(
-            plan,
-            sizes,
-            offsets=_address(offsets),
-            mailbox=mailbox.data_ptr(),
-            directions=self._directions,
-            device=index,
-            stream=_stream(self._device),
-        )
+def _launch(pass_: str, call: LayerCall, directions: list[buffers.Fields]) -> None:
+    """Enqueues a pass over the directions of a layer, whose buffers the caller keeps until then."""
+    problem = call.problem
+    plan, reason = _plan(pass_, problem)
+    if plan is None:
+        raise RuntimeError(reason)  # a backend is asked first whether it serves a call
+    mailbox = torch.empty(plan.mailbox_words(problem.directions), dtype=torch.int32, device=problem.device)
+    offsets = _offsets(call.directions[0].steps, problem.batch, problem.device)
+    launch = kernels().forward if pass_ == FORWARD else kernels().backward
+    launch(
+        plan,
+        _sizes(_key(problem), _steps(call)),
+        offsets=buffers.address(offsets),
+        mailbox=mailbox.data_ptr(),
+        directions=directions,
+        device=_index(problem.device),
+        stream=_stream(problem.device),
+    )
 
 
 def kernels() -> Any:
@@ -220,15 +141,32 @@ def tf32_allowed() -> bool:
     return torch.backends.cudnn.rnn.fp32_precision == "tf32"
 
 
+class _Key(NamedTuple):
+    """What of a problem decides the kernels' plan: not the number of steps."""
+
+    dtype: torch.dtype
+    tasks: int
+    directions: int
+    batch: int
+    hidden: int
+
+
+def _key(problem: Problem) -> _Key:
+    return _Key(problem.dtype, problem.tasks, problem.directions, problem.batch, problem.hidden_size)
+
+
+def _sizes(key: _Key, steps: int) -> Any:
+    return kernels().Sizes(**key._asdict() | {"dtype": _DTYPES[key.dtype], "steps": steps})
+
+
+def _plan(pass_: str, problem: Problem) -> tuple[Any, str | None]:
+    """The kernels' plan for a pass, or None and the reason why there is none."""
+    return _kept_plan(pass_, _key(problem), _index(problem.device))
+
+
 @lru_cache(maxsize=256)
-def _plan(
-    pass_: str, dtype: torch.dtype, tasks: int, directions: int, batch: int, hidden: int, device: int
-) -> tuple[Any, str | None]:
-    """The kernels' plan for a pass, or None and the reason why there is none. The number of steps does not matter."""
-    sizes = kernels().Sizes(
-        dtype=_DTYPES[dtype], tasks=tasks, directions=directions, steps=1, batch=batch, hidden=hidden
-    )
-    return kernels().plan(pass_, sizes, device)
+def _kept_plan(pass_: str, key: _Key, device: int) -> tuple[Any, str | None]:
+    return kernels().plan(pass_, _sizes(key, steps=1), device)
 
 
 def _offsets(steps: Steps, batch: int, device: torch.device) -> Tensor | None:
@@ -236,10 +174,6 @@ def _offsets(steps: Steps, batch: int, device: torch.device) -> Tensor | None:
     if steps.sizes[-1] == batch:
         return None
     return to_device(torch.tensor(steps.offsets, dtype=torch.int32, device="cpu"), device)
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _copy_or_zero(target: Tensor, source: Tensor | None) -> None:

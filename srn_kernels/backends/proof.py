@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from srn_kernels.backends.problem import Backend
+from srn_kernels.backends.backend import Backend
 
 FILE = Path(__file__).with_name("proof.json")
 ROOT = Path(__file__).parents[2]

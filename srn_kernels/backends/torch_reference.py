@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from srn_kernels import gradients, reference
-from srn_kernels.backends.problem import Backend, Problem
+from srn_kernels.backends.backend import Backend
+from srn_kernels.call import LayerCall, Problem
 from srn_kernels.gradients import DirectionGradients, Incoming, Saved
-from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 
@@ -20,15 +22,19 @@ class ReferenceBackend(Backend):
     def unsupported(self, problem: Problem) -> str | None:
         return None
 
-    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
-        done = reference.direction(call)
+    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
         wanted = {"memories": memories, "gates": save, "cells": save}
-        for name, target, value in zip(Direction._fields, out, done, strict=True):
-            if wanted.get(name, True):
-                target.copy_(value)
+        for own, out in zip(call.directions, outs, strict=True):
+            done = reference.direction(own)
+            for name, target, value in zip(Direction._fields, out, done, strict=True):
+                if wanted.get(name, True):
+                    target.copy_(value)
 
-    def backward_direction(
-        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
-    ) -> DirectionGradients:
-        rows = gradients.recurrence(call, saved, grad)
-        return gradients.finish(rows, call, saved, need_input, need_weights)
+    def backward(
+        self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
+    ) -> list[DirectionGradients]:
+        done = []
+        for own, of_forward, grad in zip(call.directions, saved, grads, strict=True):
+            rows = gradients.recurrence(own, of_forward, grad)
+            done.append(gradients.finish(rows, own, of_forward, need_input, need_weights))
+        return done

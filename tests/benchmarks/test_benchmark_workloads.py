@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,7 +19,7 @@ from srn_benchmarks.vocabulary import build_tokenizer
 from cascade import StageTimer
 from cascade.data import Entity, Relation, Sentence
 from srn_kernels import backends
-from srn_kernels.layout import DirectionCall
+from srn_kernels.call import LayerCall
 from srn_kernels.reference import Direction
 
 # -- corpus and vocabulary ---------------------------------------------------------------------------------------------
@@ -171,9 +171,9 @@ def wrong_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     class Wrong(type(backends.BACKENDS["reference"])):
         name = "wrong"
 
-        def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
-            super().forward_direction(call, out, memories, save)
-            out.output.mul_(1.001)
+        def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+            super().forward(call, outs, memories, save)
+            outs[0].output.mul_(1.001)
 
     monkeypatch.setitem(backends.BACKENDS, "wrong", Wrong())
     return "wrong"

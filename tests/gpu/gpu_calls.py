@@ -24,7 +24,7 @@ def draw_on(case: Case, dtype: torch.dtype, device: str = "cuda") -> Call:
 
 
 def problem_of(call: Call) -> backends.Problem:
-    return backends.Problem.of(call.input, call.h0, call.weights, call.batch_sizes, call.tasks)
+    return call.layer_call().problem
 
 
 def draw_for(backend: str, case: Case, dtype: torch.dtype) -> Call:

@@ -56,4 +56,4 @@ def serve_on_host(patch: pytest.MonkeyPatch, kernels: ModuleType) -> None:
     patch.setattr(cuda, "_index", lambda device: 0)
     patch.setattr(cuda, "_stream", lambda device: 0)
     patch.setattr(cuda.CUDABackend, "unavailable", lambda self: None)
-    cuda._plan.cache_clear()
+    cuda._kept_plan.cache_clear()

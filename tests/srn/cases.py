@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from srn_kernels import backends, layout, srn_layer
+from srn_kernels.call import LayerCall
 
 USABLE = [
     name for name, backend in backends.BACKENDS.items() if not backend.needs_proof and backend.unavailable() is None
@@ -78,6 +79,10 @@ class Call:
     def leaves(self) -> Call:
         """The same memory as leaves that want a gradient."""
         return self.with_tensors([tensor.detach().requires_grad_() for tensor in self.tensors()])
+
+    def layer_call(self) -> LayerCall:
+        """The call as a backend gets it."""
+        return LayerCall.of(self.input, self.h0, self.c0, self.weights, self.batch_sizes, self.tasks)
 
     def run(self, backend: str = backends.AUTO, memories: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """output, h_n, c_n and memories."""

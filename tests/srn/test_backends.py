@@ -253,9 +253,7 @@ def test_auto_takes_the_reference_where_nothing_faster_serves() -> None:
 def test_a_backend_asked_for_by_name_says_why_it_cannot_serve(case: Case, dtype: torch.dtype) -> None:
     backend = backends.BACKENDS["cpu"]
     call = draw(case, dtype)
-    reason = backends.refusal(
-        backend, backends.Problem.of(call.input, call.h0, call.weights, call.batch_sizes, call.tasks)
-    )
+    reason = backends.refusal(backend, call.layer_call().problem)
     assert reason
     assert str(case.tasks) in reason or str(dtype).removeprefix("torch.") in reason
     with backends.record() as ran, pytest.raises(RuntimeError) as error:

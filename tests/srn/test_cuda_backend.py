@@ -17,7 +17,6 @@ from torch import Tensor
 
 from srn_kernels import backends, layout, reference
 from srn_kernels.backends import cuda
-from srn_kernels.layout import DirectionCall, Steps
 from srn_kernels.reference import Direction
 from srn_kernels.testing import TF32, assert_within, movements, unit_roundoff
 
@@ -54,7 +53,7 @@ def on_host(host_kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """The backend ``cuda`` serves CPU tensors, by those kernels."""
     serve_on_host(monkeypatch, host_kernels)
     yield
-    cuda._plan.cache_clear()
+    cuda._kept_plan.cache_clear()
 
 
 def test_the_binding_can_be_loaded_twice(host_kernels: ModuleType, host_library: Path, tmp_path: Path) -> None:
@@ -116,14 +115,13 @@ def test_memories_and_gradients_do_not_change_the_values(on_host: None) -> None:
 
 @pytest.mark.slow
 def test_a_direction_by_itself(on_host: None) -> None:
-    """The interface's calls of one direction, the reverse one too, are the reference's."""
+    """A call of the reverse direction alone, which no layer makes, is the reference's too."""
     case = Case(steps=5, batch=9, hidden_size=12, ragged=True)
     call = draw(case, torch.bfloat16)
-    steps = Steps.of(call.batch_sizes, case.rows, case.batch)
-    (weights,) = layout.split_weights(call.weights, 1)
-    own = DirectionCall(call.input, call.h0[0], call.c0[0], weights, steps, call.tasks, reverse=True)
+    layer = call.layer_call()
+    own = layer.directions[0]._replace(reverse=True)
     out = Direction(*(torch.full_like(value, torch.nan) for value in reference.direction(own)))
-    backends.BACKENDS["cuda"].forward_direction(own, out, memories=True, save=True)
+    backends.BACKENDS["cuda"].forward(layer._replace(directions=[own]), [out], memories=True, save=True)
 
     def exact(input: Tensor, h0: Tensor, c0: Tensor, *weights: Tensor) -> Direction:
         (split,) = layout.split_weights(weights, 1)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from srn_kernels import SRN, gradients, layout, reference
-from srn_kernels.layout import Steps
+from srn_kernels import SRN, gradients, reference
 
 from .cases import USABLE, Call, Case, draw
 
@@ -112,9 +111,7 @@ def test_written_out_backward_is_autograd_s(case: Case, backend: str) -> None:
 def test_gradients_module_is_autograd_s(case: Case, reverse: bool) -> None:
     """``gradients.recurrence`` and ``gradients.finish`` by themselves, which every backend's backward is modelled on."""
     call = draw(case).leaves()
-    (weights,) = layout.split_weights(call.weights, 1)
-    steps = Steps(case.batch_sizes, case.rows, case.batch)
-    one_direction = layout.DirectionCall(call.input, call.h0[0], call.c0[0], weights, steps, case.tasks, reverse)
+    one_direction = call.layer_call().directions[0]._replace(reverse=reverse)
     out = reference.direction(one_direction)
     targets = [out.output, out.h_n, out.c_n, out.memories]
     seeds = [torch.randn_like(value) for value in targets]

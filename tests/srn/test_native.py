@@ -101,6 +101,32 @@ def test_a_backward_pass_in_parts(case: Case, dtype: torch.dtype, rows: int, mon
     assert_accurate(parts, call, seeds)
 
 
+def test_the_library_takes_every_field_and_no_other() -> None:
+    """A buffer that was forgotten would be a null pointer."""
+    module, sizes = native.module(), torch.ones(1, dtype=torch.int64)
+    fields = {"dtype": "float32", "tasks": 3, "steps": 1, "batch": 1, "rows": 1, "input": 2, "hidden": 3, "state": 3}
+    fields |= {"projection": False, "reverse": False, "threads": 1, "batch_sizes": sizes.data_ptr()}
+    shape = module.Shape(**fields)
+    assert shape.forward_workspace > 0 and shape.backward_workspace > 0
+    for changes, error, message in [
+        ({"width": 1}, TypeError, "there is no field width"),
+        ({"threads": 0}, ValueError, "threads should be at least 1"),
+        ({"tasks": module.MAX_TASKS + 1}, ValueError, "tasks out of range"),
+        ({"dtype": "float16"}, ValueError, "the CPU kernels have no float16"),
+        ({"dtype": "int8"}, ValueError, "dtype should be float32, float64, bfloat16 or float16, got int8"),
+    ]:
+        with pytest.raises(error, match=message):
+            module.Shape(**fields | changes)
+    for name in fields:
+        with pytest.raises(TypeError, match=f"missing field {name}$"):
+            module.Shape(**{key: value for key, value in fields.items() if key != name})
+    for run in (module.forward, module.backward):
+        with pytest.raises(TypeError, match="missing field "):
+            run(shape, c0=0)
+        with pytest.raises(ValueError, match="weights should be seven addresses"):
+            run(shape, weights=(0, 0))
+
+
 def test_callers_at_once_do_not_disturb_each_other(threads: None) -> None:
     torch.set_num_threads(2)
     calls = [draw(WIDE, torch.float32) for _ in range(4)]

@@ -63,6 +63,16 @@ def test_opcheck_of_the_backward(case: Case, wanted: str) -> None:
         torch.library.opcheck(BACKWARD, differentiable, test_utils=test)
 
 
+def test_the_backward_checks_its_arguments_too() -> None:
+    """Kernels read by address."""
+    call = draw(Case())
+    output, *_, gates, cells = LAYER(*layer_arguments(call, True, True))
+    seeds = torch.randn_like(output), None, None, None
+    wrong = (call.input, call.h0, call.c0[:, :1], list(call.weights), None, output, gates, cells)
+    with pytest.raises(RuntimeError, match=r"c0 should have the shape \[1, 3, 6\], got \[1, 1, 6\]"):
+        BACKWARD(*seeds, *wrong, call.tasks, True, True, "auto")
+
+
 def test_the_package_can_be_loaded_again() -> None:
     """As notebooks do after an edit: the operators of the second time take the place of the first."""
     program = (

@@ -80,9 +80,7 @@ def capabilities(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def problem(device: str) -> backends.Problem:
-    call = draw(Case(), torch.float32)
-    made = backends.Problem.of(call.input, call.h0, call.weights, call.batch_sizes, call.tasks)
-    return made._replace(device=torch.device(device))
+    return draw(Case(), torch.float32).layer_call().problem._replace(device=torch.device(device))
 
 
 # -- the gate ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ BACKEND = backends.BACKENDS["triton"]
 
 def problem(**changes: object) -> Problem:
     call = draw_here(Case(), torch.float32)
-    return Problem.of(call.input, call.h0, call.weights, None, 3)._replace(**changes)
+    return call.layer_call().problem._replace(**changes)
 
 
 def test_it_comes_before_the_backends_of_the_cpu() -> None:

@@ -18,7 +18,7 @@ from triton.runtime import interpreter
 
 from srn_kernels import backends
 from srn_kernels.backends.triton import fused, pointwise, recurrence
-from srn_kernels.layout import DirectionCall, Steps, split_weights
+from srn_kernels.layout import Steps
 
 from .device import draw_here
 
@@ -309,10 +309,7 @@ def test_arguments_are_left_as_they_were(path: str) -> None:
 )
 def test_which_calls_run_all_steps_at_once(case: Case, dtype: torch.dtype, path: str) -> None:
     call = draw_here(case, dtype)
-    weights = split_weights(call.weights, 1)[0]
-    steps = Steps(None, case.rows, case.batch)
-    one = DirectionCall(call.input, call.h0[0], call.c0[0], weights, steps, case.tasks, False)
-    assert SERVES(one) == (path == FUSED)
+    assert SERVES(call.layer_call().directions[0]) == (path == FUSED)
 
 
 def test_lengths_are_put_as_the_kernels_read_them() -> None:

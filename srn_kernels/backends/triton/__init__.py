@@ -10,14 +10,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import torch
 
-from srn_kernels.backends.problem import Backend, Problem
+from srn_kernels.backends.backend import Backend
+from srn_kernels.call import LayerCall, Problem
 from srn_kernels.gradients import DirectionGradients, Incoming, Saved
-from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -50,19 +51,23 @@ class TritonBackend(Backend):
             )
         return _too_old(problem.device) if kind == "cuda" else None
 
-    def forward_direction(self, call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
         from srn_kernels.backends.triton import passes  # imports Triton
 
-        with _on(call.input.device):
-            passes.forward(call, out, memories, save)
+        with _on(call.problem.device):
+            for own, out in zip(call.directions, outs, strict=True):
+                passes.forward(own, out, memories, save)
 
-    def backward_direction(
-        self, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
-    ) -> DirectionGradients:
+    def backward(
+        self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
+    ) -> list[DirectionGradients]:
         from srn_kernels.backends.triton import passes
 
-        with _on(call.input.device):
-            return passes.backward(call, saved, grad, need_input, need_weights)
+        with _on(call.problem.device):
+            return [
+                passes.backward(*of_one, need_input, need_weights)
+                for of_one in zip(call.directions, saved, grads, strict=True)
+            ]
 
 
 def interpreted() -> bool:

@@ -32,7 +32,8 @@ from srn_kernels.backends.triton.pointwise import (
     tanh,
 )
 from srn_kernels.backends.triton.recurrence import Backward, Forward
-from srn_kernels.layout import DirectionCall, Steps
+from srn_kernels.call import DirectionCall
+from srn_kernels.layout import Steps
 
 ROWS = 16
 """Sequences of a program: the fewest that ``tl.dot`` takes."""

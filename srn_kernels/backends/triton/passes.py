@@ -10,8 +10,9 @@ import torch
 
 from srn_kernels import gradients
 from srn_kernels.backends.triton import fused, graphs, recurrence, tensors
+from srn_kernels.call import DirectionCall
 from srn_kernels.gradients import DirectionGradients, Incoming, Saved
-from srn_kernels.layout import DirectionCall, Steps
+from srn_kernels.layout import Steps
 from srn_kernels.reference import Direction
 
 GRAPHS: graphs.GraphCache[Any] = graphs.GraphCache(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from srn_kernels.backends.triton.recurrence import Backward, Forward, Weights, arithmetic
+from srn_kernels.call import DirectionCall
 from srn_kernels.gradients import Incoming, RowGradients, Saved
-from srn_kernels.layout import DirectionCall
 from srn_kernels.reference import Direction
 
 ALIGNMENT = 256

@@ -1,0 +1,45 @@
+"""What a backend must answer and do: the interface that every implementation meets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from srn_kernels.call import LayerCall, Problem
+from srn_kernels.gradients import DirectionGradients, Incoming, Saved
+from srn_kernels.reference import Direction
+
+
+class Backend(ABC):
+    """One implementation of a layer. Stateless: an instance serves every call."""
+
+    name: str
+
+    needs_proof: bool = False
+    """Whether ``auto`` takes it only on a class of GPU on which its tests are recorded to have passed (``proof.py``)."""
+
+    sources: tuple[str, ...] = ()
+    """What a proof is of: the files of its kernels, as glob patterns under the repository's root."""
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Why nothing can run on this machine, in a sentence; None when the backend is usable."""
+
+    @abstractmethod
+    def unsupported(self, problem: Problem) -> str | None:
+        """Why this problem cannot be served, in a sentence; None when it can. Only asked of a usable backend."""
+
+    @abstractmethod
+    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+        """Runs a layer, the results of each direction into its ``outs``.
+
+        Writes every element of ``outs``, whose members are views that may be strided by row but are dense in the last
+        dimension; ``memories`` only if ``memories`` says so, ``gates`` and ``cells`` only if ``save``. The gates of a
+        step's rows may lie in an order of the backend's own: only its ``backward`` reads them.
+        """
+
+    @abstractmethod
+    def backward(
+        self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
+    ) -> list[DirectionGradients]:
+        """The gradients of every direction of a layer, those of input and weights only if they are needed."""

@@ -1,0 +1,117 @@
+"""A call of one layer, checked and split once: what the operators are given, as every backend takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from srn_kernels import layout
+from srn_kernels.layout import DirectionWeights, Steps
+
+
+class Problem(NamedTuple):
+    """The parts of a call that decide whether a backend can serve it, and how."""
+
+    rows: int
+    batch: int
+    input_size: int
+    hidden_size: int
+    state_size: int
+    tasks: int
+    directions: int
+    bias: bool
+    projection: bool
+    ragged: bool
+    dtype: torch.dtype
+    device: torch.device
+
+
+class DirectionCall(NamedTuple):
+    """What one direction of a layer is asked to compute; all tensors of one dtype and device."""
+
+    input: Tensor  # (S, D)
+    h0: Tensor  # (B, P)
+    c0: Tensor  # (B, H)
+    weights: DirectionWeights
+    steps: Steps
+    tasks: int
+    reverse: bool
+
+
+class LayerCall(NamedTuple):
+    """What a layer is asked to compute: its directions, the reverse one second."""
+
+    problem: Problem
+    directions: list[DirectionCall]
+
+    @classmethod
+    def of(
+        cls,
+        input: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        weights: Sequence[Tensor],
+        batch_sizes: Tensor | None,
+        tasks: int,
+    ) -> LayerCall:
+        """Checks that an operator's arguments fit together: kernels read and write by address.
+
+        Args:
+            input: (S, D).
+            h0: (directions, B, P); c0: (directions, B, H).
+            weights: the flat list of :func:`srn_kernels.layout.split_weights`.
+            batch_sizes: as :class:`srn_kernels.layout.Steps` takes them.
+            tasks: N.
+
+        Raises:
+            RuntimeError: a shape, dtype or device that does not fit the others; the message names the argument.
+            ValueError: a number of weights that makes no layer, or batch sizes that do not describe the rows.
+        """
+        if input.dim() != 2 or h0.dim() != 3 or c0.dim() != 3:
+            raise RuntimeError(
+                f"input should be (S, D), h0 and c0 (directions, B, .), got {list(input.shape)}, {list(h0.shape)}, "
+                f"{list(c0.shape)}"
+            )
+        (rows, input_size), (directions, batch, state), hidden = input.shape, h0.shape, c0.shape[2]
+        split = layout.split_weights(weights, directions)
+        bias, projection = split[0].b_ih is not None, split[0].hr is not None
+        if not projection and state != hidden:
+            raise RuntimeError(f"h0 is {state} wide and c0 {hidden}: without a projection they are equally wide")
+        expected = _expected_shapes(directions, batch, input_size, hidden, state, tasks, bias, projection)
+        dtype, device = input.dtype, input.device
+        for (name, shape), tensor in zip(expected, (c0, h0, *weights), strict=True):
+            if tensor.shape != shape:
+                raise RuntimeError(f"{name} should have the shape {list(shape)}, got {list(tensor.shape)}")
+            if tensor.dtype != dtype or tensor.device != device:
+                raise RuntimeError(
+                    f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
+                )
+        steps, ragged = Steps.of(batch_sizes, rows, batch), batch_sizes is not None
+        # By position: a step of a cell has no time for the names.
+        return cls(
+            Problem(rows, batch, input_size, hidden, state, tasks, directions, bias, projection, ragged, dtype, device),
+            [
+                DirectionCall(input, h0[index], c0[index], own, steps, tasks, index == 1)
+                for index, own in enumerate(split)
+            ],
+        )
+
+
+@lru_cache(maxsize=256)
+def _expected_shapes(
+    directions: int, batch: int, input_size: int, hidden: int, state: int, tasks: int, bias: bool, projection: bool
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and shapes of c0, h0 and the weights of a layer. Kept, as finding them takes as long as a short call."""
+    expected: list[tuple[str, tuple[int, ...]]] = [
+        ("c0", (directions, batch, hidden)),
+        ("h0", (directions, batch, state)),
+    ]
+    shapes = layout.parameter_shapes(input_size, hidden, state if projection else 0, tasks, bias)
+    for index in range(directions):
+        names = layout.parameter_names(0, index == 1, bias, projection)
+        expected += zip([name.replace("_l0", "") for name in names], shapes, strict=True)
+    return tuple(expected)

@@ -1,0 +1,54 @@
+"""The operators' schemas, and what all of their registrations share.
+
+Registered with ``torch.library.Library`` and not with ``custom_op``, which puts so many layers of Python between a call
+and a kernel that they would be most of the time of a step of :class:`srn_kernels.SRNCell`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Private, as only `custom_op` has it in public: a module that is loaded again, as notebooks do, would define the
+# operators a second time, and `torch.library.Library` refuses that.
+from torch._library.custom_ops import get_library_allowing_overwrite
+
+LIBRARY = get_library_allowing_overwrite("srn_kernels", "layer")
+"""The operators' registrations; those of a module loaded before, and since reloaded, are withdrawn."""
+
+LIBRARY.define(
+    "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, bool memories, "
+    "bool save, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+LIBRARY.define(
+    "layer_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? grad_memories, Tensor input, "
+    "Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, Tensor output, Tensor gates, Tensor cells, int tasks, "
+    "bool need_input, bool need_weights, str backend) -> (Tensor, Tensor, Tensor, Tensor[])",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+LAYER = torch.ops.srn_kernels.layer.default
+LAYER_BACKWARD = torch.ops.srn_kernels.layer_backward.default
+
+# The compiler stays out of what runs behind the operators. Private: `torch.compiler.disable` imports the compiler, a
+# second of an import that few programs need; this puts that off until something is compiled.
+not_compiled = torch._disable_dynamo
+
+
+def below_autograd(operator: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls an operator past autograd, for results that need no gradient."""
+    # Private: the public `no_grad` goes through autograd's kernel all the same, which a step of a cell would feel.
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*arguments)
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """Autocast is over once an operator runs: its inputs are cast, and a backward pass must not cast again."""
+    device_type = tensor.device.type
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
