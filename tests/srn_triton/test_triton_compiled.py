@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from srn_kernels.backends.triton import compile, fused, pointwise
+from srn_kernels.backends.triton import fused, pointwise
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "benchmarks" / "results" / "compiled" / "triton.json"
-COMMAND = "python -m srn_kernels.backends.triton.compile --json"
+COMMAND = "python benchmarks/triton_resources.py --json"
 
 SPILLING = {
     ("memories_forward", "float64", 3): 8,  # in the slow path of the exponential
@@ -37,7 +38,7 @@ def compiled() -> dict[str, Any]:
     """What :data:`COMMAND` prints: of a process of its own, as here the kernels may be interpreted."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-m", *COMMAND.split()[2:], "--jobs", "2"],
+        [sys.executable, *COMMAND.split()[1:], "--jobs", "2"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -105,7 +106,12 @@ def test_the_table_shows_what_a_record_says() -> None:
     kernel = {"kernel": "k", "dtype": "float32", "tasks": 3, "width": 0, "whole": True, "architecture": 80}
     kernel |= {"registers": 40, "stack": 0, "local": 0, "shared": 0}
     other = kernel | {"architecture": 90, "registers": 255, "stack": 16, "local": 8}
-    text = compile.table({"triton": "3.6.0", "kernels": [kernel, other]})
+    spec = importlib.util.spec_from_file_location("triton_resources", ROOT / "benchmarks" / "triton_resources.py")
+    resources = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, resources)  # where dataclasses look for their module
+        spec.loader.exec_module(resources)
+    text = resources.table({"triton": "3.6.0", "kernels": [kernel, other]})
     assert text.splitlines() == [
         "Triton 3.6.0, registers of a thread:",
         "",

@@ -1,8 +1,7 @@
-"""Every kernel compiled ahead of time, without a GPU: what it takes of one.
+"""Registers and spills of every Triton kernel, compiled ahead of time; no GPU is needed.
 
-``python -m srn_kernels.backends.triton.compile`` prints the registers of every kernel for each architecture, and what
-they could not hold; ``--json`` that and shared memory as data, ``--architectures 90`` for some of them, ``--jobs 2`` two
-at a time.
+``python benchmarks/triton_resources.py`` prints the registers of every kernel for each architecture, and what they could
+not hold; ``--json`` that and shared memory as data, ``--architectures 90`` for some of them, ``--jobs 2`` two at a time.
 ``benchmarks/results/compiled/triton.json`` is such a record, and a test compares it with what is compiled now.
 """
 
