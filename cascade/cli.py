@@ -154,7 +154,10 @@ def train(arguments: Sequence[str]) -> None:
         folder = Path(args.output_dir) / FINAL_MODEL
         save_model(model, tokenizer, folder)
         print(f"model: {folder}")
-    # Trainer leaves the process group. Its threads, ended by the interpreter's exit, now and then abort the process.
+    # Trainer leaves the process group. A thread of gloo's that still lets go of the last collective's tensors, for which
+    # it needs the interpreter, would abort a process that exits and hang one that ends the group. So all wait, the
+    # interpreter free, until the model is written, and only then end it.
+    trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
 
 

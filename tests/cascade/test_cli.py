@@ -263,12 +263,14 @@ def test_as_a_module() -> None:
 @pytest.mark.slow
 def test_two_processes_under_torchrun(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     """An epoch of early fusion: where a sentence has no entities, a process has no gradients for the later turns. The
-    command leaves no process group: one that the interpreter's exit meets aborts the process, once in a while."""
+    command ends when the model is written, in both, and leaves no process group, which aborts a process now and then."""
     train, dev = corpora
     command = tmp_path / "command.py"
     command.write_text(
-        "import sys\nimport torch.distributed\nfrom cascade.cli import main\n\nmain(sys.argv[1:])\n"
-        'print(f"group left: {torch.distributed.is_initialized()}")\n'
+        "import pathlib, sys\nimport torch.distributed\nfrom cascade.cli import main\n\n"
+        "main(sys.argv[1:])\n"
+        f"written = pathlib.Path({str(tmp_path / 'run' / 'model' / 'model.safetensors')!r}).is_file()\n"
+        'print(f"model written: {written}, group left: {torch.distributed.is_initialized()}")\n'
     )
     arguments = train_arguments(train, tmp_path / "run", "--dev_file", dev, "--ddp_backend", "gloo")
     arguments += ["--fusion", "early", "--per_device_train_batch_size", "1", "--encoder", "srn", "--max_steps", "10"]
@@ -276,5 +278,5 @@ def test_two_processes_under_torchrun(tmp_path: Path, corpora: tuple[Path, Path]
     assert done.returncode == 0, done.stderr[-4000:]
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
     assert done.stdout.count("model: ") == 1
-    assert done.stdout.count("group left: False") == 2
+    assert done.stdout.count("model written: True, group left: False") == 2
     assert "eval_ner_f1" in done.stdout
