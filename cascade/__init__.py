@@ -13,10 +13,6 @@ if _missing:
         name=_missing[0],
     )
 
-from transformers import AutoConfig, AutoModel
-
-from .base import ExtractionModel, ExtractionOutput, Given
-from .config import CascadeConfig, ConfigError, ExtractorConfig, TableConfig
 from .creation import create_model, load_model
 from .data import (
     Corpus,
@@ -28,14 +24,20 @@ from .data import (
     Sentence,
     read_corpus,
 )
-from .extraction import Extraction, StageTimer
-from .modeling import CascadeModel
+from .model import (
+    CascadeConfig,
+    CascadeModel,
+    ConfigError,
+    Extraction,
+    ExtractionModel,
+    ExtractionOutput,
+    ExtractorConfig,
+    Given,
+    TableConfig,
+    TableModel,
+)
+from .model.findings import StageTimer
 from .scoring import Scores, score
-from .table import TableModel
-
-for _config, _model in ((CascadeConfig, CascadeModel), (TableConfig, TableModel)):
-    AutoConfig.register(_config.model_type, _config, exist_ok=True)
-    AutoModel.register(_config, _model, exist_ok=True)
 
 __all__ = [
     "CascadeConfig",

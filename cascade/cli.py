@@ -16,10 +16,9 @@ from huggingface_hub.errors import HFValidationError
 from transformers import HfArgumentParser, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from .base import ExtractionModel
-from .config import ConfigError
 from .creation import FINAL_MODEL, create_model, load_model
 from .data import Corpus, DataError, LabelSet, check_labels, read_corpus, split_text, write_predictions
+from .model import ConfigError, ExtractionModel
 from .prediction import Predictor, text_record
 from .scoring import score
 from .tiny import make_tiny_trunk

@@ -10,12 +10,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .base import ExtractionModel
-from .config import CascadeConfig, ConfigError, TableConfig
 from .data import LabelSet
 from .markers import reserve_markers
-from .modeling import CascadeModel
-from .table import TableModel
+from .model import CascadeConfig, CascadeModel, ConfigError, ExtractionModel, TableConfig, TableModel
 
 FINAL_MODEL = "model"  # the folder of the model that a training ends with, in its output folder
 ARCHITECTURES = {"cascade": (CascadeConfig, CascadeModel), "table": (TableConfig, TableModel)}

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from .base import ExtractionModel
-from .batching import collate
-from .data import Corpus, Entity, Relation, Sentence
-from .extraction import StageTimer
-from .tokenization import Example, Examples, WordTokenizer
+from .data import Corpus, Entity, Sentence
+from .model import ExtractionModel
+from .model.findings import StageTimer
+from .tensors import collate
+from .tokenization import WordTokenizer
+from .windows import Found, merged
 
 logger = logging.getLogger(__name__)
-
-Found = tuple[tuple[Entity, ...], tuple[Relation, ...]]
 
 
 class Predictor:
@@ -52,7 +50,7 @@ class Predictor:
         sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
         with self.timer.stage("tokenize") if self.timer else nullcontext():
             examples = self.tokenizer(sentences)
-        report(examples)
+        examples.report()
         by_length = sorted(examples.windows, key=lambda window: len(window["input_ids"]))
         found: list[Found] = [((), ())] * len(examples.windows)
         unmarked = 0
@@ -66,23 +64,6 @@ class Predictor:
         if unmarked:
             logger.warning("%d entities were left unmarked, for want of positions in the trunk", unmarked)
         return merged(sentences, examples.windows, found)
-
-
-def merged(sentences: Sequence[Sentence], windows: Sequence[Example], found: Sequence[Found]) -> list[Sentence]:
-    """The sentences with what was ``found`` in each of their windows."""
-    entities: list[list[Entity]] = [[] for _ in sentences]
-    relations: list[list[Relation]] = [[] for _ in sentences]
-    for window, (its_entities, its_relations) in zip(windows, found, strict=True):
-        first = window["first_word"]
-        entities[window["sentence"]] += [_moved(entity, first) for entity in its_entities]
-        relations[window["sentence"]] += [
-            Relation(_moved(relation.subject, first), _moved(relation.object, first), relation.label)
-            for relation in its_relations
-        ]
-    return [
-        replace(sentence, entities=tuple(ents), relations=tuple(rels))
-        for sentence, ents, rels in zip(sentences, entities, relations, strict=True)
-    ]
 
 
 def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
@@ -109,13 +90,3 @@ def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
             for relation in sentence.relations
         ],
     }
-
-
-def report(examples: Examples, what: str = "text") -> None:
-    """Logs what was lost in making windows of sentences, if anything."""
-    if examples.lost:
-        logger.warning("%s: %s", what, ", ".join(f"{count} {reason}" for reason, count in examples.lost.items()))
-
-
-def _moved(entity: Entity, words: int) -> Entity:
-    return Entity(entity.start + words, entity.end + words, entity.label)

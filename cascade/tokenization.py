@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypedDict
 
 from transformers import PreTrainedTokenizerBase
 
-from .config import ExtractorConfig
 from .data import DataError, LabelSet, Sentence, normalize_word
+from .model import ExtractorConfig
+from .tensors import Example
+from .windows import Examples
 
 MARKED_ENTITIES = 16  # early fusion keeps room for the markers of so many entities and a subject
-
-
-class Example(TypedDict):
-    """One window of a sentence, usually the whole. Word indices count the window's words."""
-
-    input_ids: list[int]  # pieces, with what the tokenizer puts around a text
-    piece_words: list[int]  # the word of each piece; -1 before the text, the number of words after it
-    word_count: int
-    entities: list[tuple[int, int, int]]  # start, end, type
-    relations: list[tuple[int, int, int]]  # subject and object as indices into entities, label
-    example_id: int
-    sentence: int  # which of the sentences
-    first_word: int  # where the window begins in it
-
-
-@dataclass
-class Examples:
-    """The windows of ``sentences`` sentences, in their order, and what the windows cost (reason to count)."""
-
-    sentences: int
-    windows: list[Example] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)
 
 
 class WordTokenizer:

@@ -11,11 +11,9 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from cascade import CascadeConfig, CascadeModel, Extraction, Given, StageTimer
-from cascade.batching import collate
 from cascade.data import Sentence
 from cascade.markers import reserve_markers
-from cascade.sequences import Batch, splice
-from cascade.spans import Spans
+from cascade.tensors import Batch, Spans, collate, splice
 from cascade.tokenization import WordTokenizer
 from srn_kernels import backends
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cascade import CascadeModel, Given
-from cascade.config import TURNS
+from cascade.model.config import TURNS
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import torch
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 from transformers import BertConfig
 
-from cascade.config import ENCODERS, TURNS, CascadeConfig
-from cascade.encoders import TaskEncoder, build_encoder
-from cascade.pfn import PartitionFilter
+from cascade.model.config import ENCODERS, TURNS, CascadeConfig
+from cascade.model.encoders import TaskEncoder, build_encoder
+from cascade.model.pfn import PartitionFilter
 
 D, H = 5, 4
 SIZES = {"srn": 4 * H, "bisrn": 8 * H, "bilstm": 2 * H, "pfn": 2 * H, "none": D}

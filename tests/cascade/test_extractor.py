@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cascade import extractor as extractor_module
-from cascade.extractor import SpanExtractor, Turn
-from cascade.ragged import Ragged
-from cascade.spans import Spans
+from cascade.model import turn as turn_module
+from cascade.model.turn import SpanExtractor, Turn
+from cascade.tensors import Ragged, Spans
 
 FEATURES, HIDDEN = 5, 6
 
@@ -76,7 +75,7 @@ def test_decoding_finds_what_brute_force_finds(
 ) -> None:
     extractor, turn = make(labels, match, seed), turn_of(lengths)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extractor_module, "PAIRS_AT_ONCE", at_once)
+        patch.setattr(turn_module, "PAIRS_AT_ONCE", at_once)
         spans = extractor.decode(turn, threshold)
     expected = brute_force(extractor, turn, threshold)
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)

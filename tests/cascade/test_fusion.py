@@ -10,11 +10,9 @@ from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
 from torch import Tensor
 
 from cascade import CascadeModel, Given
-from cascade.extractor import Turn
-from cascade.late import entity_tags
-from cascade.ragged import Ragged
-from cascade.sequences import Batch, Sequences
-from cascade.spans import Spans
+from cascade.model.late import entity_tags
+from cascade.model.turn import Turn
+from cascade.tensors import Batch, Ragged, Sequences, Spans
 
 SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
 

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import LABELS, SAMPLE, batch_of, eager, nested_sentence, tiny_model, tiny_trunk
 from transformers import AutoModel, BertConfig
 
-from cascade import CascadeConfig, CascadeModel, Extraction, ExtractionModel, Given, StageTimer, load_model, modeling
-from cascade.config import ENCODERS
+from cascade import CascadeConfig, CascadeModel, Extraction, ExtractionModel, Given, StageTimer, load_model
 from cascade.data import Sentence
-from cascade.spans import NO_LABEL, Spans
+from cascade.model import cascade as cascade_module
+from cascade.model.config import ENCODERS
+from cascade.tensors import NO_LABEL, Spans
 
 SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
 EMPTY = Sentence(("Nothing", "here", "."))
@@ -146,7 +147,7 @@ def test_restricted_relations_are_the_free_ones_between_entities(fusion: str) ->
 @pytest.mark.parametrize("options", MODELS)
 def test_random_weights_do_not_explode(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of all starts and ends fire: hundreds of subjects, which are taken in bounded parts and stay correct."""
-    monkeypatch.setattr(modeling, "SUBJECTS_AT_ONCE", 16)
+    monkeypatch.setattr(cascade_module, "SUBJECTS_AT_ONCE", 16)
     thresholds = {} if "architecture" in options else {"thresholds": ALL_SUBJECTS}
     model, tokenizer = tiny_model(**options, **thresholds, encoder="none")
     extraction = eager(model).extract(batch_of(model, tokenizer, SENTENCES[:2]))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_models import SAMPLE, batch_of, eager, tiny_model
 
+from cascade import StageTimer
 from cascade.data import Corpus, Entity, Relation, Sentence, split_text
-from cascade.extraction import StageTimer
 from cascade.prediction import Predictor, text_record
 
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.ragged import Ragged
-from cascade.spans import NO_LABEL, Spans
+from cascade.tensors import NO_LABEL, Ragged, Spans
 
 lengths = st.lists(st.integers(0, 5), max_size=6)
 

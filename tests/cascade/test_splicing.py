@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cascade.ragged import Ragged
-from cascade.sequences import Batch, plain, splice
-from cascade.spans import Spans
+from cascade.tensors import Batch, Ragged, Spans, plain, splice
 
 CLS, SEP, PAD = 101, 102, 0
 # Types A and B, then the subject: opening and closing ids.

@@ -12,10 +12,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel, RobertaTokenizerFast
 
 from cascade import create_model
-from cascade.batching import collate
 from cascade.creation import load_tokenizer
 from cascade.data import DataError, Entity, Relation, Sentence
-from cascade.tokenization import Examples, WordTokenizer
+from cascade.tensors import collate
+from cascade.tokenization import WordTokenizer
+from cascade.windows import Examples
 
 
 def tokenized(sentences: list[Sentence], *, labelled: bool = True, **options: object) -> Examples:

@@ -11,8 +11,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from cascade import ExtractionModel, create_model
-from cascade.batching import collate
 from cascade.data import Document, Entity, LabelSet, Relation, Sentence, sample_corpus
+from cascade.tensors import collate
 from cascade.tiny import make_tiny_trunk
 from cascade.tokenization import WordTokenizer
 

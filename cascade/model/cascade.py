@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..tensors import Batch, Ragged, Spans
 from .base import ExtractionModel, ExtractionOutput, Given
 from .config import TURNS, CascadeConfig
 from .early import EarlyReading
-from .extraction import Extraction, StageTimer
-from .extractor import SpanExtractor, Turn
+from .findings import Extraction, StageTimer
 from .late import LateFusion, LateReading
-from .ragged import Ragged
-from .sequences import Batch
-from .spans import Spans
+from .turn import SpanExtractor, Turn
 
 SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes unless told: bounds its memory
 

@@ -6,12 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..tensors import Batch, Ragged, Spans, plain
 from .config import TURNS, CascadeConfig
 from .early import Encode
-from .extractor import Turn
-from .ragged import Ragged
-from .sequences import Batch, plain
-from .spans import Spans
+from .turn import Turn
 
 
 class LateFusion(nn.Module):

@@ -13,12 +13,11 @@ from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from ..data import LabelSet
+from ..tensors import Sequences, Spans
 from .config import ConfigError, ExtractorConfig
-from .data.types import LabelSet
 from .encoders import RECURRENT_LAYERS, build_encoder
 from .pairs import LogitLinear
-from .sequences import Sequences
-from .spans import Spans
 
 
 @dataclass
@@ -55,7 +54,7 @@ class ExtractionModel(PreTrainedModel):
         config: of the subclass's ``config_class``.
         trunk: a Hugging Face encoder with its weights; without one, ``config.trunk`` is built with random weights.
 
-    A batch is a dictionary of tensors as ``cascade.batching.collate`` makes it.
+    A batch is a dictionary of tensors as ``cascade.tensors.collate`` makes it.
     """
 
     config_class = ExtractorConfig

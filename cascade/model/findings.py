@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .data.types import Entity, LabelSet, Relation
-from .spans import NO_LABEL, Spans
+from ..data import Entity, LabelSet, Relation
+from ..tensors import NO_LABEL, Spans
 
 ROW_WIDTH = 7  # numbers that one found entity or relation takes in ``Extraction.rows``
 PADDING = -100

@@ -1,67 +1,26 @@
-"""Training through ``transformers.Trainer``: two learning rates, scores of real predictions, checkpoints that survive."""
+"""``transformers.Trainer`` for these models: two learning rates, and scores of real predictions."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer
 
-from .base import ExtractionModel
-from .batching import collate
-from .config import ConfigError
-from .data import Corpus, DataError, check_labels
-from .extraction import found_in_rows
-from .prediction import merged, report
-from .scoring import score
-from .tokenization import Example, WordTokenizer
+from ..data import Corpus, DataError, check_labels
+from ..model import ConfigError, ExtractionModel
+from ..model.findings import found_in_rows
+from ..scoring import score
+from ..tensors import Example, collate
+from ..tokenization import WordTokenizer
+from ..windows import merged
+from .arguments import BEST, CascadeTrainingArguments
+from .checkpoints import CheckpointError, last_checkpoint
 
-logger = logging.getLogger(__name__)
-
-BEST = "ner_f1+re_f1"
 KEPT = ("ner_precision", "ner_recall", "re_precision", "re_recall")  # logged beside every F1
-
-
-class CheckpointError(OSError):
-    """A checkpoint could not be written. The message names the last one that is complete."""
-
-
-@dataclass
-class CascadeTrainingArguments(TrainingArguments):
-    """``transformers.TrainingArguments`` with a learning rate for the trunk, and defaults for this task."""
-
-    trunk_learning_rate: float = field(
-        default=2e-5, metadata={"help": "Learning rate of the trunk; learning_rate is that of everything else."}
-    )
-    learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of everything but the trunk."})
-    num_train_epochs: float = field(default=50, metadata={"help": "Epochs to train."})
-    warmup_steps: float = field(
-        default=0.1, metadata={"help": "Steps of linear warm-up; below 1, a share of all steps."}
-    )
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the dev file: no, steps or epoch."})
-    save_strategy: str = field(
-        default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch or best."}
-    )
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one among them."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint that scored best."})
-    metric_for_best_model: str | None = field(default=BEST, metadata={"help": "What decides which checkpoint is best."})
-
-    def __post_init__(self) -> None:
-        # our examples are dictionaries whose fields the collator needs, none of them an argument of `forward`
-        self.remove_unused_columns = False
-        self.label_names = ["example_ids"]
-        super().__post_init__()
 
 
 class CascadeTrainer(Trainer):
@@ -162,7 +121,7 @@ def make_trainer(
         if corpus is not None:
             check_labels(corpus, model.labels)
             examples[name] = words(list(corpus.sentences()), labelled=True)
-            report(examples[name], corpus.source or name)
+            examples[name].report(corpus.source or name)
             if not examples[name].windows:
                 raise DataError(f"{corpus.source or name}: expected sentences with words, found none")
     return CascadeTrainer(
@@ -174,58 +133,3 @@ def make_trainer(
         processing_class=tokenizer,
         compute_metrics=scorer(model, dev, examples["dev"].windows) if dev is not None else None,
     )
-
-
-def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The latest checkpoint in ``folder`` that was written to its end; None without one.
-
-    A run that was killed, or whose disk filled, while it saved leaves part of a checkpoint: it is passed over, and said.
-    """
-    found = []
-    for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        step = path.name.rpartition("-")[2]
-        if not step.isdigit() or not path.is_dir():
-            continue
-        if _is_complete(path):
-            found.append((int(step), path))
-        else:
-            logger.warning("%s is incomplete and is passed over", path)
-    return max(found)[1] if found else None
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    """``Trainer`` writes its state last: when that reads, the rest is there."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def save_model(model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
-    """Saves a model with its tokenizer: into a new folder beside ``folder``, then in its place. All of it or nothing:
-    when the disk fills, what was there before stays.
-
-    Raises:
-        CheckpointError: it could not be written.
-    """
-    folder = Path(os.path.realpath(folder))
-    mark = secrets.token_hex(4)
-    written, replaced = (folder.with_name(f".{folder.name}.{mark}.{kind}") for kind in ("new", "old"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(written)
-        tokenizer.save_pretrained(written)
-        if folder.exists():
-            folder.rename(replaced)
-        try:
-            written.rename(folder)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(folder)
-            raise
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the model could not be written to {folder}: {error}") from error
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)

@@ -8,10 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..tensors import Batch, Sequences, Spans, splice
 from .config import CascadeConfig
-from .extractor import Turn
-from .sequences import Batch, Sequences, splice
-from .spans import Spans
+from .turn import Turn
 
 Encode = Callable[[Sequences, Sequence[str]], dict[str, Tensor]]
 

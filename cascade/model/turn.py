@@ -1,4 +1,4 @@
-"""The span extractor of one turn (Eq. 12, 13): start, end and match logits, their loss, and sparse decoding."""
+"""One turn: what it reads, and how it finds spans (Eq. 12, 13), by start, end and match logits, decoded sparsely."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..tensors import Ragged, Spans
 from .pairs import LogitLinear, PairScorer, summed_bce
-from .ragged import Ragged
-from .spans import Spans
 
 PAIRS_AT_ONCE = 1 << 17  # bounds the memory of a decode when untrained weights let half of all starts and ends fire
 

@@ -1,51 +1,17 @@
-"""Sequences for the trunk: a batch tokenized once, and the splicing of marker ids between its pieces (early fusion)."""
+"""Sequences for the trunk: a batch's pieces, with marker ids spliced between them where early fusion wants them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .batch import Batch
 from .ragged import Ragged
 from .spans import Spans
 
 OPENING, TEXT, CLOSING = range(3)  # what stands at a word, in this order
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Tokenized sentences end to end: the tensors of ``collate``, laid out.
-
-    A sentence's pieces include what the tokenizer puts before (word -1) and after it (word n). Every word has a piece.
-    """
-
-    words: Ragged  # B rows
-    pieces: Ragged  # B rows
-    piece_ids: Tensor  # (pieces,) int64
-    piece_words: Tensor  # (pieces,) int64: the word of its sentence that a piece belongs to
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> Batch:
-        """From ``word_counts`` (B,), ``piece_counts`` (B,), ``piece_ids`` and ``piece_words`` (pieces,); others are ignored."""
-        return cls(
-            Ragged(tensors["word_counts"]),
-            Ragged(tensors["piece_counts"]),
-            tensors["piece_ids"],
-            tensors["piece_words"],
-        )
-
-    @property
-    def all_rows(self) -> Tensor:
-        """(B,) int64: every sentence, in order."""
-        return torch.arange(self.words.rows, device=self.piece_ids.device)
-
-    @cached_property
-    def width(self) -> int:
-        """One more than the largest word index."""
-        return int(self.words.lengths.max()) if self.words.rows else 0
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..tensors import Batch, Ragged, Spans, plain
 from .base import ExtractionModel, ExtractionOutput, Given
 from .config import TableConfig
-from .extraction import Extraction, StageTimer
+from .findings import Extraction, StageTimer
 from .pairs import PairScorer, summed_bce
-from .ragged import Ragged
-from .sequences import Batch, plain
-from .spans import Spans
 
 TASKS = ("entity", "relation")
 
