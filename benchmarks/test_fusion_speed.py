@@ -12,10 +12,11 @@ from srn_benchmarks import corpus
 from srn_benchmarks.fusion import BATCH, PROCEDURES, SCIBERT, TINY, Setting, Workload, settings
 from srn_benchmarks.options import SMOKE_NOTE, Options, synchronize
 from srn_benchmarks.results import Case, Results
+from srn_benchmarks.stages import StageTimer
 from srn_benchmarks.tables import FUSION, LATE, ONE_BY_ONE
 from srn_benchmarks.timing import measure
 
-from cascade import Extraction, StageTimer
+from cascade import Extraction
 
 PART = 32
 """Sentences that two cores get through in time; a GPU takes all."""

@@ -36,7 +36,6 @@ from .model import (
     TableConfig,
     TableModel,
 )
-from .model.findings import StageTimer
 from .scoring import Scores, score
 
 __all__ = [
@@ -56,7 +55,6 @@ __all__ = [
     "Relation",
     "Scores",
     "Sentence",
-    "StageTimer",
     "TableConfig",
     "TableModel",
     "create_model",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
+from torch import profiler
 from transformers import PreTrainedTokenizerBase
 
 from .data import Corpus, Entity, Sentence
 from .model import ExtractionModel
-from .model.findings import StageTimer
+from .model.findings import Found
 from .tensors import collate
 from .tokenization import WordTokenizer
-from .windows import Found, merged
+from .windows import merged
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ class Predictor:
     Args:
         batch_size: sentences a batch; they are grouped by length, and the answer does not depend on how.
         object_batch_size: see ``CascadeModel.extract``.
-        timer: gets the seconds of the stages ``tokenize``, ``encode`` and ``decode``.
     """
 
     def __init__(
@@ -35,7 +34,6 @@ class Predictor:
         *,
         batch_size: int = 32,
         object_batch_size: int | None = None,
-        timer: StageTimer | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected a number above 0, found {batch_size}")
@@ -43,12 +41,11 @@ class Predictor:
         self.tokenizer = WordTokenizer(tokenizer, model.config)
         self.batch_size = batch_size
         self.object_batch_size = object_batch_size
-        self.timer = timer
 
     def __call__(self, sentences: Corpus | Iterable[Sentence]) -> list[Sentence]:
         """The sentences, in their order, with what was found in place of what they held."""
         sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
-        with self.timer.stage("tokenize") if self.timer else nullcontext():
+        with profiler.record_function("cascade.tokenize"):
             examples = self.tokenizer(sentences)
         examples.report()
         by_length = sorted(examples.windows, key=lambda window: len(window["input_ids"]))
@@ -57,7 +54,7 @@ class Predictor:
         for first in range(0, len(by_length), self.batch_size):
             windows = by_length[first : first + self.batch_size]
             batch = {name: tensor.to(self.model.device) for name, tensor in collate(windows).items()}
-            extraction = self.model.extract(batch, object_batch_size=self.object_batch_size, timer=self.timer)
+            extraction = self.model.extract(batch, object_batch_size=self.object_batch_size)
             unmarked += extraction.unmarked
             for window, result in zip(windows, extraction.found(len(windows), self.model.labels), strict=True):
                 found[window["example_id"]] = result

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .data import Entity, Relation, Sentence
+from .model.findings import Found
 from .tensors import Example
 
 logger = logging.getLogger(__name__)
-
-Found = tuple[tuple[Entity, ...], tuple[Relation, ...]]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from cascade import CascadeConfig, CascadeModel, Extraction, Given, StageTimer
+from cascade import CascadeConfig, CascadeModel, Extraction, Given
 from cascade.data import Sentence
 from cascade.markers import reserve_markers
 from cascade.tensors import Batch, Spans, collate, splice
@@ -21,6 +21,7 @@ from .cell import EAGER
 from .corpus import SpeedCorpus, expected_passes
 from .heads import calibrate, traced_edges
 from .options import synchronize
+from .stages import StageTimer
 from .tables import BATCHED, LATE, ONE_BY_ONE, TRUNK
 from .vocabulary import build_tokenizer
 
@@ -132,7 +133,8 @@ class Workload:
                     trunk_states(model, tensors)
                 return None
             one_by_one = 1 if procedure == ONE_BY_ONE else None
-            extraction = model.extract(tensors, Given.gold(tensors), object_batch_size=one_by_one, timer=timer)
+            with timer.listening():
+                extraction = model.extract(tensors, Given.gold(tensors), object_batch_size=one_by_one)
         with timer.stage("decode"):
             extraction.found(len(sentences), self.corpus.labels)
         return extraction

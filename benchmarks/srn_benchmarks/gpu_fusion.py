@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from cascade import Extraction, StageTimer
+from cascade import Extraction
 
 from .corpus import load
 from .fusion import BATCH, SCIBERT, Setting, Workload
@@ -15,6 +15,7 @@ from .gpu_queue import Bench
 from .gpu_timing import interleaved
 from .precision import tf32
 from .results import TIMED, Case
+from .stages import StageTimer
 from .tables import FUSION, LATE
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, profiler
 from transformers import PreTrainedModel
 
 from ..tensors import Batch, Ragged, Spans
 from .base import ExtractionModel, ExtractionOutput, Given
 from .config import TURNS, CascadeConfig
 from .early import EarlyReading
-from .findings import Extraction, StageTimer
+from .findings import Extraction
 from .late import LateFusion, LateReading
 from .turn import SpanExtractor, Turn
 
@@ -96,7 +95,6 @@ class CascadeModel(ExtractionModel):
         batch: Mapping[str, Tensor],
         given: Given | None = None,
         object_batch_size: int | None = None,
-        timer: StageTimer | None = None,
     ) -> Extraction:
         """Entities and relations of a batch (a dictionary of tensors, as ``collate`` makes it; labels are not needed).
 
@@ -105,40 +103,40 @@ class CascadeModel(ExtractionModel):
                 subjects); entities, subjects and objects are still decoded from the logits.
             object_batch_size: subjects that one pass of the object turn takes. None: all of the batch, up to
                 ``SUBJECTS_AT_ONCE``. 1 is the procedure of the paper.
-            timer: gets the seconds of the stages ``encode`` (trunk, encoder, fusion) and ``decode``.
+
+        ``torch.profiler`` shows the stages ``cascade.encode`` (trunk, encoder, fusion) and ``cascade.decode``.
 
         Raises:
             ValueError: ``object_batch_size`` below 1.
         """
         if object_batch_size is not None and object_batch_size < 1:
             raise ValueError(f"object_batch_size: expected a number above 0, found {object_batch_size}")
-        stage = timer.stage if timer is not None else lambda name: nullcontext()
         batch = Batch.of(batch)
         reading = self.read(batch)
-        with stage("encode"):
+        with profiler.record_function("cascade.encode"):
             turn = reading.entity_turn()
-        with stage("decode"):
+        with profiler.record_function("cascade.decode"):
             entities = self._decode("entity", turn, None)
             prior = entities if given is None else given.entities
             typed = prior.unique(batch.width)
             sentences = self._subject_sentences(prior, batch)
         subjects = Spans.empty(turn.features.device)
         if len(sentences):
-            with stage("encode"):
+            with profiler.record_function("cascade.encode"):
                 turn = reading.subject_turn(prior, sentences)
-            with stage("decode"):
+            with profiler.record_function("cascade.decode"):
                 subjects = self._decode("subject", turn, self._candidates(typed, turn, batch))
                 subjects = replace(subjects, row=sentences[subjects.row])
         if given is not None:
             subjects = given.subjects.unique(batch.width)
         relations = [(subjects[:0], subjects[:0])]
         for chunk in subjects.chunks(object_batch_size or SUBJECTS_AT_ONCE):
-            with stage("encode"):
+            with profiler.record_function("cascade.encode"):
                 turn = reading.object_turn(prior, chunk)
-            with stage("decode"):
+            with profiler.record_function("cascade.decode"):
                 objects = self._decode("object", turn, self._candidates(typed, turn, batch))
                 relations.append((chunk[objects.row], replace(objects, row=chunk.row[objects.row])))
-        with stage("decode"):
+        with profiler.record_function("cascade.decode"):
             subjects, objects = (Spans.concatenate(list(spans)) for spans in zip(*relations, strict=True))
             return Extraction(
                 entities=entities,

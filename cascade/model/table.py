@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, profiler
 from transformers import PreTrainedModel
 
 from ..tensors import Batch, Ragged, Spans, plain
 from .base import ExtractionModel, ExtractionOutput, Given
 from .config import TableConfig
-from .findings import Extraction, StageTimer
+from .findings import Extraction
 from .pairs import PairScorer, summed_bce
 
 TASKS = ("entity", "relation")
@@ -78,15 +77,13 @@ class TableModel(ExtractionModel):
         batch: Mapping[str, Tensor],
         given: Given | None = None,
         object_batch_size: int | None = None,
-        timer: StageTimer | None = None,
     ) -> Extraction:
         """Entities and relations of a batch, as ``CascadeModel.extract``. There are no turns: ``object_batch_size`` has
         no meaning here, and ``given`` entities are those between which relations are sought."""
-        stage = timer.stage if timer is not None else lambda name: nullcontext()
         batch = Batch.of(batch)
-        with stage("encode"):
+        with profiler.record_function("cascade.encode"):
             features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
-        with stage("decode"):
+        with profiler.record_function("cascade.decode"):
             entities = self._entities(features["entity"], batch.words)
             typed = (entities if given is None else given.entities).unique(batch.width)
             subject, object, label = self._relations(features["relation"], batch.words, typed)

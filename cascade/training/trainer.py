@@ -12,13 +12,13 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer
 
 from ..data import Corpus, DataError, check_labels
 from ..model import ConfigError, ExtractionModel
-from ..model.findings import found_in_rows
 from ..scoring import score
 from ..tensors import Example, collate
 from ..tokenization import WordTokenizer
 from ..windows import merged
 from .arguments import BEST, CascadeTrainingArguments
 from .checkpoints import CheckpointError, last_checkpoint
+from .gathering import from_rectangle, to_rectangle
 
 KEPT = ("ner_precision", "ner_recall", "re_precision", "re_recall")  # logged beside every F1
 
@@ -76,7 +76,7 @@ class CascadeTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with self.compute_loss_context_manager():
             extraction = self.accelerator.unwrap_model(model).extract(inputs)
-        return loss, extraction.rows(len(inputs["word_counts"])), inputs["example_ids"]
+        return loss, to_rectangle(extraction, len(inputs["word_counts"])), inputs["example_ids"]
 
 
 def scorer(model: ExtractionModel, corpus: Corpus, windows: Sequence[Example]) -> Callable[[EvalPrediction], dict]:
@@ -85,7 +85,8 @@ def scorer(model: ExtractionModel, corpus: Corpus, windows: Sequence[Example]) -
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         found = [((), ())] * len(windows)
-        results = found_in_rows(prediction.predictions.tolist(), model.labels)
+        extraction = from_rectangle(torch.from_numpy(prediction.predictions))
+        results = extraction.found(len(prediction.predictions), model.labels)
         for example, result in zip(prediction.label_ids.tolist(), results, strict=True):
             found[example] = result
         values = score(sentences, merged(sentences, windows, found)).as_dict()

@@ -16,9 +16,10 @@ from tiny_models import LABELS, SAMPLE, eager, long_document, tiny_model
 from torch import nn
 from transformers import set_seed
 
-from cascade import ConfigError, DataError, load_model, score
+from cascade import ConfigError, DataError, Extraction, load_model, score
 from cascade.data import Corpus, Document, Entity, Sentence, sample_corpus
 from cascade.prediction import Predictor
+from cascade.tensors import NO_LABEL, Spans
 from cascade.training import (
     BEST,
     CascadeTrainer,
@@ -28,6 +29,7 @@ from cascade.training import (
     make_trainer,
     save_model,
 )
+from cascade.training.gathering import from_rectangle, to_rectangle
 
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
 
@@ -106,6 +108,29 @@ def test_scores_while_training_are_those_of_prediction(options: dict[str, Any], 
         assert metrics[f"eval_{name}"] == pytest.approx(expected[name], abs=1e-12), name
     assert metrics[f"eval_{BEST}"] == metrics["eval_ner_f1"] + metrics["eval_re_f1"]
     assert metrics["eval_loss"] > 0
+
+
+def test_the_rectangle_that_is_gathered_holds_what_was_found() -> None:
+    def spans(*rows: tuple[int, int, int, int]) -> Spans:
+        return Spans.given(*torch.tensor(rows).reshape(-1, 4).unbind(1))
+
+    extraction = Extraction(
+        entities=spans((0, 1, 2, 3), (2, 0, 0, 1), (2, 4, 4, 0)),
+        subjects=spans((2, 0, 0, 1)),
+        objects=spans((2, 3, 4, NO_LABEL)),
+        relation_labels=torch.tensor([2]),
+        passes=3,
+    )
+    rows = to_rectangle(extraction, 3)
+    assert rows.shape == (3, 3, 7)
+    assert from_rectangle(rows).found(3, LABELS) == extraction.found(3, LABELS)
+    (first, _), (second, _), (third, relations) = extraction.found(3, LABELS)
+    assert [(e.start, e.end, e.label) for e in first] == [(1, 2, LABELS.entity_types[3])]
+    assert second == ()
+    assert len(third) == 2
+    [relation] = relations
+    assert (relation.subject.span, relation.object.span, relation.object.label) == ((0, 0), (3, 4), "")
+    assert relation.label == LABELS.relation_types[2]
 
 
 def test_the_trunk_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from torch import profiler
 from transformers import PreTrainedTokenizerBase
 
 from cascade import ExtractionModel, create_model
@@ -45,6 +46,12 @@ def tiny_model(
 def batch_of(model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, sentences: list[Sentence]) -> dict:
     """The labelled batch of ``sentences``."""
     return collate(WordTokenizer(tokenizer, model.config)(sentences, labelled=True).windows)
+
+
+def stages(profile: profiler.profile) -> dict[str, float]:
+    """Microseconds of each stage that the cascade labels for the profiler."""
+    events = {event.key: event.cpu_time_total for event in profile.key_averages()}
+    return {name.removeprefix("cascade."): time for name, time in events.items() if name.startswith("cascade.")}
 
 
 def eager(model: ExtractionModel) -> ExtractionModel:
