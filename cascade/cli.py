@@ -7,9 +7,8 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from huggingface_hub.errors import HFValidationError
@@ -19,6 +18,16 @@ from transformers.utils.logging import disable_progress_bar
 from .creation import FINAL_MODEL, create_model, load_model
 from .data import Corpus, DataError, LabelSet, check_labels, read_corpus, split_text, write_predictions
 from .model import ConfigError, ExtractionModel
+from .options import (
+    BatchArguments,
+    CorpusArguments,
+    EvaluateArguments,
+    Help,
+    ModelArguments,
+    PredictArguments,
+    RunArguments,
+    SavedModelArguments,
+)
 from .prediction import Predictor, text_record
 from .scoring import score
 from .tiny import make_tiny_trunk
@@ -37,75 +46,6 @@ verbs:
 TINY = "tiny"
 WITHOUT_DEV = ("--eval_strategy", "no", "--load_best_model_at_end", "false")  # defaults when there is nothing to score
 USER_ERRORS = (DataError, ConfigError, OSError, HFValidationError)
-
-
-def option(text: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass
-class CorpusArguments:
-    train_file: str = field(metadata={"help": "Corpus to train on: DyGIE++ JSON lines or SpERT JSON."})
-    trunk: str = field(
-        metadata={
-            "help": "Hugging Face encoder with its tokenizer: a folder, or a name on the Hub. `tiny`: a small one with "
-            "random weights and the corpus's own vocabulary, made under output_dir, to try things without a download."
-        }
-    )
-    dev_file: str | None = option("Corpus to score after each epoch, and to choose the best checkpoint by.")
-    architecture: Literal["cascade", "table"] = option("The cascade, or the table-filling model.", "cascade")
-
-
-@dataclass
-class ModelArguments:
-    """Options of the model; what is not given keeps the default of ``CascadeConfig`` or ``TableConfig``."""
-
-    encoder: str | None = option("srn (default), bisrn, bilstm, pfn or none.")
-    hidden_size: int | None = option("Units of the encoder and of hidden layers (300).")
-    fusion: str | None = option("late (default) or early.")
-    match: str | None = option("hidden (default) or additive, which is as printed.")
-    object_turn: str | None = option("Late fusion: subject (default) or printed, which cannot tell subjects apart.")
-    thresholds: list[float] | None = field(
-        default=None, metadata={"help": "Entity, subject, object (0.5 0.5 0.5); table: entity, relation."}
-    )
-    loss_weights: list[float] | None = field(
-        default=None, metadata={"help": "Nine: start, end, match of the entity, subject and object turn (all 1)."}
-    )
-    candidate_subjects: str | None = option("all (default): every gold entity; gold: only those that are subjects.")
-    restrict_to_entities: bool | None = option("Subjects and objects must be predicted entities (true).")
-    tag_size: int | None = option("Width of the embeddings of tags in late fusion (32).")
-    dropout: float | None = option("Dropout (0.1).")
-    recurrent_dropout: float | None = option("DropConnect on recurrent weights (0).")
-    backend: str | None = option("srn_kernels backend (auto).")
-
-
-@dataclass
-class RunArguments:
-    model: str = field(metadata={"help": "Folder of a saved model, of a checkpoint, or of a finished training."})
-    batch_size: int = option("Sentences a batch.", 32)
-    object_batch_size: int | None = option("Subjects a pass of the object turn; default: all of a batch.")
-    device: str | None = option("Device, such as cpu or cuda:1; default: a GPU when there is one.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("Precision; auto: as saved.", "auto")
-    backend: str | None = option("srn_kernels backend; default: as saved.")
-    thresholds: list[float] | None = field(default=None, metadata={"help": "In place of the saved ones."})
-    restrict_to_entities: bool | None = option("In place of the saved setting.")
-
-
-@dataclass
-class EvaluateArguments(RunArguments):
-    file: str = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON.", "")
-    symmetric: list[str] = field(
-        default_factory=lambda: ["CONJUNCTION", "COMPARE"],
-        metadata={"help": "Relation types that the symmetric score takes as such."},
-    )
-    output: str | None = option("Also write the scores here, as JSON.")
-
-
-@dataclass
-class PredictArguments(RunArguments):
-    file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON.")
-    text: str | None = option("Text. Without file and text it is read from the standard input.")
-    output: str | None = option("Where to write. Needed with file; text goes to the standard output by default.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,10 +101,10 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    (args,) = parse("evaluate", (EvaluateArguments,), arguments)
+    args, batches, overrides = parse("evaluate", (EvaluateArguments, BatchArguments, SavedModelArguments), arguments)
     if not args.file:
         raise ConfigError("file: expected a labelled corpus, found none")
-    predictor = load_predictor(args)
+    predictor = load_predictor(args, batches, overrides)
     corpus = read(args.file)
     check_labels(corpus, predictor.model.labels)
     scores = score(corpus, predictor(corpus), symmetric=args.symmetric)
@@ -176,12 +116,12 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 
 def predict(arguments: Sequence[str]) -> None:
-    (args,) = parse("predict", (PredictArguments,), arguments)
+    args, batches, overrides = parse("predict", (PredictArguments, BatchArguments, SavedModelArguments), arguments)
     if args.file is not None and args.text is not None:
         raise ConfigError("file and text: expected one of them")
     if args.file is not None and args.output is None:
         raise ConfigError("output: expected a file to write the predictions for `file` to, found none")
-    predictor = load_predictor(args)
+    predictor = load_predictor(args, batches, overrides)
     if args.file is not None:
         corpus = read(args.file, labelled=False)
         write_predictions(args.output, corpus, predictor(corpus))
@@ -211,7 +151,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 
 def parse(verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> tuple[Any, ...]:
     """The arguments of a verb as objects of ``classes``; anything else is an error of use."""
-    parser = HfArgumentParser(classes, prog=f"cascade {verb}", allow_abbrev=False)
+    parser = HfArgumentParser(classes, prog=f"cascade {verb}", allow_abbrev=False, formatter_class=Help)
     try:
         *parsed, rest = parser.parse_args_into_dataclasses(
             list(arguments), return_remaining_strings=True, look_for_args_file=False
@@ -228,17 +168,9 @@ def given(args: object) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if value is not None}
 
 
-def load_predictor(args: RunArguments) -> Predictor:
-    options = {name: getattr(args, name) for name in ("backend", "thresholds", "restrict_to_entities")}
-    model, tokenizer = load_model(
-        args.model, dtype=args.dtype, **{name: value for name, value in options.items() if value is not None}
-    )
-    return Predictor(
-        on_device(model, args.device),
-        tokenizer,
-        batch_size=args.batch_size,
-        object_batch_size=args.object_batch_size,
-    )
+def load_predictor(args: RunArguments, batches: BatchArguments, overrides: SavedModelArguments) -> Predictor:
+    model, tokenizer = load_model(args.model, dtype=args.dtype, **given(overrides))
+    return Predictor(on_device(model, args.device), tokenizer, **vars(batches))
 
 
 def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
@@ -258,11 +190,7 @@ def read(path: str, labelled: bool = True) -> Corpus:
 
 def joined_labels(*corpora: Corpus | None) -> LabelSet:
     """Every label of the corpora, sorted by name."""
-    found = [corpus.labels() for corpus in corpora if corpus is not None]
-    return LabelSet(
-        tuple(sorted({label for labels in found for label in labels.entity_types})),
-        tuple(sorted({label for labels in found for label in labels.relation_types})),
-    )
+    return Corpus(tuple(document for corpus in corpora if corpus for document in corpus.documents)).labels()
 
 
 def checkpoint_to_resume(args: CascadeTrainingArguments) -> Path | None:

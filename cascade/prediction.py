@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from torch import profiler
 from transformers import PreTrainedTokenizerBase
@@ -22,9 +22,7 @@ logger = logging.getLogger(__name__)
 class Predictor:
     """Finds entities and relations with a model (in eval mode, on its own device).
 
-    Args:
-        batch_size: sentences a batch; they are grouped by length, and the answer does not depend on how.
-        object_batch_size: see ``CascadeModel.extract``.
+    Sentences are grouped by length, and the answer does not depend on how they are batched.
     """
 
     def __init__(
@@ -32,8 +30,8 @@ class Predictor:
         model: ExtractionModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        batch_size: int = 32,
-        object_batch_size: int | None = None,
+        batch_size: Annotated[int, "Sentences a batch."] = 32,
+        object_batch_size: Annotated[int | None, "Subjects a pass of the object turn; None: all of a batch."] = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected a number above 0, found {batch_size}")

@@ -22,6 +22,8 @@ from tabulate import tabulate
 from .data.alignment import Sentences, aligned
 from .data.types import Entity, Relation, Sentence
 
+SYMMETRIC = ("CONJUNCTION", "COMPARE")
+
 
 @dataclass(frozen=True)
 class Score:
@@ -98,7 +100,7 @@ class Scores:
         return self.table()
 
 
-def score(gold: Sentences, predicted: Sentences, *, symmetric: Collection[str] = ("CONJUNCTION", "COMPARE")) -> Scores:
+def score(gold: Sentences, predicted: Sentences, *, symmetric: Collection[str] = SYMMETRIC) -> Scores:
     """Compares two corpora, or two runs of sentences, that hold the same sentences in the same order.
 
     ``symmetric`` names the relation types that ``re_symmetric`` takes as such, in upper or lower case. Raises DataError

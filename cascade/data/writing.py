@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing
 from .alignment import Sentences, aligned
 from .dygie import PREDICTED, encode_document, encode_entities, encode_relations
 from .types import Corpus
@@ -45,21 +45,14 @@ def _prediction_records(source: Corpus, predicted: Sentences) -> Iterator[dict[s
 
 
 def _write_lines(path: str | os.PathLike[str], records: Iterator[dict[str, Any]]) -> None:
-    """Into a new file beside the target, then in its place, so that no reader ever sees half of it."""
-    target = Path(os.path.realpath(path))  # through a link, which os.replace would replace
+    target = Path(os.path.realpath(path))  # through a link, which would be replaced itself
     if target.exists() and not target.is_file():
         raise OSError(f"cannot write {path}: expected a file, found something that is none")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("x", encoding="ascii", newline="\n") as file:
-            for record in records:
-                # ASCII, because other readers open these files in whatever encoding their locale has.
-                file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(target) as written, written.open("x", encoding="ascii", newline="\n") as file:
+        for record in records:
+            # ASCII, because other readers open these files in whatever encoding their locale has.
+            file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

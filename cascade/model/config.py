@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -23,13 +23,11 @@ class ExtractorConfig(PreTrainedConfig):
     Args:
         trunk: the configuration of the Hugging Face encoder underneath, as an object or as a dictionary.
         entity_types, relation_types: label names, in the order that label indices follow.
-        encoder: ``srn``, ``bisrn``, ``bilstm``, ``pfn`` or ``none``.
-        hidden_size: units of the encoder (each direction) and of hidden layers.
-        dropout: on the trunk's states, on the encoder's features and inside hidden layers.
-        recurrent_dropout: DropConnect on recurrent weights; for ``srn``, ``bisrn`` and ``pfn``.
-        backend: ``srn_kernels`` backend by name, or ``auto``.
         max_pieces: pieces a sequence may have, whatever the tokenizer adds and markers included; None: any number.
         pad_token_id: the piece that pads (masked; some trunks number positions by it).
+        initializer_range: deviation of the weights that ``transformers`` draws.
+
+    The other arguments carry their meaning in their annotation: they are options of the command line, which shows it.
 
     Raises:
         ConfigError: for a value that makes no model.
@@ -42,11 +40,11 @@ class ExtractorConfig(PreTrainedConfig):
         trunk: PreTrainedConfig | Mapping[str, Any] | None = None,
         entity_types: Sequence[str] = (),
         relation_types: Sequence[str] = (),
-        encoder: str = "srn",
-        hidden_size: int = 300,
-        dropout: float = 0.1,
-        recurrent_dropout: float = 0.0,
-        backend: str = "auto",
+        encoder: Annotated[str, "srn, bisrn, bilstm, pfn or none."] = "srn",
+        hidden_size: Annotated[int, "Units of the encoder (each direction) and of hidden layers."] = 300,
+        dropout: Annotated[float, "On the trunk's states, on the encoder's features and inside hidden layers."] = 0.1,
+        recurrent_dropout: Annotated[float, "DropConnect on recurrent weights; for srn, bisrn and pfn."] = 0.0,
+        backend: Annotated[str, "srn_kernels backend by name, or auto."] = "auto",
         max_pieces: int | None = None,
         pad_token_id: int = 0,
         initializer_range: float = 0.02,
@@ -96,34 +94,41 @@ class CascadeConfig(ExtractorConfig):
     """The cascade: entities, then subjects, then each subject's objects.
 
     Args:
-        fusion: ``late`` (one encoding serves all turns; labels enter as embeddings) or ``early`` (each turn reads the
-            text again with markers in it).
-        match: ``additive`` (Eq. 13 as printed, which cannot tell nested spans apart) or ``hidden``.
-        object_turn: late fusion only. ``subject`` gives the object turn the subject's own start and end states through
-            a nonlinear layer; ``printed`` is Eq. 11, in which a word outside the subject has the same object scores for
-            every subject of its sentence.
-        thresholds: three probabilities, for the entity, subject and object turn.
-        loss_weights: nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and
-            object turn.
-        candidate_subjects: ``all`` trains the object turn on every gold entity, with empty targets for those that are
-            no subjects; ``gold`` on the subjects of relations only.
-        restrict_to_entities: subjects and objects must be predicted entities.
-        tag_size: width of the embeddings of entity types and of the subject (late fusion).
         marker_ids: (opening, closing) vocabulary ids for each entity type and, last, the subject (early fusion).
+
+    The other arguments carry their meaning in their annotation, as those of ``ExtractorConfig`` do.
     """
 
     model_type = "cascade"
 
     def __init__(
         self,
-        fusion: str = "late",
-        match: str = "hidden",
-        object_turn: str = "subject",
-        thresholds: Sequence[float] = (0.5, 0.5, 0.5),
-        loss_weights: Sequence[float] = (1.0,) * 9,
-        candidate_subjects: str = "all",
-        restrict_to_entities: bool = True,
-        tag_size: int = 32,
+        fusion: Annotated[
+            str,
+            "late: one encoding serves all turns, and labels enter as embeddings; early: each turn reads the text again, "
+            "with markers in it.",
+        ] = "late",
+        match: Annotated[
+            str, "hidden: a hidden layer; additive: Eq. 13 as printed, which cannot tell nested spans apart."
+        ] = "hidden",
+        object_turn: Annotated[
+            str,
+            "Late fusion only. subject: the object turn gets the subject's own start and end states through a nonlinear "
+            "layer; printed: Eq. 11, which cannot tell subjects apart, as a word outside the subject has the same object "
+            "scores for every subject of its sentence.",
+        ] = "subject",
+        thresholds: Annotated[Sequence[float], "Three probabilities: entity, subject, object turn."] = (0.5, 0.5, 0.5),
+        loss_weights: Annotated[
+            Sequence[float],
+            "Nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and object turn.",
+        ] = (1.0,) * 9,
+        candidate_subjects: Annotated[
+            str,
+            "all: the object turn is trained on every gold entity, with empty targets for those that are no subjects; "
+            "gold: on the subjects of relations only.",
+        ] = "all",
+        restrict_to_entities: Annotated[bool, "Subjects and objects must be predicted entities."] = True,
+        tag_size: Annotated[int, "Width of the embeddings of entity types and of the subject (late fusion)."] = 32,
         marker_ids: Sequence[Sequence[int]] = (),
         **kwargs: Any,
     ) -> None:
@@ -169,15 +174,15 @@ class CascadeConfig(ExtractorConfig):
 
 
 class TableConfig(ExtractorConfig):
-    """The two-task table-filling model: a table of entities and a table of relations.
-
-    Args:
-        thresholds: two probabilities, for the entity and the relation table.
-    """
+    """The two-task table-filling model: a table of entities and a table of relations."""
 
     model_type = "cascade-table"
 
-    def __init__(self, thresholds: Sequence[float] = (0.5, 0.5), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        thresholds: Annotated[Sequence[float], "Two probabilities: entity, relation table."] = (0.5, 0.5),
+        **kwargs: Any,
+    ) -> None:
         self.thresholds = list(thresholds)
         super().__init__(**kwargs)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
-import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..files import replacing
 from ..model import ExtractionModel
 
 logger = logging.getLogger(__name__)
@@ -49,29 +48,16 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def save_model(model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
-    """Saves a model with its tokenizer: into a new folder beside ``folder``, then in its place. All of it or nothing:
-    when the disk fills, what was there before stays.
+    """Saves a model with its tokenizer. All of it or nothing: when the disk fills, what was there before stays.
 
     Raises:
         CheckpointError: it could not be written.
     """
     folder = Path(os.path.realpath(folder))
-    mark = secrets.token_hex(4)
-    written, replaced = (folder.with_name(f".{folder.name}.{mark}.{kind}") for kind in ("new", "old"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(written)
-        tokenizer.save_pretrained(written)
-        if folder.exists():
-            folder.rename(replaced)
-        try:
-            written.rename(folder)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(folder)
-            raise
+        with replacing(folder) as written:
+            model.save_pretrained(written)
+            tokenizer.save_pretrained(written)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the model could not be written to {folder}: {error}") from error
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)

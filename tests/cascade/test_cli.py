@@ -73,6 +73,21 @@ def test_every_verb_explains_its_options(verb: str, capsys: pytest.CaptureFixtur
     assert f"usage: cascade {verb}" in capsys.readouterr().out
 
 
+def test_options_are_explained_where_they_are_defined(capsys: pytest.CaptureFixture[str]) -> None:
+    helps = {}
+    for verb in ("train", "evaluate", "predict"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        helps[verb] = " ".join(capsys.readouterr().out.split())
+    assert "Units of the encoder (each direction) and of hidden layers. (default: 300)" in helps["train"]
+    both = "object turn. (default: 0.5 0.5 0.5) Two probabilities: entity, relation table. (default: 0.5 0.5)"
+    assert both in helps["train"]
+    for verb in ("evaluate", "predict"):
+        assert "srn_kernels backend by name, or auto. (default: as saved)" in helps[verb]
+        assert "Sentences a batch. (default: 32)" in helps[verb]
+        assert "hidden_size" not in helps[verb]
+
+
 def test_no_verb_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([])

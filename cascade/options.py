@@ -1,0 +1,106 @@
+"""The options of each verb, as dataclasses; those of the model and of prediction are read off what takes them."""
+
+from __future__ import annotations
+
+import inspect
+from argparse import Action, ArgumentDefaultsHelpFormatter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, make_dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from .model import CascadeConfig, ExtractorConfig, TableConfig
+from .prediction import Predictor
+from .scoring import SYMMETRIC
+
+
+def option(text: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+class Argument(NamedTuple):
+    name: str
+    type: Any
+    default: Any
+    text: str
+
+
+def explained(function: Callable[..., Any]) -> Iterator[Argument]:
+    """The arguments of ``function`` that carry their meaning in their annotation: ``Annotated[type, "meaning"]``."""
+    parameters = inspect.signature(function).parameters
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            kind, text = get_args(hint)
+            # the parser knows lists, and a signature has a tuple for its default
+            kind = list[get_args(kind)] if get_origin(kind) is Sequence else kind
+            yield Argument(name, kind, parameters[name].default, text)
+
+
+def model_options(class_name: str, only: Sequence[str] = (), otherwise: str | None = None) -> type:
+    """A dataclass of what a model is configured by, all of it or ``only`` some: None for what is not given.
+
+    What holds then the help tells: the configuration's own default, or what ``otherwise`` says.
+    """
+    types: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    for config in (ExtractorConfig, CascadeConfig, TableConfig):
+        for name, kind, default, text in explained(config.__init__):
+            if not only or name in only:
+                default = " ".join(map(str, default)) if isinstance(default, tuple) else default
+                types[name] = kind | None
+                # both architectures have thresholds, each its own
+                texts[name] = f"{texts.get(name, '')} {text} (default: {otherwise or default})".lstrip()
+    return make_dataclass(class_name, [(name, types[name], option(texts[name])) for name in types])
+
+
+ModelArguments = model_options("ModelArguments")
+SavedModelArguments = model_options(
+    "SavedModelArguments", ("backend", "thresholds", "restrict_to_entities"), otherwise="as saved"
+)
+BatchArguments = make_dataclass(
+    "BatchArguments",
+    [(name, kind, option(text, default)) for name, kind, default, text in explained(Predictor.__init__)],
+)
+
+
+@dataclass
+class CorpusArguments:
+    train_file: str = field(metadata={"help": "Corpus to train on: DyGIE++ JSON lines or SpERT JSON."})
+    trunk: str = field(
+        metadata={
+            "help": "Hugging Face encoder with its tokenizer: a folder, or a name on the Hub. `tiny`: a small one with "
+            "random weights and the corpus's own vocabulary, made under output_dir, to try things without a download."
+        }
+    )
+    dev_file: str | None = option("Corpus to score after each epoch, and to choose the best checkpoint by.")
+    architecture: Literal["cascade", "table"] = option("The cascade, or the table-filling model.", "cascade")
+
+
+@dataclass
+class RunArguments:
+    model: str = field(metadata={"help": "Folder of a saved model, of a checkpoint, or of a finished training."})
+    device: str | None = option("Device, such as cpu or cuda:1; default: a GPU when there is one.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("Precision; auto: as saved.", "auto")
+
+
+@dataclass
+class EvaluateArguments(RunArguments):
+    file: str = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON.", "")
+    symmetric: list[str] = field(
+        default_factory=lambda: list(SYMMETRIC),
+        metadata={"help": "Relation types that the symmetric score takes as such."},
+    )
+    output: str | None = option("Also write the scores here, as JSON.")
+
+
+@dataclass
+class PredictArguments(RunArguments):
+    file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON.")
+    text: str | None = option("Text. Without file and text it is read from the standard input.")
+    output: str | None = option("Where to write. Needed with file; text goes to the standard output by default.")
+
+
+class Help(ArgumentDefaultsHelpFormatter):
+    """Adds its default to the help of an option that does not tell it."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
