@@ -100,7 +100,8 @@ class PredictArguments(RunArguments):
 
 
 class Help(ArgumentDefaultsHelpFormatter):
-    """Adds its default to the help of an option that does not tell it."""
+    """Adds its default to the help of an option that does not tell it. ``argparse`` has no public method for that: its own
+    formatters override this one."""
 
     def _get_help_string(self, action: Action) -> str | None:
         return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
