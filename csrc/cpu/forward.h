@@ -14,8 +14,6 @@
 // it by part would take longer than it saves.
 #pragma once
 
-#include <algorithm>
-
 #include "cpu/recurrence.h"
 
 namespace srn {
@@ -81,7 +79,7 @@ class Forward {
     kept_size_ = strips * size_.part_groups * M * kBlock;
     kept_ = arena.take<A>(size_.team * kept_size_);
     const int64_t deep = by_part_ && kDeepest > 1 ? sums_stride_ : 0;
-    scratch_size_ = round_up(std::max({gates, inputs, deep}), kAlignment) + state;
+    scratch_size_ = round_up(larger(larger(gates, inputs), deep), kAlignment) + state;
     scratch_ = arena.take<A>(size_.team * scratch_size_);
     used_ = arena.used();
   }

@@ -24,7 +24,8 @@ constexpr int kGroup = 8;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }  // std's would break cell.h's rule
+SRN_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // The deepest strip: of one row, all of a vector's lanes; in products by columns, which repeat a row's numbers for the
 // columns of a group, no more than those.

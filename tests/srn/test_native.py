@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pybind11
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from srn_kernels import native, srn_layer
 from srn_kernels.backends import cpu
 
 from .accuracy import assert_accurate, backend_results, draw_seeds, result_names
+from .builds import ROOT
 from .cases import Case, draw
 
 WIDE = Case(steps=4, batch=9, hidden_size=70, input_size=11, directions=2, ragged=True)  # worth several threads
@@ -180,6 +183,36 @@ for tensors, batch_sizes, seeds in torch.load(sys.argv[1]):
 torch.save(done, sys.argv[1])
 print(native.module().cpu_isa())
 """
+
+
+@pytest.mark.slow
+def test_no_function_is_shared_between_instruction_sets(tmp_path: Path) -> None:
+    """Of a function that several objects define the linker keeps one, and may keep that of a better processor.
+
+    So each object defines nothing outside the namespace of its instruction set. Objects are compiled without
+    optimisation: all inline functions and templates that they use are then there to be seen, like std::max of a list.
+    """
+    for tool in ("cmake", "ninja", "nm", os.environ.get("CXX", "c++")):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    isas = native.module().build_info()["cpu_isas"].split()
+    configure = [
+        *("cmake", "-S", ROOT, "-B", tmp_path, "-G", "Ninja", "-DSRN_CUDA=OFF"),
+        *("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0"),
+        *(f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"),
+    ]
+    for command in (configure, ["cmake", "--build", tmp_path, "--target", *(f"srn_cpu_{isa}" for isa in isas)]):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    for isa in isas:
+        (file,) = tmp_path.glob(f"CMakeFiles/srn_cpu_{isa}.dir/csrc/cpu/*.o")
+        listed = subprocess.run(["nm", "-P", "-g", "--defined-only", file], capture_output=True, text=True, check=True)
+        names = [line.split()[0] for line in listed.stdout.splitlines()]
+        # DW.ref.: an address for exceptions, the same in each object, and no code.
+        shared = [name for name in names if f"{len(isa)}{isa}" not in name and not name.startswith("DW.ref.")]
+        assert f"_ZN3srn{len(isa)}{isa}8kKernelsE" in names
+        assert shared == [], isa
 
 
 @pytest.mark.parametrize("limit", [1, 2])
