@@ -1,4 +1,4 @@
-// The backward recurrence on a CPU: the forward's phases in the opposite order, over the same groups of units.
+// The backward recurrence on a CPU: the forward's phases in the opposite order, over the same unit groups.
 //
 //   1. the own columns of h's gradient, summed over its parts, and from them those of c's gradient (with a projection,
 //      W_hr lies in between)
@@ -8,184 +8,158 @@
 // As in the forward pass, a step reads each weight once, and every other step takes the parts backwards.
 #pragma once
 
-#include "cpu/recurrence.h"
+#include "cpu/backward_plan.h"
 
 namespace srn {
 namespace SRN_ISA {
 
+// One thread's work on a call.
 template <typename T, int N>
 class Backward {
+  using Plan = BackwardPlan<T, N>;
   using A = Compute<T>;
   using V = Vector<A>;
   using Unit = Cell<V, N>;
   static constexpr int lanes = kLanes<A>;
   static constexpr int G = Unit::G;
   static constexpr int M = Unit::M;
-  static constexpr int kGates = G * kGroup;
-  static constexpr int kMemories = M * kGroup;
   static constexpr int kMostRows = lanes;  // of a strip
-  static constexpr int kBlock = kGroup * kMostRows;
 
  public:
-  static size_t workspace(const Shape& shape) { return Backward(shape, nullptr).used_; }
+  static size_t workspace(const Shape& shape) { return Plan(shape, nullptr).arena.used(); }
 
   static void run(const BackwardParams& params) {
-    Backward plan(params.shape, params.workspace);
+    const Plan plan(params.shape, params.workspace);
     Barrier barrier;
-#pragma omp parallel num_threads(plan.size_.team) if (plan.size_.team > 1)
-    Backward(plan).work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
+#pragma omp parallel num_threads(plan.size.team) if (plan.size.team > 1)
+    Backward(plan, params, barrier, omp_get_thread_num(), omp_get_num_threads()).work();
   }
 
  private:
-  Backward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
-    batch_padded_ = padded_rows<A>(shape.batch);
-    const int64_t strips = most_strips<A>(shape.batch);
-    Arena arena(base);
-    mc_ = arena.take<A>(size_.groups * kMemories * shape.hidden);
-    hh_ = arena.take<A>(G * size_.hidden * size_.state);
-    hr_ = arena.take<A>(shape.projection ? shape.state * size_.hidden : 0);
-    dh_ = arena.take<A>(size_.state_groups * batch_padded_ * kGroup);
-    dc_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
-    dm_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
-    dc_spread_ = arena.take<A>(strips * size_.hidden * lanes);
-    dh_spread_ = arena.take<A>(shape.projection ? strips * size_.state * lanes : 0);
-    sums_stride_ = strips * size_.state * lanes;
-    sums_ = arena.take<A>(size_.parts * sums_stride_);
-    part_size_ = (G + M + 2) * size_.part_groups * kBlock;
-    gates_ = arena.take<A>(size_.team * part_size_);
-    scratch_size_ = strips * size_.part_groups * (kMemories + kGates) * lanes;
-    scratch_ = arena.take<A>(size_.team * scratch_size_);
-    used_ = arena.used();
-  }
+  Backward(const Plan& plan, const BackwardParams& params, Barrier& barrier, int thread, int threads)
+      : plan_(plan),
+        shape_(plan.shape),
+        size_(plan.size),
+        params_(params),
+        barrier_(barrier),
+        threads_(threads),
+        parts_(share(size_.parts, thread, threads)),
+        units_(size_.units(parts_)),
+        state_(shape_.projection ? share(size_.state_groups, thread, threads) : units_),
+        gates_{plan.strip(thread), size_.part_groups},
+        s_{gates_(G, 0), size_.part_groups},
+        c_{s_(M, 0), size_.part_groups},
+        c_prev_{c_(1, 0), size_.part_groups},
+        scratch_(plan.scratch(thread)) {}
 
-  void work(const BackwardParams& params, Barrier& barrier, int thread, int threads) {
-    const Range parts = share(size_.parts, thread, threads);
-    const Range units = size_.units(parts);
-    const Range state = shape_.projection ? share(size_.state_groups, thread, threads) : units;
-    scratch_ += thread * scratch_size_;
-    gates_ += thread * part_size_;
-    memset(gates_, 0, sizeof(A) * part_size_);  // rows that a strip lacks: any normal number
-    s_ = gates_ + G * size_.part_groups * kBlock;
-    c_ = s_ + M * size_.part_groups * kBlock;
-    c_prev_ = c_ + size_.part_groups * kBlock;
-    prepare(params, parts, units, state);
+  void work() const {
+    prepare();
     const Schedule schedule(shape_, true);
     Schedule::Step step = schedule.first();
     for (int64_t count = 0; !schedule.done(step); ++count) {
       const Schedule::Step ahead = schedule.next(step);  // in time: the step that this one's c_prev comes from
       const Strips<A> strips(step.rows, kMaxSpread<A>);
-      for (int64_t group = state.begin; group < state.end; ++group) hidden_gradient(params, strips, group, step);
-      if (shape_.projection) barrier.wait(threads);
-      for (int64_t group = units.begin; group < units.end; ++group) {
+      for (int64_t group = state_.begin; group < state_.end; ++group) hidden_gradient(strips, group, step);
+      if (shape_.projection) barrier_.wait(threads_);
+      for (int64_t group = units_.begin; group < units_.end; ++group) {
         if (shape_.projection) unproject(strips, group);
-        cell_gradient(params, strips, group, step);
+        cell_gradient(strips, group, step);
       }
-      barrier.wait(threads);
-      for (int64_t part = parts.begin; part < parts.end; ++part) {
-        const bool backwards = count % 2 != 0;
-        const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
-        gate_gradient(params, strips, size_.part(p), step, ahead);
-        const int64_t next = backwards ? p - 1 : p + 1;  // past the last it is the same again, in the step ahead
-        const Range after = size_.part(next < parts.begin || next >= parts.end ? p : next);
-        contribute(strips, size_.part(p), after, sums_ + p * sums_stride_);
+      barrier_.wait(threads_);
+      for (int64_t i = 0; i < parts_.size(); ++i) {
+        const int64_t part = part_in_turn(parts_, i, count);
+        // Past the last it is the same again, in the step ahead.
+        const int64_t after = i + 1 < parts_.size() ? part_in_turn(parts_, i + 1, count) : part;
+        gate_gradient(strips, size_.part(part), step, ahead);
+        contribute(strips, part, after);
       }
-      barrier.wait(threads);
-      for (int64_t group = state.begin; group < state.end; ++group) sum_hidden_gradient(strips, group);
+      barrier_.wait(threads_);
+      for (int64_t group = state_.begin; group < state_.end; ++group) sum_hidden_gradient(strips, group);
       step = ahead;
     }
-    for (int64_t group = state.begin; group < state.end; ++group) {
-      scatter(dh_of(group), shape_.batch, valid_columns(shape_.state, group),
-              static_cast<T*>(params.grad_h0) + group * kGroup, shape_.state);
+    for (int64_t group = state_.begin; group < state_.end; ++group) {
+      scatter(plan_.dh(group), shape_.batch, valid_columns(shape_.state, group),
+              static_cast<T*>(params_.grad_h0) + group * kGroup, shape_.state);
     }
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      scatter(dc_of(group), shape_.batch, valid_columns(shape_.hidden, group),
-              static_cast<T*>(params.grad_c0) + group * kGroup, shape_.hidden);
+    for (int64_t group = units_.begin; group < units_.end; ++group) {
+      scatter(plan_.dc(group), shape_.batch, valid_columns(shape_.hidden, group),
+              static_cast<T*>(params_.grad_c0) + group * kGroup, shape_.hidden);
     }
   }
 
-  A* dh_of(int64_t group) const { return dh_ + group * batch_padded_ * kGroup; }
-  A* dc_of(int64_t group) const { return dc_ + group * batch_padded_ * kGroup; }
-  A* dm_of(int64_t group) const { return dm_ + group * batch_padded_ * kGroup; }
+  void prepare() const {
+    memset(gates_.first, 0, sizeof(A) * plan_.strip.size);  // rows that a strip lacks: any normal number
+    pack_weights();
+    for (int64_t group = units_.begin; group < units_.end; ++group) {
+      const T* grad = static_cast<const T*>(params_.grad_c_n);
+      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.hidden, shape_.batch,
+                   valid_columns(shape_.hidden, group), plan_.dc(group));
+      initial_rows<T>(nullptr, 0, shape_.batch, 0, plan_.dm(group));
+    }
+    for (int64_t group = state_.begin; group < state_.end; ++group) {
+      const T* grad = static_cast<const T*>(params_.grad_h_n);
+      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.state, shape_.batch,
+                   valid_columns(shape_.state, group), plan_.dh(group));
+    }
+  }
 
-  void prepare(const BackwardParams& params, Range parts, Range units, Range state) const {
-    const Weights& weights = params.weights;
-    const int64_t hidden = shape_.hidden;
-    const T* mc = static_cast<const T*>(weights.mc);
-    const T* hh = static_cast<const T*>(weights.hh);
-    const T* hr = static_cast<const T*>(weights.hr);
-    for (int64_t part = parts.begin; part < parts.end; ++part) {
+  // The own parts' weights, as panels.
+  void pack_weights() const {
+    const int64_t hidden = shape_.hidden, state = shape_.state;
+    const T* mc = static_cast<const T*>(params_.weights.mc);
+    const T* hh = static_cast<const T*>(params_.weights.hh);
+    const T* hr = static_cast<const T*>(params_.weights.hr);
+    for (int64_t part = parts_.begin; part < parts_.end; ++part) {
       const Range groups = size_.part(part);
-      const int64_t first = groups.begin * kGroup, padded = groups.size() * kGroup;
-      const int64_t exist = smaller(groups.end * kGroup, hidden) - first;
-      A* gates = hh_of(groups);
+      const int64_t exist = size_.unit_count(groups);
+      const FlatBlocks<A> gates = plan_.hh(groups);
       for (int64_t gate = 0; gate < G; ++gate) {
-        pack_panels(hh + (gate * hidden + first) * shape_.state, exist, shape_.state, shape_.state, G * padded,
-                    gate * padded, gates);
+        pack_panels(hh + (gate * hidden + groups.begin * kGroup) * state, exist, state, state, gates.block(gate));
         for (int64_t panel = 0; panel < size_.state_groups; ++panel) {  // units that do not exist
-          A* rest = gates + (panel * G * padded + gate * padded + exist) * kGroup;
-          for (int64_t i = 0; i < (padded - exist) * kGroup; ++i) rest[i] = A(0);
+          A* rest = gates(panel, gate, exist);
+          for (int64_t i = 0; i < (gates.rows - exist) * kGroup; ++i) rest[i] = A(0);
         }
       }
     }
     for (int64_t row = 0; row < hidden; ++row) {  // outermost: each row is read once, whole
       for (int64_t m = 0; m < M; ++m) {
-        for (int64_t group = units.begin; group < units.end; ++group) {
+        for (int64_t group = units_.begin; group < units_.end; ++group) {
           gather_row(mc + (row * M + m) * hidden + group * kGroup, valid_columns(hidden, group),
-                     mc_ + ((group * M + m) * hidden + row) * kGroup);
+                     plan_.mc(group, m, row));
         }
       }
     }
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      const int64_t first = group * kGroup, valid = valid_columns(hidden, group);
-      if (shape_.projection) {
-        pack_panels(hr + first, shape_.state, hidden, valid, shape_.state, 0, hr_ + group * shape_.state * kGroup);
-      }
-    }
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      const T* grad = static_cast<const T*>(params.grad_c_n);
-      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, hidden, shape_.batch,
-                   valid_columns(hidden, group), dc_of(group));
-      initial_rows<T>(nullptr, 0, shape_.batch, 0, dm_of(group));
-    }
-    for (int64_t group = state.begin; group < state.end; ++group) {
-      const T* grad = static_cast<const T*>(params.grad_h_n);
-      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.state, shape_.batch,
-                   valid_columns(shape_.state, group), dh_of(group));
+    for (int64_t group = units_.begin; shape_.projection && group < units_.end; ++group) {
+      const FlatRows<A> panel = {plan_.hr(group), state};
+      pack_panels(hr + group * kGroup, state, hidden, valid_columns(hidden, group), panel);
     }
   }
 
-  // A part's gates in W_hh: [panel of the state's columns][G][the part's units][kGroup].
-  A* hh_of(Range part) const { return hh_ + part.begin * kGates * size_.state; }
-
   // Phase 1: the whole gradient of h_t, own columns. Without a projection this is the gradient of the hidden units.
-  void hidden_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group,
-                       const Schedule::Step& step) const {
+  void hidden_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
     const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
-    const T* grad = static_cast<const T*>(params.grad_output);
-    A* to = shape_.projection ? dh_of(group) : dm_of(group);
-    const A* next = dh_of(group);
+    const T* grad = static_cast<const T*>(params_.grad_output);
+    A* to = shape_.projection ? plan_.dh(group) : plan_.dm(group);
+    const A* next = plan_.dh(group);
     for (int64_t b = 0; b < step.rows; ++b) {
-      const T* from = grad == nullptr ? nullptr : grad + (step.row + b) * params.grad_output_stride + first;
+      const T* from = grad == nullptr ? nullptr : grad + (step.row + b) * params_.grad_output_stride + first;
       for (int64_t u = 0; u < kGroup; ++u) {
         const int64_t at = b * kGroup + u;
         to[at] = next[at] + (from == nullptr || u >= valid ? A(0) : widen(from[u]));
       }
     }
     if (shape_.projection) {
-      scatter(to, step.rows, valid, static_cast<T*>(params.dh) + step.row * shape_.state + first, shape_.state);
-      flat_to_spread(strips, to, group, size_.state, dh_spread_);
+      scatter(to, step.rows, valid, static_cast<T*>(params_.dh) + step.row * shape_.state + first, shape_.state);
+      flat_to_spread(strips, plan_.dh, group, plan_.dh_spread);
     }
   }
 
   // The gradient of the hidden units before a projection, for one group: dm = dh W_hr.
   void unproject(const Strips<A>& strips, int64_t group) const {
-    const A* panel = hr_ + group * shape_.state * kGroup;
-    ColumnsProduct<A>(shape_.state, dh_spread_, size_.state * lanes, panel, 1, panel + shape_.state * kGroup, scratch_,
-                      kGroup * lanes)
-        .run(strips);
-    for (int64_t i = 0; i < strips.count(); ++i) {
-      store_rows(strips[i], scratch_ + i * kGroup * lanes, dm_of(group));
-    }
+    const FlatRows<A> panel = {plan_.hr(group), shape_.state};
+    const StripVectors<A> dm = {scratch_, kGroup};
+    ColumnsProduct<A>(plan_.dh_spread, panel, 1, panel(1), dm).run(strips);
+    for (int64_t i = 0; i < strips.count(); ++i) store_rows(strips[i], dm(i), plan_.dm(group, strips[i].row));
   }
 
   // Lanes of one group to flat rows, those of the strip and no others.
@@ -198,130 +172,123 @@ class Backward {
       B::exchange(v);
       B::store_flat(v, rows);
     });
-    memcpy(flat + strip.row * kGroup, rows, sizeof(A) * strip.rows * kGroup);
+    memcpy(flat, rows, sizeof(A) * strip.rows * kGroup);
   }
 
   // Phase 1, the end: the whole gradient of c_t, own columns.
-  void cell_gradient(const BackwardParams& params, const Strips<A>& strips, int64_t group,
-                     const Schedule::Step& step) const {
+  void cell_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
     const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
-    const KeptGates<const T, G> gates(static_cast<const T*>(params.gates), hidden, step.row, step.rows);
-    const T* cells = static_cast<const T*>(params.cells) + step.row * hidden + first;
+    const KeptGates<const T, G> gates = kept_gates(step);
+    const T* cells = static_cast<const T*>(params_.cells) + step.row * hidden + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A o[kMostRows * kGroup] = {}, c[kMostRows * kGroup] = {};
-      gather(gates.at(group, kOutput, strip.row), valid, strip.rows, valid, o);
+      gather(gates(group, kOutput, strip.row), valid, strip.rows, valid, o);
       gather(cells + strip.row * hidden, hidden, strip.rows, valid, c);
       if (shape_.projection) {
         alignas(kAlignment) A m[kMostRows * kGroup];
         for (int64_t at = 0; at < kMostRows * kGroup; at += lanes)
           store(m + at, Unit::hidden(load(o + at), load(c + at)));
-        scatter(m, strip.rows, valid, static_cast<T*>(params.m) + (step.row + strip.row) * hidden + first, hidden);
+        scatter(m, strip.rows, valid, static_cast<T*>(params_.m) + (step.row + strip.row) * hidden + first, hidden);
       }
-      A* dc = dc_of(group) + strip.row * kGroup;
-      const A* dm = dm_of(group) + strip.row * kGroup;
+      A* dc = plan_.dc(group, strip.row);
+      const A* dm = plan_.dm(group, strip.row);
       for (int64_t at = 0; at < strip.rows * kGroup; at += lanes) {
         store(o + at, Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at)));
       }
       memcpy(dc, o, sizeof(A) * strip.rows * kGroup);
     }
-    scatter(dc_of(group), step.rows, valid, static_cast<T*>(params.dc) + step.row * hidden + first, hidden);
-    flat_to_spread(strips, dc_of(group), group, size_.hidden, dc_spread_);
+    scatter(plan_.dc(group), step.rows, valid, static_cast<T*>(params_.dc) + step.row * hidden + first, hidden);
+    flat_to_spread(strips, plan_.dc, group, plan_.dc_spread);
+  }
+
+  KeptGates<const T, G> kept_gates(const Schedule::Step& step) const {
+    return {static_cast<const T*>(params_.gates), shape_.hidden, step.row, step.rows};
+  }
+
+  // What products read and leave of a part's memories and gates, a vector for each of its units: (M, units) in lanes,
+  // and, behind all strips of those, (G, units) spread.
+  StripVectors<A> memory_gradients(Range part) const { return {scratch_, part.size() * M * kGroup}; }
+  StripVectors<A> gate_gradients(const Strips<A>& strips, Range part) const {
+    return {memory_gradients(part)(strips.count()), part.size() * G * kGroup};
   }
 
   // Phase 2 for one part of the units: Eq. 8, 10 and then 7-1 backwards.
-  void gate_gradient(const BackwardParams& params, const Strips<A>& strips, Range part, const Schedule::Step& step,
+  void gate_gradient(const Strips<A>& strips, Range part, const Schedule::Step& step,
                      const Schedule::Step& ahead) const {
-    const int64_t width = part.size() * kMemories;
-    ColumnsProduct<A>(shape_.hidden, dc_spread_, size_.hidden * lanes, mc_ + part.begin * kMemories * shape_.hidden,
-                      part.size() * M, hh_of(part), scratch_, width * lanes)
-        .run(strips);
+    const FlatRows<A> panels = {plan_.mc(part.begin, 0, 0), shape_.hidden};
+    const StripVectors<A> ds = memory_gradients(part), dz = gate_gradients(strips, part);
+    ColumnsProduct<A>(plan_.dc_spread, panels, part.size() * M, plan_.hh(part).first, ds).run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      A* dz = gate_gradients(strips, part, i);
-      read_part(params, part, strip, step, ahead);
+      read_part(part, strip, step, ahead);
       with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
-        for (int64_t group = part.begin; group < part.end; ++group) {
-          const int64_t at = group - part.begin;
-          gates_of_strip(strip, part, group, scratch_ + i * width * lanes + at * M * B::kCount * lanes,
-                         dz + at * kGroup * lanes, part.size() * kGroup * lanes, B{});
+        for (int64_t group = 0; group < part.size(); ++group) {
+          gates_of_strip(strip, part, group, ds(i, group * M * B::kCount), dz(i), B{});
         }
       });
-      write_part(params, part, strip, step);
+      write_part(part, strip, step);
     }
-  }
-
-  // How a part's rows of a strip lie in a matrix of `blocks` blocks of H columns.
-  PartLayout layout_of(Range part, int64_t blocks, int64_t rows) const {
-    const int64_t hidden = shape_.hidden;
-    return {blocks,      size_.part_groups * kBlock,
-            part.size(), kBlock,
-            rows,        blocks * hidden,
-            hidden,      smaller(part.end * kGroup, hidden) - part.begin * kGroup};
   }
 
   // A part's gates, cell states and gradients of tanh(s), for the rows of a strip; rows past its last keep what they
   // have.
-  void read_part(const BackwardParams& params, Range part, const Strip& strip, const Schedule::Step& step,
-                 const Schedule::Step& ahead) const {
-    const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
-    const T* cells = static_cast<const T*>(params.cells) + first;
-    const KeptGates<const T, G> gates(static_cast<const T*>(params.gates), hidden, step.row, step.rows);
+  void read_part(Range part, const Strip& strip, const Schedule::Step& step, const Schedule::Step& ahead) const {
+    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kGroup;
+    const int64_t row = step.row + strip.row;
+    const KeptGates<const T, G> gates = kept_gates(step);
     for (int64_t group = part.begin; group < part.end; ++group) {
       const int64_t valid = valid_columns(hidden, group);
       for (int gate = 0; gate < G; ++gate) {
-        gather(gates.at(group, gate, strip.row), valid, strip.rows, valid,
-               gates_ + (gate * size_.part_groups + group - part.begin) * kBlock);
+        gather(gates(group, gate, strip.row), valid, strip.rows, valid, gates_(gate, group - part.begin));
       }
     }
-    gather_part(layout_of(part, 1, strip.rows), cells + row * hidden, c_);
+    const MatrixBlocks<const T> cells = {static_cast<const T*>(params_.cells), hidden, hidden};
+    gather_part(cells.from(row, first), strip.rows, 1, columns, c_);
     // A sequence that the step before (in time) does not hold starts here, from its initial state.
+    const MatrixBlocks<const T> c0 = {static_cast<const T*>(params_.c0), hidden, hidden};
     const int64_t left = ahead.rows - strip.row, before = left < 0 ? 0 : smaller(left, strip.rows);
-    gather_part(layout_of(part, 1, before), cells + (ahead.row + strip.row) * hidden, c_prev_);
-    gather_part(layout_of(part, 1, strip.rows - before),
-                static_cast<const T*>(params.c0) + (strip.row + before) * hidden + first, c_prev_ + before * kGroup);
-    if (params.grad_memories != nullptr) {
-      PartLayout layout = layout_of(part, M, strip.rows);
-      layout.row_stride = params.grad_memories_row_stride, layout.block_stride = params.grad_memory_stride;
-      gather_part(layout, static_cast<const T*>(params.grad_memories) + row * layout.row_stride + first, s_);
+    gather_part(cells.from(ahead.row + strip.row, first), before, 1, columns, c_prev_);
+    gather_part(c0.from(strip.row + before, first), strip.rows - before, 1, columns, c_prev_.from(before));
+    if (params_.grad_memories != nullptr) {
+      const MatrixBlocks<const T> grad = {static_cast<const T*>(params_.grad_memories),
+                                          params_.grad_memories_row_stride, params_.grad_memory_stride};
+      gather_part(grad.from(row, first), strip.rows, M, columns, s_);
     } else {
-      memset(s_, 0, sizeof(A) * M * size_.part_groups * kBlock);
+      memset(s_.first, 0, sizeof(A) * PartRows<A>::size(M, size_.part_groups));
     }
   }
 
-  void write_part(const BackwardParams& params, Range part, const Strip& strip, const Schedule::Step& step) const {
-    const int64_t hidden = shape_.hidden, first = part.begin * kGroup, row = step.row + strip.row;
-    scatter_part(layout_of(part, M, strip.rows), s_, static_cast<T*>(params.s) + row * M * hidden + first);
-    scatter_part(layout_of(part, G, strip.rows), gates_, static_cast<T*>(params.dz) + row * G * hidden + first);
+  void write_part(Range part, const Strip& strip, const Schedule::Step& step) const {
+    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kGroup;
+    const int64_t row = step.row + strip.row;
+    const MatrixBlocks<T> s = {static_cast<T*>(params_.s), M * hidden, hidden};
+    const MatrixBlocks<T> dz = {static_cast<T*>(params_.dz), G * hidden, hidden};
+    scatter_part(s_, strip.rows, M, columns, s.from(row, first));
+    scatter_part(gates_, strip.rows, G, columns, dz.from(row, first));
   }
 
-  // Where the gradients of a part's gates lie for a strip, spread: (G, the part's units, lanes).
-  A* gate_gradients(const Strips<A>& strips, Range part, int64_t strip) const {
-    return scratch_ + (strips.count() * kMemories + strip * kGates) * part.size() * lanes;
-  }
-
+  // One group, the part's `group`-th. ds_lanes: its memories' gradients; dz_spread: the strip's gates.
   template <typename B>
-  void gates_of_strip(const Strip& strip, Range part, int64_t group, const A* ds_lanes, A* dz_spread, int64_t dz_stride,
-                      B) const {
+  void gates_of_strip(const Strip& strip, Range part, int64_t group, const A* ds_lanes, A* dz_spread, B) const {
     constexpr int kCount = B::kCount * lanes;
-    const int64_t at = (group - part.begin) * kBlock;
-    alignas(kAlignment) A ds[M * kCount];
+    alignas(kAlignment) A ds[M][kCount];
     alignas(kAlignment) A dc[kCount];
     for (int m = 0; m < M; ++m) {
       V v[B::kCount];
       B::load_lanes(ds_lanes + m * kCount, v);
       B::exchange(v);
-      B::store_flat(v, ds + m * kCount);
+      B::store_flat(v, ds[m]);
     }
-    through_cell(gates_ + at, s_ + at, c_prev_ + at, c_ + at, dm_of(group) + strip.row * kGroup, ds, dc, kCount,
-                 size_.part_groups * kBlock);
-    memcpy(dc_of(group) + strip.row * kGroup, dc, sizeof(A) * strip.rows * kGroup);
+    through_cell(gates_(0, group), s_(0, group), c_prev_(0, group), c_(0, group),
+                 plan_.dm(part.begin + group, strip.row), ds[0], dc, kCount, gates_.block_stride());
+    memcpy(plan_.dc(part.begin + group, strip.row), dc, sizeof(A) * strip.rows * kGroup);
     for (int gate = 0; gate < G; ++gate) {
       V v[B::kCount];
-      B::load_flat(gates_ + gate * size_.part_groups * kBlock + at, v);
+      B::load_flat(gates_(gate, group), v);
       B::exchange(v);
-      B::store_spread(v, dz_spread + gate * dz_stride);
+      B::store_spread(v, dz_spread + (gate * part.size() + group) * kGroup * lanes);
     }
   }
 
@@ -346,10 +313,11 @@ class Backward {
 
   // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns. `after`: the
   // part that comes next.
-  void contribute(const Strips<A>& strips, Range part, Range after, A* sums) const {
-    const int64_t K = part.size() * kGates;
-    ColumnsProduct<A>(K, gate_gradients(strips, part, 0), K * lanes, hh_of(part), size_.state_groups,
-                      mc_ + after.begin * kMemories * shape_.hidden, sums, size_.state * lanes)
+  void contribute(const Strips<A>& strips, int64_t part, int64_t after) const {
+    const Range groups = size_.part(part);
+    const A* next = plan_.mc(size_.part(after).begin, 0, 0);
+    ColumnsProduct<A>(gate_gradients(strips, groups), plan_.hh(groups).joined(), size_.state_groups, next,
+                      plan_.sums(part))
         .run(strips);
   }
 
@@ -360,42 +328,29 @@ class Backward {
       alignas(kAlignment) A rows[kMostRows * kGroup];
       with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
-        const A* sums = sums_ + (i * size_.state + group * B::kCount) * lanes;
         V v[B::kCount];
-        B::load_lanes(sums, v);
-        for (int64_t part = 1; part < size_.parts; ++part) {
-          sums += sums_stride_;
-          unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] += load(sums + j.value * lanes); });
-        }
+        sum_of_parts(plan_.sums, i, group * B::kCount, v, B{});
         B::exchange(v);
         B::store_flat(v, rows);
       });
       clear_columns(rows, strip.rows, valid_columns(shape_.state, group));
-      memcpy(dh_of(group) + strip.row * kGroup, rows, sizeof(A) * strip.rows * kGroup);
+      memcpy(plan_.dh(group, strip.row), rows, sizeof(A) * strip.rows * kGroup);
     }
   }
 
-  Shape shape_;
-  Extents size_;
-  int64_t batch_padded_;
-  A* mc_;         // panels, packed: (groups, M, H, kGroup)
-  A* hh_;         // panels, packed by part: (state groups, G, the part's units, kGroup)
-  A* hr_;         // panels, packed: (groups, P, kGroup)
-  A* dh_;         // (state groups, batch_padded_, kGroup): gradient of h, that from later steps or the whole
-  A* dc_;         // (groups, batch_padded_, kGroup): the same of c
-  A* dm_;         // (groups, batch_padded_, kGroup): the step's gradient of the hidden units
-  A* dc_spread_;  // (strips, hidden, lanes): the step's gradient of c
-  A* dh_spread_;  // (strips, state, lanes): the step's gradient of h, with a projection
-  int64_t sums_stride_;
-  A* sums_;  // (parts, strips, state, lanes): part sums of dh
-  int64_t part_size_;
-  A* gates_;  // (team, G, the part's groups, row, kGroup): a strip's gates, then their gradients
-  A* s_;      // (team, M, ...): gradients of tanh(s), then s
-  A* c_;      // (team, ...): cell states, and those before
-  A* c_prev_;
-  int64_t scratch_size_;
-  A* scratch_;  // (team, ...): a thread's gradients of one part's memories, and of its gates
-  size_t used_;
+  const Plan& plan_;
+  const Shape& shape_;
+  const Extents& size_;
+  const BackwardParams& params_;
+  Barrier& barrier_;
+  const int threads_;
+  const Range parts_, units_;  // the parts of the units that the thread owns, and their groups
+  const Range state_;          // its groups of the state's columns
+  const PartRows<A> gates_;    // a strip's gates, then their gradients
+  const PartRows<A> s_;        // gradients of tanh(s), then s
+  const PartRows<A> c_;        // cell states, and those before
+  const PartRows<A> c_prev_;
+  A* scratch_;
 };
 
 }  // namespace SRN_ISA

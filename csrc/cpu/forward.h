@@ -1,7 +1,7 @@
 // The forward recurrence on a CPU.
 //
-// A team of threads works on one call. Each thread owns a range of the groups of hidden units: their gates, their
-// memories, and their columns of c and h. A step has two phases, a barrier after each:
+// A team of threads works on one call. Each thread owns a range of the unit groups: their gates, their memories, and
+// their columns of c and h. A step has two phases, a barrier after each:
 //
 //   1. part by part (a few groups), the gates of its units, their memories, and what these contribute to all of
 //      c = W_mc s: reads all of h, writes part sums of c
@@ -10,17 +10,19 @@
 //
 // A step reads each weight once. Within phase 1 parts may come in any order, so every other step takes them backwards:
 // the weights that the caches still hold come first. The input's part of the gates is computed a chunk of steps at a
-// time, by the thread that will use it. A call of few steps (streaming) reads W_mc as it is stored, in phase 2: packing
-// it by part would take longer than it saves.
+// time, by the thread that will use it. A call of few steps (streaming) multiplies with W_mc in phase 2
+// (memory_product.h).
 #pragma once
 
-#include "cpu/recurrence.h"
+#include "cpu/forward_plan.h"
 
 namespace srn {
 namespace SRN_ISA {
 
+// One thread's work on a call.
 template <typename T, int N>
 class Forward {
+  using Plan = ForwardPlan<T, N>;
   using A = Compute<T>;
   using V = Vector<A>;
   using X = Operand<T>;
@@ -28,182 +30,135 @@ class Forward {
   static constexpr int lanes = kLanes<A>;
   static constexpr int G = Unit::G;
   static constexpr int M = Unit::M;
-  static constexpr int kGates = G * kGroup;     // gate columns of a group of units
-  static constexpr int kMemories = M * kGroup;  // its memories
-  static constexpr int kMostRows = lanes;       // of a strip
-  static constexpr int kBlock = kGroup * kMostRows;
-  static constexpr bool kWidened = sizeof(T) != sizeof(X);
+  static constexpr int kMostRows = lanes;  // of a strip
   static constexpr int kDeepest = OperandOf<T>::kDeepest;
 
  public:
-  static size_t workspace(const Shape& shape) { return Forward(shape, nullptr).used_; }
+  static size_t workspace(const Shape& shape) { return Plan(shape, nullptr).arena.used(); }
 
   static void run(const ForwardParams& params) {
-    Forward plan(params.shape, params.workspace);
+    const Plan plan(params.shape, params.workspace);
     Barrier barrier;
-#pragma omp parallel num_threads(plan.size_.team) if (plan.size_.team > 1)
-    Forward(plan).work(params, barrier, omp_get_thread_num(), omp_get_num_threads());
+#pragma omp parallel num_threads(plan.size.team) if (plan.size.team > 1)
+    Forward(plan, params, barrier, omp_get_thread_num(), omp_get_num_threads()).work();
   }
 
  private:
-  Forward(const Shape& shape, void* base) : shape_(shape), size_(shape) {
-    constexpr int64_t kChunkRows = 128, kFewSteps = 4;
-    by_part_ = shape.steps > kFewSteps || !std::is_same_v<X, A>;
-    chunk_rows_ = smaller(shape.rows, shape.batch > kChunkRows ? shape.batch : kChunkRows);
-    chunk_padded_ = padded_rows<A>(chunk_rows_);
-    batch_padded_ = padded_rows<A>(shape.batch);
-    input_ = round_up(shape.input, kGroup);
-    const int64_t memories = M * shape.hidden, widened = kWidened ? 1 : 0;
-    const int64_t strips = most_strips<A>(shape.batch), chunk_strips = most_strips<A>(chunk_rows_);
-    Arena arena(base);
-    ih_ = arena.take<X>(widened * G * shape.hidden * shape.input);
-    hh_ = arena.take<X>(widened * G * shape.hidden * shape.state);
-    mc_ = arena.take<X>(by_part_ ? size_.groups * size_.hidden * kMemories : widened * shape.hidden * memories);
-    hr_ = arena.take<X>(shape.projection ? widened * shape.state * shape.hidden : 0);
-    bias_ = arena.take<A>(size_.groups * kGates);
-    bias_mc_ = arena.take<A>(size_.hidden);
-    x_ = arena.take<X>(chunk_padded_ * input_);
-    z_ = arena.take<A>(size_.groups * G * chunk_padded_ * kGroup);
-    o_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
-    c_ = arena.take<A>(size_.groups * batch_padded_ * kGroup);
-    h_ = arena.take<A>(size_.state_groups * batch_padded_ * kGroup);
-    h_lanes_ = arena.take<X>(batch_padded_ * size_.state);
-    m_lanes_ = arena.take<X>(shape.projection ? batch_padded_ * size_.hidden : 0);
-    s_columns_ = round_up(memories, kGroup);
-    s_lanes_ = arena.take<X>(by_part_ ? size_.team * batch_padded_ * size_.part_groups * kMemories
-                                      : batch_padded_ * s_columns_);
-    sums_stride_ = strips * size_.hidden * lanes;
-    sums_ = arena.take<A>(by_part_ ? size_.parts * sums_stride_ : sums_stride_);
-    const int64_t gates = strips * kGates * lanes, inputs = chunk_strips * kGates * lanes;
-    const int64_t state = shape.projection ? strips * kGroup * lanes : 0;
-    kept_size_ = strips * size_.part_groups * M * kBlock;
-    kept_ = arena.take<A>(size_.team * kept_size_);
-    const int64_t deep = by_part_ && kDeepest > 1 ? sums_stride_ : 0;
-    scratch_size_ = round_up(larger(larger(gates, inputs), deep), kAlignment) + state;
-    scratch_ = arena.take<A>(size_.team * scratch_size_);
-    used_ = arena.used();
-  }
+  Forward(const Plan& plan, const ForwardParams& params, Barrier& barrier, int thread, int threads)
+      : plan_(plan),
+        shape_(plan.shape),
+        size_(plan.size),
+        params_(params),
+        barrier_(barrier),
+        thread_(thread),
+        threads_(threads),
+        parts_(share(size_.parts, thread, threads)),
+        units_(size_.units(parts_)),
+        state_(shape_.projection ? share(size_.state_groups, thread, threads) : units_),
+        ih_(as_operands<T>(params.weights.ih, plan.ih)),
+        hh_(as_operands<T>(params.weights.hh, plan.hh)),
+        hr_(as_operands<T>(params.weights.hr, plan.hr)),
+        memories_(plan.memories, shape_, size_, params.weights.mc, thread),
+        kept_(plan.kept(thread)),
+        scratch_(plan.scratch(thread)) {}
 
-  void work(const ForwardParams& params, Barrier& barrier, int thread, int threads) {
-    const Range parts = share(size_.parts, thread, threads);
-    const Range units = size_.units(parts);
-    const Range state = share(size_.state_groups, thread, threads);
+  void work() const {
     const Schedule schedule(shape_, false);
     Schedule::Step step = schedule.first();
-    scratch_ += thread * scratch_size_;
-    kept_ += thread * kept_size_;
-    prepare(params, parts, units, shape_.projection ? state : units, step, thread, threads);
-    if (by_part_) s_lanes_ += thread * batch_padded_ * size_.part_groups * kMemories;
-
-    int64_t chunk_begin = 0, chunk_end = 0;  // rows whose input part is in z_
+    prepare(step);
+    Range chunk = {0, 0};  // rows whose input part is in z
     for (int64_t count = 0; !schedule.done(step); ++count) {
-      if (step.row < chunk_begin || step.row >= chunk_end) {
-        chunk_begin = step.row;
-        chunk_end = step.row + step.rows;
-        extend_chunk(schedule, step, chunk_begin, chunk_end);
-        const Strips<A> strips(chunk_end - chunk_begin, kDeepest);
-        barrier.wait(threads);  // all have done with the chunk before
-        input_lanes(params, strips, chunk_begin, thread, threads);
-        barrier.wait(threads);
-        input_gates(strips, units);
+      if (!chunk.contains(step.row)) {
+        chunk = chunk_from(schedule, step);
+        const Strips<A> strips(chunk.size(), kDeepest);
+        barrier_.wait(threads_);  // all have done with the chunk before
+        input_lanes(strips, chunk.begin);
+        barrier_.wait(threads_);
+        input_gates(strips);
       }
       const Schedule::Step next = schedule.next(step);
       const Strips<A> strips(step.rows, kDeepest), next_strips(next.rows, kDeepest);
-      barrier.wait(threads);
-      for (int64_t part = parts.begin; part < parts.end; ++part) {
-        const bool backwards = count % 2 != 0;
-        const int64_t p = backwards ? parts.begin + parts.end - 1 - part : part;
-        const Range groups = size_.part(p);
-        if (params.memories != nullptr) prefetch_memories(params, groups, step);
-        for (int64_t group = groups.begin; group < groups.end; ++group) {
-          gates_and_memories(params, strips, groups, group, step, step.row - chunk_begin);
-        }
-        if (params.memories != nullptr) write_memories(params, strips, groups, step);
-        if (by_part_) contribute(strips, groups, hh, sums_ + p * sums_stride_);
+      barrier_.wait(threads_);
+      for (int64_t i = 0; i < parts_.size(); ++i) {
+        const int64_t part = part_in_turn(parts_, i, count);
+        gates_and_memories(strips, size_.part(part), step, step.row - chunk.begin);
+        if (memories_.by_part()) memories_.contribute(strips, part, hh_, scratch_);
       }
-      barrier.wait(threads);
-      if (!by_part_) multiply_memories(strips, units);
-      for (int64_t group = units.begin; group < units.end; ++group) {
-        cell_and_hidden(params, strips, group, step);
-        if (!shape_.projection) flat_to_lanes<T>(next_strips, state_of(group), group, size_.state, h_lanes_);
+      barrier_.wait(threads_);
+      if (!memories_.by_part()) memories_.multiply(strips, units_);
+      for (int64_t group = units_.begin; group < units_.end; ++group) {
+        cell_and_hidden(strips, group, step);
+        if (!shape_.projection) flat_to_lanes<T>(next_strips, plan_.h, group, plan_.h_lanes);
       }
       if (shape_.projection) {
-        barrier.wait(threads);
-        for (int64_t group = state.begin; group < state.end; ++group) {
-          project(params, strips, group, step);
-        }
-        barrier.wait(threads);
-        for (int64_t group = state.begin; group < state.end; ++group) {
-          flat_to_lanes<T>(next_strips, state_of(group), group, size_.state, h_lanes_);
+        barrier_.wait(threads_);
+        for (int64_t group = state_.begin; group < state_.end; ++group) project(strips, group, step);
+        barrier_.wait(threads_);
+        for (int64_t group = state_.begin; group < state_.end; ++group) {
+          flat_to_lanes<T>(next_strips, plan_.h, group, plan_.h_lanes);
         }
       }
       step = next;
     }
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      scatter(cell_of(group), shape_.batch, valid_columns(shape_.hidden, group),
-              static_cast<T*>(params.c_n) + group * kGroup, shape_.hidden);
+    for (int64_t group = units_.begin; group < units_.end; ++group) {
+      scatter(plan_.c(group), shape_.batch, valid_columns(shape_.hidden, group),
+              static_cast<T*>(params_.c_n) + group * kGroup, shape_.hidden);
     }
-    const Range own = shape_.projection ? state : units;
-    for (int64_t group = own.begin; group < own.end; ++group) {
-      scatter(state_of(group), shape_.batch, valid_columns(shape_.state, group),
-              static_cast<T*>(params.h_n) + group * kGroup, shape_.state);
+    for (int64_t group = state_.begin; group < state_.end; ++group) {
+      scatter(plan_.h(group), shape_.batch, valid_columns(shape_.state, group),
+              static_cast<T*>(params_.h_n) + group * kGroup, shape_.state);
     }
   }
 
-  A* cell_of(int64_t group) const { return c_ + group * batch_padded_ * kGroup; }
-  A* state_of(int64_t group) const { return h_ + group * batch_padded_ * kGroup; }
-  A* output_gate_of(int64_t group) const { return o_ + group * batch_padded_ * kGroup; }
-
   // Weights, biases and the initial state of the own groups; with weights stored in another type, a share of them all.
-  void prepare(const ForwardParams& params, Range parts, Range units, Range state, const Schedule::Step& first,
-               int thread, int threads) {
-    const Weights& weights = params.weights;
+  void prepare(const Schedule::Step& first) const {
+    const Weights& weights = params_.weights;
     const int64_t hidden = shape_.hidden;
-    ih = operands<T>(weights.ih, G * hidden * shape_.input, ih_, thread, threads);
-    hh = operands<T>(weights.hh, G * hidden * shape_.state, hh_, thread, threads);
-    hr = operands<T>(weights.hr, shape_.projection ? shape_.state * hidden : 0, hr_, thread, threads);
-    if (!by_part_) mc = operands<T>(weights.mc, hidden * M * hidden, mc_, thread, threads);
-    if (by_part_) pack_memories<T>(static_cast<const T*>(weights.mc), hidden, M, size_, parts, mc_);
-    for (int64_t group = units.begin; group < units.end; ++group) {
+    copy_operands<T>(weights.ih, G * hidden * shape_.input, thread_, threads_, plan_.ih);
+    copy_operands<T>(weights.hh, G * hidden * shape_.state, thread_, threads_, plan_.hh);
+    copy_operands<T>(weights.hr, shape_.state * hidden, thread_, threads_, plan_.hr);
+    memories_.prepare(parts_, thread_, threads_);
+    for (int64_t group = units_.begin; group < units_.end; ++group) {
       const int64_t valid = valid_columns(hidden, group);
       for (int64_t u = 0; u < kGroup; ++u) {
         const int64_t unit = group * kGroup + u;
         for (int gate = 0; gate < G; ++gate) {
-          bias_[group * kGates + gate * kGroup + u] = u < valid ? gate_bias(weights, gate * hidden + unit) : A(0);
+          plan_.bias(group, gate)[u] = u < valid ? gate_bias(gate * hidden + unit) : A(0);
         }
         const T* bias = static_cast<const T*>(weights.b_mc);
-        bias_mc_[unit] = bias != nullptr && u < valid ? widen(bias[unit]) : A(0);
+        plan_.bias_mc[unit] = bias != nullptr && u < valid ? widen(bias[unit]) : A(0);
       }
-      initial_rows(static_cast<const T*>(params.c0) + group * kGroup, hidden, shape_.batch, valid, cell_of(group));
+      initial_rows(static_cast<const T*>(params_.c0) + group * kGroup, hidden, shape_.batch, valid, plan_.c(group));
     }
     const Strips<A> strips(first.rows, kDeepest);
-    for (int64_t group = state.begin; group < state.end; ++group) {
-      initial_rows(static_cast<const T*>(params.h0) + group * kGroup, shape_.state, shape_.batch,
-                   valid_columns(shape_.state, group), state_of(group));
-      flat_to_lanes<T>(strips, state_of(group), group, size_.state, h_lanes_);
+    for (int64_t group = state_.begin; group < state_.end; ++group) {
+      initial_rows(static_cast<const T*>(params_.h0) + group * kGroup, shape_.state, shape_.batch,
+                   valid_columns(shape_.state, group), plan_.h(group));
+      flat_to_lanes<T>(strips, plan_.h, group, plan_.h_lanes);
     }
   }
 
-  static A gate_bias(const Weights& weights, int64_t column) {
-    const T* ih = static_cast<const T*>(weights.b_ih);
-    const T* hh = static_cast<const T*>(weights.b_hh);
+  A gate_bias(int64_t column) const {
+    const T* ih = static_cast<const T*>(params_.weights.b_ih);
+    const T* hh = static_cast<const T*>(params_.weights.b_hh);
     return (ih == nullptr ? A(0) : widen(ih[column])) + (hh == nullptr ? A(0) : widen(hh[column]));
   }
 
-  // As many whole steps as fit, the current one included.
-  void extend_chunk(const Schedule& schedule, Schedule::Step step, int64_t& begin, int64_t& end) const {
-    for (step = schedule.next(step); !schedule.done(step) && end - begin + step.rows <= chunk_rows_;
+  // As many whole steps as fit, the one given included.
+  Range chunk_from(const Schedule& schedule, Schedule::Step step) const {
+    Range rows = {step.row, step.row + step.rows};
+    for (step = schedule.next(step); !schedule.done(step) && rows.size() + step.rows <= plan_.chunk_rows;
          step = schedule.next(step)) {
-      begin = smaller(begin, step.row);
-      end = step.row + step.rows > end ? step.row + step.rows : end;
+      rows = {smaller(rows.begin, step.row), larger(rows.end, step.row + step.rows)};
     }
+    return rows;
   }
 
   // Lays out a chunk's input for the products, a share of its strips.
-  void input_lanes(const ForwardParams& params, const Strips<A>& strips, int64_t begin, int thread, int threads) const {
-    const T* x = static_cast<const T*>(params.input) + begin * shape_.input;
-    const int64_t groups = input_ / kGroup;
-    const Range own = share(strips.count() * groups, thread, threads);
+  void input_lanes(const Strips<A>& strips, int64_t begin) const {
+    const T* x = static_cast<const T*>(params_.input) + begin * shape_.input;
+    const int64_t groups = plan_.x.columns / kGroup;
+    const Range own = share(strips.count() * groups, thread_, threads_);
     alignas(kAlignment) A flat[kMostRows * kGroup] = {};  // lanes without a row: any normal number
     for (int64_t i = own.begin; i < own.end; ++i) {
       const Strip strip = strips[i / groups];
@@ -214,25 +169,25 @@ class Forward {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
         B::load_flat(flat, v);
-        store_operands(v, x_ + strip.row * input_ + group * B::kNumbers, B{});
+        store_operands(v, plan_.x(strip.row, group, B{}), B{});
       });
     }
   }
 
   // z = W_ih x + b of the own units for the rows of a chunk.
-  void input_gates(const Strips<A>& strips, Range units) const {
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      const WeightBlocks<X> weights = gate_blocks_of(ih, shape_.input, group);
-      RowsProduct<X>(shape_.input, x_, input_, weights, scratch_, kGates * lanes).run(strips);
+  void input_gates(const Strips<A>& strips) const {
+    const StripVectors<A> sums = gate_sums();
+    for (int64_t group = units_.begin; group < units_.end; ++group) {
+      RowsProduct<X>(shape_.input, plan_.x, gate_weights(ih_, shape_.input, group), sums).run(strips);
       for (int64_t i = 0; i < strips.count(); ++i) {
         const Strip strip = strips[i];
         with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
           using B = Block<A, decltype(depth)::value>;
           for (int gate = 0; gate < G; ++gate) {
             V v[B::kCount];
-            rows_from(scratch_ + (i * G + gate) * kGroup * lanes, v, B{});
-            add_bias(bias_ + group * kGates + gate * kGroup, v, B{});
-            B::store_flat(v, z_ + ((group * G + gate) * chunk_padded_ + strip.row) * kGroup);
+            sums_to_flat(sums(i, gate * kGroup), v, B{});
+            add_bias(plan_.bias(group, gate), v, B{});
+            B::store_flat(v, plan_.z(group, gate, strip.row));
           }
         });
       }
@@ -240,25 +195,13 @@ class Forward {
   }
 
   // The weights of a group's gates: a block of rows of each gate.
-  WeightBlocks<X> gate_blocks_of(const X* weight, int64_t width, int64_t group) const {
+  WeightBlocks<X> gate_weights(const X* weight, int64_t width, int64_t group) const {
     const X* first = weight + group * kGroup * width;
     return {first, G, shape_.hidden * width, width, valid_columns(shape_.hidden, group), first + kGroup * width};
   }
 
-  // A group's columns, in lanes, of which a product by rows left part sums.
-  template <typename B>
-  static SRN_INLINE void columns_from(const A* sums, V (&v)[B::kCount], B) {
-    V columns[kGroup];
-    unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * lanes); });
-    B::sum_parts(columns, v);
-  }
-
-  // The same as flat rows.
-  template <typename B>
-  static SRN_INLINE void rows_from(const A* sums, V (&v)[B::kCount], B) {
-    columns_from(sums, v, B{});
-    B::exchange(v);
-  }
+  // What their product leaves: a vector for each unit, gate by gate.
+  StripVectors<A> gate_sums() const { return {scratch_, G * kGroup}; }
 
   // A group's bias, added to each flat row.
   template <typename B>
@@ -269,94 +212,54 @@ class Forward {
     });
   }
 
-  // What a part will write, while its products keep the processor busy.
-  void prefetch_memories(const ForwardParams& params, Range part, const Schedule::Step& step) const {
-    const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
-    const int64_t columns = smaller(part.end * kGroup, hidden) - first;
-    for (int64_t m = 0; m < M; ++m) {
-      prefetch_rows(
-          static_cast<T*>(params.memories) + step.row * params.memories_row_stride + m * params.memory_stride + first,
-          params.memories_row_stride, step.rows, columns);
+  // Phase 1 for one part: Eq. 1-7 and 10.
+  void gates_and_memories(const Strips<A>& strips, Range part, const Schedule::Step& step, int64_t chunk_row) const {
+    if (params_.memories != nullptr) prefetch_memories(part, step);
+    const StripVectors<A> sums = gate_sums();
+    for (int64_t group = part.begin; group < part.end; ++group) {
+      RowsProduct<X>(shape_.state, plan_.h_lanes, gate_weights(hh_, shape_.state, group), sums).run(strips);
+      for (int64_t i = 0; i < strips.count(); ++i) {
+        const Strip strip = strips[i];
+        with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
+          gates_of_strip(strip, part, group, step, chunk_row, sums(i), kept(i, part),
+                         Block<A, decltype(depth)::value>{});
+        });
+      }
     }
+    if (params_.memories != nullptr) write_memories(strips, part, step);
   }
 
-  // Phase 1 for one group of units: Eq. 1-7 and 10.
-  void gates_and_memories(const ForwardParams& params, const Strips<A>& strips, Range part, int64_t group,
-                          const Schedule::Step& step, int64_t chunk_row) const {
-    const WeightBlocks<X> weights = gate_blocks_of(hh, shape_.state, group);
-    RowsProduct<X>(shape_.state, h_lanes_, size_.state, weights, scratch_, kGates * lanes).run(strips);
-    const KeptGates<T, G> gates(static_cast<T*>(params.gates), shape_.hidden, step.row, step.rows);
-    for (int64_t i = 0; i < strips.count(); ++i) {
-      const Strip strip = strips[i];
-      A* kept = kept_ + (i * part.size() * M + group - part.begin) * kBlock;
-      with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-        gates_of_strip(strip, part, group, chunk_row + strip.row, scratch_ + i * kGates * lanes,
-                       params.gates == nullptr ? nullptr : &gates, params.memories == nullptr ? nullptr : kept,
-                       Block<A, decltype(depth)::value>{});
-      });
-    }
-  }
-
-  // kept_gates: where the gates go for the backward pass; kept_memories: where tanh(s) goes for the caller, blocks of
-  // the part's groups. Null where not wanted.
   template <typename B>
-  void gates_of_strip(const Strip& strip, Range part, int64_t group, int64_t chunk_row, const A* sums,
-                      const KeptGates<T, G>* kept_gates, A* kept_memories, B) const {
+  void gates_of_strip(const Strip& strip, Range part, int64_t group, const Schedule::Step& step, int64_t chunk_row,
+                      const A* sums, const PartRows<A>& kept, B) const {
     constexpr int kCount = B::kCount * lanes;  // numbers of a gate
     const int64_t valid = valid_columns(shape_.hidden, group);
-    alignas(kAlignment) A gates[G * kCount];
-    alignas(kAlignment) A s[M * kCount];
+    alignas(kAlignment) A gates[G][kCount];
+    alignas(kAlignment) A s[M][kCount];
     for (int gate = 0; gate < G; ++gate) {
       V v[B::kCount];
-      rows_from(sums + gate * kGroup * lanes, v, B{});
-      const A* z = z_ + ((group * G + gate) * chunk_padded_ + chunk_row) * kGroup;
+      sums_to_flat(sums + gate * kGroup * lanes, v, B{});
+      const A* z = plan_.z(group, gate, chunk_row + strip.row);
       unrolled<0, B::kCount>([&](auto i) SRN_INLINE_LAMBDA {
         constexpr int at = B::flat_at(i.value) * lanes;
-        store(gates + gate * kCount + at, v[i.value] + load(z + at));
+        store(gates[gate] + at, v[i.value] + load(z + at));
       });
     }
-    if (valid < kGroup) clear_columns(gates, G * kCount / kGroup, valid);  // units that do not exist: then s = 0
-    select(gates, cell_of(group) + strip.row * kGroup, s, kCount);
-    memcpy(output_gate_of(group) + strip.row * kGroup, gates + kOutput * kCount, sizeof(A) * kCount);
-    if (by_part_) {
-      for (int m = 0; m < M; ++m) {
-        V v[B::kCount];
-        B::load_flat(s + m * kCount, v);
-        const int64_t at = ((group - part.begin) * M + m) * B::kNumbers;
-        store_operands(v, s_lanes_ + strip.row * part.size() * kMemories + at, B{});
-      }
-    } else if constexpr (std::is_same_v<X, A>) {
-      spread_memories(strip, group, valid, s, kCount);
-    }
-    if (kept_gates != nullptr) {
+    if (valid < kGroup) clear_columns(gates[0], G * kCount / kGroup, valid);  // units that do not exist: then s = 0
+    select(gates[0], plan_.c(group, strip.row), s[0], kCount);
+    memcpy(plan_.o(group, strip.row), gates[kOutput], sizeof(A) * kCount);
+    memories_.put(strip, part, group, s[0], B{});
+    if (params_.gates != nullptr) {
+      const KeptGates<T, G> kept_gates(static_cast<T*>(params_.gates), shape_.hidden, step.row, step.rows);
       for (int gate = 0; gate < G; ++gate) {
-        scatter(gates + gate * kCount, strip.rows, valid, kept_gates->at(group, gate, strip.row), valid);
+        scatter(gates[gate], strip.rows, valid, kept_gates(group, gate, strip.row), valid);
       }
     }
-    if (kept_memories != nullptr) {
+    if (params_.memories != nullptr) {
       for (int m = 0; m < M; ++m) {
-        for (int i = 0; i < kCount; i += lanes) {
-          store(kept_memories + m * part.size() * kBlock + i, tanh(load(s + m * kCount + i)));
-        }
+        A* to = kept(m, group - part.begin);
+        for (int i = 0; i < kCount; i += lanes) store(to + i, tanh(load(s[m] + i)));
       }
-    }
-  }
-
-  // A part's memories of a step, for the caller.
-  void write_memories(const ForwardParams& params, const Strips<A>& strips, Range part,
-                      const Schedule::Step& step) const {
-    const int64_t hidden = shape_.hidden, first = part.begin * kGroup;
-    for (int64_t i = 0; i < strips.count(); ++i) {
-      const PartLayout layout = {M,
-                                 part.size() * kBlock,
-                                 part.size(),
-                                 kBlock,
-                                 strips[i].rows,
-                                 params.memories_row_stride,
-                                 params.memory_stride,
-                                 smaller(part.end * kGroup, hidden) - first};
-      scatter_part(layout, kept_ + i * part.size() * M * kBlock,
-                   static_cast<T*>(params.memories) + (step.row + strips[i].row) * layout.row_stride + first);
     }
   }
 
@@ -372,102 +275,47 @@ class Forward {
     }
   }
 
-  // Memories into lanes in the order that W_mc is stored in, number by number: a group is no multiple of a vector
-  // there.
-  void spread_memories(const Strip& strip, int64_t group, int64_t valid, const A* s, int block) const {
-    A* to = s_lanes_ + strip.row * s_columns_;
-    // Which lane of a strip holds a row: ask the exchange itself, with row numbers for values.
-    alignas(kAlignment) A order[kMostRows * kGroup];
-    const int64_t width = lanes / strip.depth;
-    for (int64_t r = 0; r < width; ++r) {
-      for (int64_t u = 0; u < kGroup; ++u) order[r * kGroup + u] = A(r);
-    }
-    with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-      using B = Block<A, decltype(depth)::value>;
-      V v[B::kCount];
-      B::load_flat(order, v);
-      B::exchange(v);
-      B::store_lanes(v, order);
-    });
-    const int64_t memories = M * shape_.hidden;
-    if (group == size_.groups - 1) {  // the last weights of a row are multiplied with whole vectors
-      for (int64_t k = memories; k < s_columns_; ++k) {
-        for (int64_t b = 0; b < width; ++b) to[k / strip.depth * lanes + b * strip.depth + k % strip.depth] = A(0);
-      }
-    }
-    for (int64_t m = 0; m < M; ++m) {
-      for (int64_t u = 0; u < valid; ++u) {
-        const int64_t k = m * shape_.hidden + group * kGroup + u;
-        A* column = to + k / strip.depth * lanes + k % strip.depth;
-        for (int64_t b = 0; b < width; ++b) {
-          const int64_t row = int64_t(order[b * strip.depth]);
-          column[b * strip.depth] = s[m * block + row * kGroup + u];
-        }
-      }
+  // tanh(s) of a part for the rows of a strip, on the way to the caller.
+  PartRows<A> kept(int64_t strip, Range part) const {
+    return {kept_ + strip * PartRows<A>::size(M, part.size()), part.size()};
+  }
+
+  // The caller's memories, from a row and a unit group on.
+  MatrixBlocks<T> caller_memories(int64_t row, int64_t group) const {
+    const MatrixBlocks<T> all = {static_cast<T*>(params_.memories), params_.memories_row_stride, params_.memory_stride};
+    return all.from(row, group * kGroup);
+  }
+
+  // What a part will write, while its products keep the processor busy.
+  void prefetch_memories(Range part, const Schedule::Step& step) const {
+    const MatrixBlocks<T> memories = caller_memories(step.row, part.begin);
+    for (int m = 0; m < M; ++m) {
+      prefetch_rows(memories(0, m), memories.row_stride, step.rows, size_.unit_count(part));
     }
   }
 
-  // Phase 1, the end: what a part's memories contribute to c, all columns.
-  void contribute(const Strips<A>& strips, Range part, const X* after, A* sums) const {
-    const int64_t width = part.size() * kMemories, stride = size_.hidden * lanes;
-    const X* first = mc_ + part.begin * size_.hidden * kMemories;
-    const WeightBlocks<X> weights = {first, size_.groups, kGroup * width, width, kGroup, after};
-    if constexpr (kDeepest == 1) {
-      RowsProduct<X>(width, s_lanes_, width, weights, sums, stride).run(strips);
-    } else {
-      RowsProduct<X>(width, s_lanes_, width, weights, sums, stride).run_wide(strips);
-      RowsProduct<X>(width, s_lanes_, width, weights, scratch_, stride).run_deep(strips);
-      for (int64_t i = strips.wide(); i < strips.count(); ++i) {
-        fold(strips[i], scratch_ + i * stride, sums + i * stride);
-      }
-    }
-  }
-
-  // Adds up the part sums of a strip, so that the parts of c take no more of the cache than they must.
-  void fold(const Strip& strip, const A* part_sums, A* sums) const {
-    with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-      using B = Block<A, decltype(depth)::value>;
-      for (int64_t group = 0; group < size_.groups; ++group) {
-        V v[B::kCount];
-        columns_from(part_sums + group * kGroup * lanes, v, B{});
-        unrolled<0, B::kCount>(
-            [&](auto j) SRN_INLINE_LAMBDA { store(sums + (group * B::kCount + j.value) * lanes, v[j.value]); });
-      }
-    });
-  }
-
-  // Phase 2 with W_mc as it is stored: the own columns of c.
-  void multiply_memories(const Strips<A>& strips, Range units) const {
-    const int64_t memories = M * shape_.hidden;
-    for (int64_t group = units.begin; group < units.end; ++group) {
-      const X* weights = mc + group * kGroup * memories;
-      const int64_t valid = valid_columns(shape_.hidden, group);
-      RowsProduct<X>(memories, s_lanes_, s_columns_, {weights, 1, 0, memories, valid, weights + kGroup * memories},
-                     sums_ + group * kGroup * lanes, size_.hidden * lanes)
-          .run(strips);
+  void write_memories(const Strips<A>& strips, Range part, const Schedule::Step& step) const {
+    for (int64_t i = 0; i < strips.count(); ++i) {
+      scatter_part(kept(i, part), strips[i].rows, M, size_.unit_count(part),
+                   caller_memories(step.row + strips[i].row, part.begin));
     }
   }
 
   // Phase 2 for one group: Eq. 8, 9.
-  void cell_and_hidden(const ForwardParams& params, const Strips<A>& strips, int64_t group,
-                       const Schedule::Step& step) const {
+  void cell_and_hidden(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
     const int64_t valid = valid_columns(shape_.hidden, group), first = group * kGroup;
-    T* cells = static_cast<T*>(params.cells);
-    T* output = static_cast<T*>(params.output);
+    T* cells = static_cast<T*>(params_.cells);
+    T* output = static_cast<T*>(params_.output);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A c[kMostRows * kGroup], h[kMostRows * kGroup];
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
-        if (by_part_) {
-          sum_of_parts(sums_ + i * size_.hidden * lanes + group * B::kCount * lanes, v, B{});
-        } else {
-          columns_from(sums_ + (i * size_.hidden + first) * lanes, v, B{});
-        }
+        memories_.columns(i, group, v, B{});
         B::exchange(v);
-        add_bias(bias_mc_ + first, v, B{});
-        const A* o = output_gate_of(group) + strip.row * kGroup;
+        add_bias(plan_.bias_mc + first, v, B{});
+        const A* o = plan_.o(group, strip.row);
         unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA {
           constexpr int at = B::flat_at(j.value) * lanes;
           store(c + at, v[j.value]);
@@ -478,7 +326,7 @@ class Forward {
           clear_columns(h, strip.rows, valid);
         }
       });
-      memcpy(cell_of(group) + strip.row * kGroup, c, sizeof(A) * strip.rows * kGroup);
+      memcpy(plan_.c(group, strip.row), c, sizeof(A) * strip.rows * kGroup);
       const int64_t row = step.row + strip.row;
       if (cells != nullptr) scatter(c, strip.rows, valid, cells + row * shape_.hidden + first, shape_.hidden);
       if (shape_.projection) {
@@ -486,81 +334,53 @@ class Forward {
           using B = Block<A, decltype(depth)::value>;
           V v[B::kCount];
           B::load_flat(h, v);
-          store_operands(v, m_lanes_ + strip.row * size_.hidden + group * B::kNumbers, B{});
+          store_operands(v, plan_.m_lanes(strip.row, group, B{}), B{});
         });
       } else {
-        memcpy(state_of(group) + strip.row * kGroup, h, sizeof(A) * strip.rows * kGroup);
-        scatter(h, strip.rows, valid, output + row * params.output_stride + first, params.output_stride);
+        memcpy(plan_.h(group, strip.row), h, sizeof(A) * strip.rows * kGroup);
+        scatter(h, strip.rows, valid, output + row * params_.output_stride + first, params_.output_stride);
       }
     }
   }
 
-  // A group's columns of c, its parts added up in order.
-  template <typename B>
-  SRN_INLINE void sum_of_parts(const A* sums, V (&v)[B::kCount], B) const {
-    unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] = load(sums + j.value * lanes); });
-    for (int64_t part = 1; part < size_.parts; ++part) {
-      sums += sums_stride_;
-      unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] += load(sums + j.value * lanes); });
-    }
-  }
-
   // Phase 3 for one group of the state's columns.
-  void project(const ForwardParams& params, const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
+  void project(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
     const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
-    const X* weights = hr + first * shape_.hidden;
-    RowsProduct<X>(shape_.hidden, m_lanes_, size_.hidden,
-                   {weights, 1, 0, shape_.hidden, valid, weights + kGroup * shape_.hidden}, scratch_, kGroup * lanes)
+    const X* weights = hr_ + first * shape_.hidden;
+    const StripVectors<A> sums = {scratch_, kGroup};
+    RowsProduct<X>(shape_.hidden, plan_.m_lanes,
+                   {weights, 1, 0, shape_.hidden, valid, weights + kGroup * shape_.hidden}, sums)
         .run(strips);
-    T* output = static_cast<T*>(params.output) + step.row * params.output_stride + first;
+    T* output = static_cast<T*>(params_.output) + step.row * params_.output_stride + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
       alignas(kAlignment) A h[kMostRows * kGroup];
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
-        rows_from(scratch_ + i * kGroup * lanes, v, B{});
+        sums_to_flat(sums(i), v, B{});
         B::store_flat(v, h);
       });
       if (valid < kGroup) clear_columns(h, strip.rows, valid);
-      memcpy(state_of(group) + strip.row * kGroup, h, sizeof(A) * strip.rows * kGroup);
-      scatter(h, strip.rows, valid, output + strip.row * params.output_stride, params.output_stride);
+      memcpy(plan_.h(group, strip.row), h, sizeof(A) * strip.rows * kGroup);
+      scatter(h, strip.rows, valid, output + strip.row * params_.output_stride, params_.output_stride);
     }
   }
 
-  Shape shape_;
-  Extents size_;
-  bool by_part_;                       // whether W_mc is packed by part, and c summed in parts
-  int64_t chunk_rows_, chunk_padded_;  // rows of input whose gates are computed at a time; with room for a last strip
-  int64_t batch_padded_;
-  int64_t input_;         // D rounded up to whole groups
-  int64_t s_columns_;     // M*H rounded up to whole groups
-  const X* ih = nullptr;  // the weights as they are computed with
-  const X* hh = nullptr;
-  const X* mc = nullptr;
-  const X* hr = nullptr;
-  X* ih_;  // copies of the weights, where they are stored in another type
-  X* hh_;
-  X* mc_;  // by part: (hidden, the part's groups, M, kGroup)
-  X* hr_;
-  A* bias_;     // (groups, G, kGroup): b_ih + b_hh
-  A* bias_mc_;  // (hidden)
-  X* x_;        // lanes of input_ columns: a chunk's input
-  A* z_;        // (groups, G, chunk_padded_, kGroup): gates of a chunk, the input's part
-  A* o_;        // (groups, batch_padded_, kGroup): the step's output gates
-  A* c_;        // (groups, batch_padded_, kGroup): every sequence's cell state
-  A* h_;        // (state groups, batch_padded_, kGroup): every sequence's state
-  X* h_lanes_;  // lanes of `state` columns: the step's h
-  X* m_lanes_;  // lanes of `hidden` columns: the step's hidden units before a projection
-  X* s_lanes_;  // lanes of a thread's own: one part's memories; or of all memories, by task subset
-  int64_t sums_stride_;
-  A* sums_;  // (parts, strips, hidden, lanes): parts of c in lanes, deep strips' at the start of their room; by columns
-             // and as part sums where W_mc is read as stored
-  int64_t kept_size_;
-  A* kept_;  // (team, strips, M, the part's groups, row, kGroup): tanh(s) of a part, for the caller
-  int64_t scratch_size_;
-  A* scratch_;  // (team, ...): a thread's part sums of one group, or of a part's contribution to c in deep strips
-  size_t used_;
+  const Plan& plan_;
+  const Shape& shape_;
+  const Extents& size_;
+  const ForwardParams& params_;
+  Barrier& barrier_;
+  const int thread_, threads_;
+  const Range parts_, units_;  // the parts of the units that the thread owns, and their groups
+  const Range state_;          // its groups of the state's columns
+  const X* ih_;                // the weights as they are computed with
+  const X* hh_;
+  const X* hr_;
+  const MemoryProduct<T, N> memories_;
+  A* kept_;  // the thread's pieces of the plan's
+  A* scratch_;
 };
 
 }  // namespace SRN_ISA

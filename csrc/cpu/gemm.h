@@ -5,7 +5,7 @@
 // nothing is packed, and a weight is read once for all rows.
 #pragma once
 
-#include "cpu/lanes.h"
+#include "cpu/gather.h"
 
 namespace srn {
 namespace SRN_ISA {
@@ -22,6 +22,57 @@ SRN_INLINE int64_t piece_count(int64_t length, int64_t strips) {
   const int64_t most = fits < kPieceLength ? fits : kPieceLength;
   return length > most ? ceil_div(length, most) : 1;
 }
+
+// -- how products go through strips and columns, tile by tile ---------------------------------------------------------
+
+// Calls f(Index<count>, first) for the strips of depth 1: as many at a time as a tile takes, but four as two and two.
+template <typename A, typename F>
+SRN_INLINE void each_wide(const Strips<A>& strips, const F& f) {
+  int64_t i = 0;
+  for (const int64_t wide = strips.wide(); i < wide;) {
+    const int64_t left = wide - i;
+    if (left == 1) {
+      f(Index<1>{}, i);
+      i += 1;
+    } else if (left == 2 || left == 4 || kTileStrips == 2) {
+      f(Index<2>{}, i);
+      i += 2;
+    } else {
+      f(Index<kTileStrips>{}, i);
+      i += kTileStrips;
+    }
+  }
+}
+
+// Calls f(Index<depth>, strip) for each of the others.
+template <typename A, int deepest, typename F>
+SRN_INLINE void each_deep(const Strips<A>& strips, const F& f) {
+  for (int64_t i = strips.wide(); i < strips.count(); ++i) {
+    with_depth<A, deepest>(strips[i].depth, [&](auto depth) SRN_INLINE_LAMBDA { f(depth, i); });
+  }
+}
+
+// Calls f(Index<count>, first) for the things from `first` to `end`, if there are any: fewer than kMost.
+template <int kMost, typename F>
+SRN_INLINE void fewer(int64_t first, int64_t end, const F& f) {
+  if constexpr (kMost > 1) {
+    if (end - first == kMost - 1) {
+      f(Index<kMost - 1>{}, first);
+    } else {
+      fewer<kMost - 1>(first, end, f);
+    }
+  }
+}
+
+// Calls it for any number of things: kMost at a time, then all that are left.
+template <int kMost, typename F>
+SRN_INLINE void each_tile(int64_t count, const F& f) {
+  int64_t first = 0;
+  for (; first + kMost <= count; first += kMost) f(Index<kMost>{}, first);
+  fewer<kMost>(first, count, f);
+}
+
+// -- by rows ----------------------------------------------------------------------------------------------------------
 
 // Columns are taken in fours, of consecutive rows of weights.
 constexpr int kQuad = 4;
@@ -102,16 +153,15 @@ struct WeightBlocks {
   const A* after;           // what will be read next
 };
 
-// y = x W^T for every strip, K weights to a row.
-//   x: lanes of `x_columns` columns, at least K of them; y: [strip][block][kGroup][lanes], strips y_stride apart.
+// y = x W^T for every strip, K weights to a row; x has at least K columns. y: a vector for each column, block by block.
 template <typename A>
 class RowsProduct {
   static constexpr int lanes = kLanes<A>;
   static constexpr int kQuads = kGroup / kQuad;  // to a block
 
  public:
-  RowsProduct(int64_t K, const A* x, int64_t x_columns, const WeightBlocks<A>& weights, A* y, int64_t y_stride)
-      : K_(K), x_(x), x_columns_(x_columns), weights_(weights), y_(y), y_stride_(y_stride) {}
+  RowsProduct(int64_t K, const RowLanes<A>& x, const WeightBlocks<A>& weights, const StripVectors<A>& y)
+      : K_(K), x_(x), weights_(weights), y_(y) {}
 
   void run(const Strips<A>& strips) const {
     run_wide(strips);
@@ -120,28 +170,13 @@ class RowsProduct {
 
   // The strips of depth 1, which leave a vector of sums for each column.
   void run_wide(const Strips<A>& strips) const {
-    int64_t i = 0;
-    for (const int64_t wide = strips.wide(); i < wide;) {
-      const int64_t left = wide - i;
-      if (left == 1) {
-        pass<1, 1>(i * lanes, i);
-        i += 1;
-      } else if (left == 2 || left == 4 || kTileStrips == 2) {
-        pass<1, 2>(i * lanes, i);
-        i += 2;
-      } else {
-        pass<1, kTileStrips>(i * lanes, i);
-        i += kTileStrips;
-      }
-    }
+    each_wide(strips, [&](auto count, int64_t i) SRN_INLINE_LAMBDA { pass<1, decltype(count)::value>(i * lanes, i); });
   }
 
   // The others, which leave part sums.
   void run_deep(const Strips<A>& strips) const {
-    for (int64_t i = strips.wide(); i < strips.count(); ++i) {
-      const Strip strip = strips[i];
-      with_depth<A>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(strip.row, i); });
-    }
+    each_deep<A, kMaxDepth<A>>(
+        strips, [&](auto depth, int64_t i) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(strips[i].row, i); });
   }
 
  private:
@@ -152,12 +187,12 @@ class RowsProduct {
     const int64_t length = K_ / depth, pieces = piece_count<A>(length, kStrips), quads = weights_.count * kQuads;
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const Piece own = {length * piece / pieces, length * (piece + 1) / pieces, piece + 1 == pieces};
-      int64_t quad = 0;
       if (weights_.valid == kGroup) {
-        for (; quad + kMost <= quads; quad += kMost) compute<depth, kMost, kStrips, true>(quad, row, strip, own);
-        last<depth, kMost - 1, kStrips>(quad, row, strip, own);
+        each_tile<kMost>(quads, [&](auto count, int64_t quad) SRN_INLINE_LAMBDA {
+          compute<depth, decltype(count)::value, kStrips, true>(quad, row, strip, own);
+        });
       } else {
-        for (; quad < quads; ++quad) compute<depth, 1, kStrips, false>(quad, row, strip, own);
+        for (int64_t quad = 0; quad < quads; ++quad) compute<depth, 1, kStrips, false>(quad, row, strip, own);
       }
     }
   }
@@ -166,18 +201,6 @@ class RowsProduct {
     int64_t begin, end;  // vectors of x
     bool last;
   };
-
-  // As many fours of columns as are left, fewer than a tile's.
-  template <int depth, int kMost, int kStrips>
-  SRN_INLINE void last(int64_t quad, int64_t row, int64_t strip, const Piece& piece) const {
-    if constexpr (kMost > 0) {
-      if (weights_.count * kQuads - quad == kMost) {
-        compute<depth, kMost, kStrips, true>(quad, row, strip, piece);
-      } else {
-        last<depth, kMost - 1, kStrips>(quad, row, strip, piece);
-      }
-    }
-  }
 
   // The first of four columns, from its k-th weight on; past the last, what will be read after this piece.
   const A* weights_at(int64_t quad, const Piece& piece, int64_t k) const {
@@ -207,17 +230,16 @@ class RowsProduct {
     }
     rows_tile<A, depth, kColumns, kStrips, kRegular>(
         piece.end - piece.begin, piece.last ? K_ - piece.end * depth : 0, columns, weights_.stride, next,
-        x_ + row * x_columns_ + piece.begin * lanes, lanes * x_columns_, piece.begin > 0,
-        y_ + strip * y_stride_ + quad * kQuad * lanes, y_stride_);
+        x_(row) + piece.begin * lanes, lanes * x_.columns, piece.begin > 0, y_(strip, quad * kQuad), y_.strip_stride());
   }
 
   int64_t K_;
-  const A* x_;
-  int64_t x_columns_;
+  RowLanes<A> x_;
   WeightBlocks<A> weights_;
-  A* y_;
-  int64_t y_stride_;
+  StripVectors<A> y_;
 };
+
+// -- by columns -------------------------------------------------------------------------------------------------------
 
 // y = x W for kPanels panels of kGroup columns each: a panel holds the weights of its columns side by side, row by row.
 //   x: [length][lanes], spread, strips x_stride apart; y: [panel][kGroup / depth][lanes], strips y_stride apart.
@@ -259,37 +281,22 @@ void columns_tile(int64_t length, const A* panels, int64_t distance, const A* ne
   }
 }
 
-// y = x W for every strip: K rows of weights, packed in panels of kGroup columns, [panel][K][kGroup].
-//   x: [strip][K][lanes], spread, strips x_stride apart; y: lanes, strips y_stride apart.
+// y = x W for every strip: `count` panels of kGroup columns, (panels, K, kGroup). x: spread, a vector for each of at
+// least K columns; y: lanes, panel by panel.
 template <typename A>
 class ColumnsProduct {
   static constexpr int lanes = kLanes<A>;
 
  public:
   // after: what will be read next.
-  ColumnsProduct(int64_t K, const A* x, int64_t x_stride, const A* panels, int64_t count, const A* after, A* y,
-                 int64_t y_stride)
-      : K_(K), x_(x), x_stride_(x_stride), panels_(panels), count_(count), after_(after), y_(y), y_stride_(y_stride) {}
+  ColumnsProduct(const StripVectors<A>& x, const FlatRows<A>& panels, int64_t count, const A* after,
+                 const StripVectors<A>& y)
+      : K_(panels.rows), x_(x), panels_(panels), count_(count), after_(after), y_(y) {}
 
   void run(const Strips<A>& strips) const {
-    int64_t i = 0;
-    for (const int64_t wide = strips.wide(); i < wide;) {
-      const int64_t left = wide - i;
-      if (left == 1) {
-        pass<1, 1>(i);
-        i += 1;
-      } else if (left == 2 || left == 4 || kTileStrips == 2) {
-        pass<1, 2>(i);
-        i += 2;
-      } else {
-        pass<1, kTileStrips>(i);
-        i += kTileStrips;
-      }
-    }
-    for (; i < strips.count(); ++i) {
-      with_depth<A, kMaxSpread<A>>(strips[i].depth,
-                                   [&](auto depth) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
-    }
+    each_wide(strips, [&](auto count, int64_t i) SRN_INLINE_LAMBDA { pass<1, decltype(count)::value>(i); });
+    each_deep<A, kMaxSpread<A>>(strips,
+                                [&](auto depth, int64_t i) SRN_INLINE_LAMBDA { pass<decltype(depth)::value, 1>(i); });
   }
 
  private:
@@ -301,52 +308,37 @@ class ColumnsProduct {
     const int64_t pieces = piece_count<A>(K_, kStrips);
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = K_ * piece / pieces, end = K_ * (piece + 1) / pieces;
-      int64_t panel = 0;
-      for (; panel + kPanels <= count_; panel += kPanels) compute<depth, kPanels, kStrips>(strip, panel, begin, end);
-      last<depth, kPanels - 1, kStrips>(strip, panel, begin, end);
-    }
-  }
-
-  template <int depth, int kPanels, int kStrips>
-  SRN_INLINE void last(int64_t strip, int64_t panel, int64_t begin, int64_t end) const {
-    if constexpr (kPanels > 0) {
-      if (count_ - panel == kPanels) {
-        compute<depth, kPanels, kStrips>(strip, panel, begin, end);
-      } else {
-        last<depth, kPanels - 1, kStrips>(strip, panel, begin, end);
-      }
+      each_tile<kPanels>(count_, [&](auto count, int64_t panel) SRN_INLINE_LAMBDA {
+        compute<depth, decltype(count)::value, kStrips>(strip, panel, begin, end);
+      });
     }
   }
 
   template <int depth, int kPanels, int kStrips>
   SRN_INLINE void compute(int64_t strip, int64_t panel, int64_t begin, int64_t end) const {
-    const A* panels = panels_ + (panel * K_ + begin) * kGroup;
-    const A* next = strip > 0 ? panels : panels + kPanels * K_ * kGroup;
-    if (strip == 0 && panel + kPanels >= count_) next = end < K_ ? panels_ + end * kGroup : after_;
-    columns_tile<A, depth, kPanels, kStrips>(end - begin, panels, K_ * kGroup, next,
-                                             x_ + strip * x_stride_ + begin * lanes, x_stride_, begin > 0,
-                                             y_ + strip * y_stride_ + panel * (kGroup / depth) * lanes, y_stride_);
+    const A* panels = panels_(panel, begin);
+    const A* next = strip > 0 ? panels : panels_(panel + kPanels, begin);
+    if (strip == 0 && panel + kPanels >= count_) next = end < K_ ? panels_(0, end) : after_;
+    columns_tile<A, depth, kPanels, kStrips>(end - begin, panels, K_ * kGroup, next, x_(strip, begin),
+                                             x_.strip_stride(), begin > 0, y_(strip, panel * (kGroup / depth)),
+                                             y_.strip_stride());
   }
 
   int64_t K_;
-  const A* x_;
-  int64_t x_stride_;
-  const A* panels_;
+  StripVectors<A> x_;
+  FlatRows<A> panels_;
   int64_t count_;
   const A* after_;
-  A* y_;
-  int64_t y_stride_;
+  StripVectors<A> y_;
 };
 
-// Packs `rows` rows of weights for a product by columns: those of a panel from `from` on, `stride` apart, into each
-// panel's rows from `at` on. Columns past the `columns` that exist are zeros.
+// Packs the first columns of `rows` rows of weights, `stride` apart, in panels. Columns past the `columns` that exist
+// are zeros.
 template <typename T>
-void pack_panels(const T* from, int64_t rows, int64_t stride, int64_t columns, int64_t K, int64_t at,
-                 Compute<T>* panels) {
+void pack_panels(const T* from, int64_t rows, int64_t stride, int64_t columns, const FlatRows<Compute<T>>& panels) {
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t first = 0; first < columns; first += kGroup) {
-      gather_row(from + row * stride + first, smaller(columns - first, kGroup),
-                 panels + (first / kGroup * K + at + row) * kGroup);
+      gather_row(from + row * stride + first, smaller(columns - first, kGroup), panels(first / kGroup, row));
     }
   }
 }

@@ -1,7 +1,7 @@
 // How activations lie in memory, and the way between the two layouts.
 //
 // Weights are read as they are stored, so it is the activations that are laid out for the vectors. Both layouts cut the
-// columns (hidden units, or inputs) into groups of kGroup, and the rows of a step (sequences) into strips:
+// columns (hidden units, or inputs) into unit groups of kGroup, and the rows of a step (sequences) into strips:
 //
 //   flat   [group][row][kGroup]: what the cell is computed on, whatever the vector's length
 //   lanes  [strip][column / depth][lanes]: what products read. A vector holds `depth` consecutive columns of each of
@@ -20,12 +20,15 @@
 namespace srn {
 namespace SRN_ISA {
 
-constexpr int kGroup = 8;
+constexpr int kGroup = 8;  // units, or other columns, of a unit group
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 SRN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }  // std's would break cell.h's rule
 SRN_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// How many of a group's kGroup columns exist.
+SRN_INLINE int64_t valid_columns(int64_t columns, int64_t group) { return smaller(columns - group * kGroup, kGroup); }
 
 // The deepest strip: of one row, all of a vector's lanes; in products by columns, which repeat a row's numbers for the
 // columns of a group, no more than those.
@@ -223,132 +226,19 @@ struct Block<A, 2 * kGroup> {
   }
 };
 
-// -- between the layouts and matrices as callers keep them: rows of numbers, in another type perhaps ------------------
-
-// One row of a group, as it is stored or as it is computed with. Whole groups, nearly all, go in whole vectors.
-template <typename T, typename X = Compute<T>>
-SRN_INLINE void gather_row(const T* from, int64_t valid, X* to) {
-  const auto number = [](T value) {
-    if constexpr (std::is_same_v<T, X>) {
-      return value;
-    } else {
-      return widen(value);
-    }
-  };
-  if (__builtin_expect(valid >= kGroup, 1)) {
-    X row[kGroup];
-    for (int c = 0; c < kGroup; ++c) row[c] = number(from[c]);
-    memcpy(to, row, sizeof(row));
-  } else {
-    for (int c = 0; c < kGroup; ++c) to[c] = c < valid ? number(from[c]) : X{};
-  }
+// What a product by rows left of a group, for each column a vector of `depth` part sums a row: added up, in lanes.
+template <typename B>
+SRN_INLINE void sums_to_lanes(const typename B::Number* sums, typename B::V (&v)[B::kCount], B) {
+  typename B::V columns[kGroup];
+  unrolled<0, kGroup>([&](auto c) SRN_INLINE_LAMBDA { columns[c.value] = load(sums + c.value * B::lanes); });
+  B::sum_parts(columns, v);
 }
 
-template <typename T>
-SRN_INLINE void scatter_row(const Compute<T>* from, int64_t valid, T* to) {
-  if (__builtin_expect(valid >= kGroup, 1)) {
-    T row[kGroup];
-    for (int c = 0; c < kGroup; ++c) row[c] = narrow<T>(from[c]);
-    memcpy(to, row, sizeof(row));
-  } else {
-    for (int c = 0; c < valid; ++c) to[c] = narrow<T>(from[c]);
-  }
-}
-
-// Asks for `columns` columns of `rows` rows that will soon be written: rows lie too far apart for the processor to ask
-// by itself.
-template <typename T>
-void prefetch_rows(const T* from, int64_t stride, int64_t rows, int64_t columns) {
-  constexpr int64_t kLine = 64 / int64_t(sizeof(T));
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* row = from + r * stride;
-    for (int64_t c = 0; c < columns; c += kLine) __builtin_prefetch(row + c, 1, 2);
-    __builtin_prefetch(row + columns - 1, 1, 2);
-  }
-}
-
-// Reads kGroup columns of `rows` rows, of which `valid` columns exist; the others are zeros. Null is all zeros.
-template <typename T>
-void gather(const T* from, int64_t stride, int64_t rows, int64_t valid, Compute<T>* flat) {
-  using A = Compute<T>;
-  if (from == nullptr) {
-    for (int64_t i = 0; i < rows * kGroup; ++i) flat[i] = A(0);
-  } else if (std::is_same_v<T, A> && stride == kGroup && valid == kGroup) {
-    memcpy(flat, from, sizeof(A) * rows * kGroup);
-  } else {
-    for (int64_t r = 0; r < rows; ++r) gather_row(from + r * stride, valid, flat + r * kGroup);
-  }
-}
-
-// The same for all rows of a call, and zeros for the lanes that its last strip may have too many.
-template <typename T>
-void initial_rows(const T* from, int64_t stride, int64_t rows, int64_t valid, Compute<T>* flat) {
-  gather(from, stride, rows, valid, flat);
-  gather<T>(nullptr, 0, padded_rows<Compute<T>>(rows) - rows, 0, flat + rows * kGroup);
-}
-
-template <typename T>
-void scatter(const Compute<T>* flat, int64_t rows, int64_t valid, T* to, int64_t stride) {
-  if (std::is_same_v<T, Compute<T>> && stride == kGroup && valid == kGroup) {
-    memcpy(to, flat, sizeof(T) * rows * kGroup);
-    return;
-  }
-  for (int64_t r = 0; r < rows; ++r) scatter_row(flat + r * kGroup, valid, to + r * stride);
-}
-
-// Several blocks of columns (gates, memories) of several groups, row by row: a row's memory is touched once.
-//   flat: [block][group][row][kGroup], blocks and groups flat_block and flat_group apart; matrix: rows row_stride
-//   apart, blocks block_stride apart in each, `columns` of each block existing.
-struct PartLayout {
-  int64_t blocks, flat_block, groups, flat_group;
-  int64_t rows, row_stride, block_stride, columns;
-};
-
-template <typename T>
-void gather_part(const PartLayout& part, const T* from, Compute<T>* flat) {
-  for (int64_t r = 0; r < part.rows; ++r) {
-    for (int64_t b = 0; b < part.blocks; ++b) {
-      for (int64_t g = 0; g < part.groups; ++g) {
-        gather_row(from + r * part.row_stride + b * part.block_stride + g * kGroup, part.columns - g * kGroup,
-                   flat + b * part.flat_block + g * part.flat_group + r * kGroup);
-      }
-    }
-  }
-}
-
-template <typename T>
-void scatter_part(const PartLayout& part, const Compute<T>* flat, T* to) {
-  for (int64_t r = 0; r < part.rows; ++r) {
-    for (int64_t b = 0; b < part.blocks; ++b) {
-      for (int64_t g = 0; g < part.groups; ++g) {
-        scatter_row(flat + b * part.flat_block + g * part.flat_group + r * kGroup, part.columns - g * kGroup,
-                    to + r * part.row_stride + b * part.block_stride + g * kGroup);
-      }
-    }
-  }
-}
-
-// Zeroes the columns past the valid ones, whatever they hold.
-template <typename A>
-void clear_columns(A* flat, int64_t rows, int64_t valid) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = valid; c < kGroup; ++c) flat[r * kGroup + c] = A(0);
-  }
-}
-
-// One group of flat rows, spread for a product by columns: to + i * columns * lanes is the i-th strip's.
-template <typename A>
-void flat_to_spread(const Strips<A>& strips, const A* flat, int64_t group, int64_t columns, A* lanes) {
-  for (int64_t i = 0; i < strips.count(); ++i) {
-    const Strip strip = strips[i];
-    with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
-      using B = Block<A, decltype(depth)::value>;
-      Vector<A> v[B::kCount];
-      B::load_flat(flat + strip.row * kGroup, v);
-      B::exchange(v);
-      B::store_spread(v, lanes + (i * columns + group * kGroup) * B::lanes);
-    });
-  }
+// The same as flat rows.
+template <typename B>
+SRN_INLINE void sums_to_flat(const typename B::Number* sums, typename B::V (&v)[B::kCount], B) {
+  sums_to_lanes(sums, v, B{});
+  B::exchange(v);
 }
 
 }  // namespace SRN_ISA

@@ -1,4 +1,4 @@
-// What the forward and the backward recurrence share: the workspace, the packed weights' geometry, the thread team.
+// What the forward and the backward recurrence share: sizes, the parts of the hidden units, the order of the steps.
 #pragma once
 
 #include <omp.h>
@@ -10,25 +10,6 @@
 namespace srn {
 namespace SRN_ISA {
 
-// Hands out aligned pieces of a workspace; from a null base it only measures, so one plan serves both.
-class Arena {
- public:
-  explicit Arena(void* base) : base_(static_cast<char*>(base)) {}
-
-  template <typename X>
-  X* take(int64_t count) {
-    X* piece = base_ == nullptr ? nullptr : reinterpret_cast<X*>(base_ + used_);
-    used_ += size_t(round_up(count * int64_t(sizeof(X)), int64_t(kAlignment)));
-    return piece;
-  }
-
-  size_t used() const { return used_; }
-
- private:
-  char* base_;
-  size_t used_ = 0;
-};
-
 // Sums over hidden units that several threads contribute to are kept in so many parts, each a fixed range of the units
 // that one thread owns, and added up in a fixed order: results do not depend on the number of threads. It divides
 // evenly among 2, 3, 4, 6 and 12 threads, the most that work on a call.
@@ -38,6 +19,7 @@ constexpr int64_t kParts = 12;
 struct Range {
   int64_t begin, end;
   int64_t size() const { return end - begin; }
+  bool contains(int64_t i) const { return begin <= i && i < end; }
 };
 
 SRN_INLINE Range share(int64_t count, int64_t index, int64_t shares) {
@@ -46,12 +28,12 @@ SRN_INLINE Range share(int64_t count, int64_t index, int64_t shares) {
 
 // Sizes derived from a shape that both directions use.
 struct Extents {
-  int64_t groups;        // groups of kGroup hidden units
+  int64_t groups;        // unit groups: kGroup hidden units each
   int64_t hidden;        // H rounded up to whole groups
   int64_t state_groups;  // the same for the P columns of the state
   int64_t state;
   int64_t parts;
-  int64_t part_groups;  // the most groups of a part
+  int64_t part_groups;  // the most unit groups of a part
   int team;             // threads worth using
 
   explicit Extents(const Shape& shape)
@@ -60,7 +42,8 @@ struct Extents {
         state_groups(ceil_div(shape.state, kGroup)),
         state(state_groups * kGroup),
         parts(smaller(kParts, groups)),
-        part_groups(ceil_div(groups, parts > 0 ? parts : 1)) {
+        part_groups(ceil_div(groups, parts > 0 ? parts : 1)),
+        units_(shape.hidden) {
     // Below so many multiplications a step, a barrier costs more than a second thread saves.
     constexpr int64_t kWorthSharing = 1 << 17;
     const int64_t products = gate_blocks(shape.tasks) * shape.state + memory_count(shape.tasks) * shape.hidden;
@@ -68,34 +51,33 @@ struct Extents {
     team = share ? int(smaller(shape.threads, parts)) : 1;
   }
 
-  // The groups of units of a part, and of all parts that a thread owns.
+  // The unit groups of a part, and of all parts that a thread owns.
   Range part(int64_t index) const { return share(groups, index, parts); }
   Range units(Range own) const { return {share(groups, own.begin, parts).begin, share(groups, own.end, parts).begin}; }
-};
 
-// How many of a group's kGroup columns exist.
-SRN_INLINE int64_t valid_columns(int64_t columns, int64_t group) {
-  const int64_t left = columns - group * kGroup;
-  return left < kGroup ? left : kGroup;
-}
-
-// A step's gates as they are kept for the backward pass: group by group, [group][G][row][unit], the last group of as
-// many units as there are. Both passes go through them in this order, where rows of all gates would lie far apart.
-template <typename T, int G>
-class KeptGates {
- public:
-  KeptGates(T* all, int64_t hidden, int64_t first_row, int64_t rows)
-      : first_(all + first_row * G * hidden), hidden_(hidden), rows_(rows) {}
-
-  // Those of one group and gate from a row on: rows of as many numbers as the group has units.
-  T* at(int64_t group, int gate, int64_t row) const {
-    return first_ + group * kGroup * G * rows_ + (gate * rows_ + row) * valid_columns(hidden_, group);
-  }
+  // How many hidden units these groups have.
+  int64_t unit_count(Range own) const { return smaller(own.end * kGroup, units_) - own.begin * kGroup; }
 
  private:
-  T* first_;
-  int64_t hidden_, rows_;
+  int64_t units_;  // H
 };
+
+// The i-th of a thread's parts in a step: every other one takes them backwards, beginning with the weights that the
+// caches still hold.
+SRN_INLINE int64_t part_in_turn(Range parts, int64_t i, int64_t step) {
+  return step % 2 == 0 ? parts.begin + i : parts.end - 1 - i;
+}
+
+// A group's vectors of one strip in a sum over the parts, added up in order: from `vector` on, in lanes.
+template <typename A, typename B>
+SRN_INLINE void sum_of_parts(const PartSums<A>& sums, int64_t strip, int64_t vector, Vector<A> (&v)[B::kCount], B) {
+  const A* from = sums(0)(strip, vector);
+  unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] = load(from + j.value * B::lanes); });
+  for (int64_t part = 1; part < sums.parts; ++part) {
+    from = sums(part)(strip, vector);
+    unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA { v[j.value] += load(from + j.value * B::lanes); });
+  }
+}
 
 // The steps in the order that a direction visits them, with the rows of each.
 class Schedule {
@@ -128,39 +110,23 @@ class Schedule {
   bool down_;
 };
 
-// Packs W_mc by part: out of the row of each of H columns of c, the numbers that a part's memories are multiplied with,
-// group by group: (hidden, groups of the part, M, kGroup). One block of memory then holds all that a product with a
-// part reads. Rows up to a whole group, and columns of units past the last, are zeros.
+// A weight as products multiply it: as it is stored or, where that is in another type, from a copy, which the threads
+// share in making.
 template <typename T>
-void pack_memories(const T* mc, int64_t hidden, int memories, const Extents& size, Range parts, Operand<T>* packed) {
-  for (int64_t row = 0; row < size.hidden; ++row) {
-    for (int64_t part = parts.begin; part < parts.end; ++part) {
-      const Range groups = size.part(part);
-      Operand<T>* to = packed + (groups.begin * size.hidden + row * groups.size()) * memories * kGroup;
-      for (int64_t group = groups.begin; group < groups.end; ++group) {
-        for (int64_t m = 0; m < memories; ++m, to += kGroup) {
-          if (row < hidden) {
-            gather_row<T, Operand<T>>(mc + (row * memories + m) * hidden + group * kGroup, valid_columns(hidden, group),
-                                      to);
-          } else {
-            for (int c = 0; c < kGroup; ++c) to[c] = Operand<T>{};
-          }
-        }
-      }
-    }
-  }
-}
-
-// The address of a matrix as operands: its own, or of a copy that the threads share in making.
-template <typename T>
-const Operand<T>* operands(const void* stored, int64_t count, Operand<T>* copy, int thread, int threads) {
+const Operand<T>* as_operands(const void* stored, const Operand<T>* copy) {
   if constexpr (sizeof(T) == sizeof(Operand<T>)) {
     return static_cast<const T*>(stored);
   } else {
-    if (stored == nullptr) return nullptr;
+    return copy;
+  }
+}
+
+template <typename T>
+void copy_operands(const void* stored, int64_t count, int thread, int threads, Operand<T>* copy) {
+  if constexpr (sizeof(T) != sizeof(Operand<T>)) {
+    if (stored == nullptr) return;
     const Range own = share(count, thread, threads);
     for (int64_t i = own.begin; i < own.end; ++i) copy[i] = widen(static_cast<const T*>(stored)[i]);
-    return copy;
   }
 }
 

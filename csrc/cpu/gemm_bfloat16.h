@@ -1,0 +1,99 @@
+// Products of bfloat16 by AVX-512's extension, which multiplies pairs and adds both products to a float32.
+#pragma once
+
+#include "cpu/gemm.h"
+
+namespace srn {
+namespace SRN_ISA {
+
+// y = x W^T for every strip, as RowsProduct<float> does it; K even.
+template <>
+class RowsProduct<BFloat16> {
+  static constexpr int lanes = kLanes<float>;
+
+ public:
+  RowsProduct(int64_t K, const RowLanes<BFloat16>& x, const WeightBlocks<BFloat16>& weights,
+              const StripVectors<float>& y)
+      : K_(K), x_(x), weights_(weights), y_(y) {}
+
+  void run(const Strips<float>& strips) const {
+    run_wide(strips);
+    run_deep(strips);
+  }
+
+  void run_wide(const Strips<float>& strips) const {
+    for (int64_t block = 0; block < weights_.count; ++block) {
+      each_tile<2>(strips.wide(), [&](auto count, int64_t i)
+                                      SRN_INLINE_LAMBDA { compute<1, decltype(count)::value>(block, i, i * lanes); });
+    }
+  }
+
+  void run_deep(const Strips<float>& strips) const {
+    for (int64_t block = 0; block < weights_.count; ++block) {
+      for (int64_t i = strips.wide(); i < strips.count(); ++i) compute<2, 1>(block, i, strips[i].row);
+    }
+  }
+
+ private:
+  template <int depth, int kStrips>
+  void compute(int64_t block, int64_t strip, int64_t row) const {
+    using V = Vector<float>;
+    constexpr int kColumns = 2 * depth;  // that a vector of x covers
+    const BFloat16* at[kGroup];
+    for (int c = 0; c < kGroup; ++c) {
+      const int64_t own = c < weights_.valid ? c : weights_.valid - 1;
+      at[c] = weights_.first + block * weights_.distance + own * weights_.stride;
+    }
+    const float* x = reinterpret_cast<const float*>(x_(row));
+    const int64_t x_stride = lanes * x_.columns / 2, whole = K_ / kColumns;
+    V sum[kGroup][kStrips] = {};
+    const auto add = [&](int64_t k, int c, Vector<uint32_t> weight) SRN_INLINE_LAMBDA {
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) {
+        sum[c][s] = V(_mm512_dpbf16_ps(__m512(sum[c][s]), bits_as<__m512bh>(load(x + s * x_stride + k * lanes)),
+                                       bits_as<__m512bh>(weight)));
+      }
+    };
+    for (int64_t k = 0; k < whole; ++k) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kGroup; ++c) add(k, c, broadcast_bits<depth>(at[c] + k * kColumns));
+    }
+    if (whole * kColumns < K_) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kGroup; ++c) {
+        BFloat16 last[kColumns] = {};
+        for (int64_t k = whole * kColumns; k < K_; ++k) last[k - whole * kColumns] = at[c][k];
+        add(whole, c, broadcast_bits<depth>(last));
+      }
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < kGroup; ++c) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) {
+        store(y_(strip + s, block * kGroup + c), sum[c][s]);
+      }
+    }
+  }
+
+  // `pairs` pairs of weights, again and again. Bits, not numbers: a pair seen as a float may be a NaN that quiets.
+  template <int pairs>
+  static SRN_INLINE Vector<uint32_t> broadcast_bits(const BFloat16* from) {
+    if constexpr (pairs == 1) {
+      uint32_t word;
+      memcpy(&word, from, sizeof(word));
+      return Vector<uint32_t>{} + word;
+    } else {
+      uint64_t word;
+      memcpy(&word, from, sizeof(word));
+      return bits_as<Vector<uint32_t>>(Vector<uint64_t>{} + word);
+    }
+  }
+
+  int64_t K_;
+  RowLanes<BFloat16> x_;
+  WeightBlocks<BFloat16> weights_;
+  StripVectors<float> y_;
+};
+
+}  // namespace SRN_ISA
+}  // namespace srn
