@@ -12,7 +12,7 @@ from srn_benchmarks import corpus
 from srn_benchmarks.fusion import BATCH, PROCEDURES, SCIBERT, TINY, Setting, Workload, settings
 from srn_benchmarks.options import SMOKE_NOTE, Options, synchronize
 from srn_benchmarks.results import Case, Results
-from srn_benchmarks.stages import StageTimer
+from srn_benchmarks.stage_timer import StageTimer
 from srn_benchmarks.tables import FUSION, LATE, ONE_BY_ONE
 from srn_benchmarks.timing import measure
 

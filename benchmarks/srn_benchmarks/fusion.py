@@ -21,7 +21,7 @@ from .cell import EAGER
 from .corpus import SpeedCorpus, expected_passes
 from .heads import calibrate, traced_edges
 from .options import synchronize
-from .stages import StageTimer
+from .stage_timer import StageTimer
 from .tables import BATCHED, LATE, ONE_BY_ONE, TRUNK
 from .vocabulary import build_tokenizer
 

@@ -15,7 +15,7 @@ from .gpu_queue import Bench
 from .gpu_timing import interleaved
 from .precision import tf32
 from .results import TIMED, Case
-from .stages import StageTimer
+from .stage_timer import StageTimer
 from .tables import FUSION, LATE
 
 

@@ -13,7 +13,7 @@ from srn_benchmarks.cell import Run
 from srn_benchmarks.fusion import BATCHED, PROCEDURES, TINY, TRUNK, Setting, Workload, check_spans
 from srn_benchmarks.heads import middle_shift
 from srn_benchmarks.shapes import Shape, left_out, lstm_flops, shapes
-from srn_benchmarks.stages import StageTimer
+from srn_benchmarks.stage_timer import StageTimer
 from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE
 from srn_benchmarks.vocabulary import build_tokenizer
 

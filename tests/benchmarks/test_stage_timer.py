@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from srn_benchmarks.stages import StageTimer
+from srn_benchmarks.stage_timer import StageTimer
 from torch import profiler
 
 
