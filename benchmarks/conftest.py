@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 import torch
 from srn_benchmarks import machine, report
+from srn_benchmarks.bench import Bench
 from srn_benchmarks.options import Options, add_options
 from srn_benchmarks.precision import tf32
-from srn_benchmarks.results import Case, Results
+from srn_benchmarks.results import FAILED, Results
 
 RESULTS = pytest.StashKey[Results]()
 
@@ -25,7 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     switches = ExitStack()
     switches.enter_context(tf32(False))
     config.add_cleanup(switches.close)
-    config.stash[RESULTS] = Results(machine={})
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
@@ -33,42 +33,45 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 @pytest.fixture(scope="session")
-def options(pytestconfig: pytest.Config) -> Options:
-    return Options.of(pytestconfig)
-
-
-@pytest.fixture(scope="session")
 def results(pytestconfig: pytest.Config) -> Results:
+    pytestconfig.stash[RESULTS] = Results(machine.describe())
     return pytestconfig.stash[RESULTS]
 
 
 @pytest.fixture
-def open_case(results: Results) -> Callable[..., Case]:
-    """Enters a case into the results before anything of it has run, so that one that fails is seen to have failed."""
+def bench(request: pytest.FixtureRequest, results: Results) -> Iterator[Bench]:
+    """Puts torch's threads back, and ends the run where a GPU has failed: nothing works in this process from there on."""
+    threads = torch.get_num_threads()
+    yield Bench(Options.of(request.config), results, lambda: request.getfixturevalue("benchmark"))
+    torch.set_num_threads(threads)
+    if torch.cuda.is_initialized():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            pytest.exit(f"the device failed in {request.node.nodeid}: {error}", returncode=3)
 
-    def open_case(*args: object) -> Case:
-        case = Case(*args)
-        results.cases.append(case)
-        return case
 
-    return open_case
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    """Sets torch's threads for one test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """The results go into their file after each case, and with them what one has failed with."""
+    made = yield
+    results = item.config.stash.get(RESULTS, None)
+    if made.when == "call" and results is not None and results.cases:
+        case = results.cases[-1]
+        if call.excinfo is not None and case.status == FAILED:
+            lines = str(call.excinfo.value).splitlines() or [call.excinfo.typename]
+            what = "wrong, so not timed" if call.excinfo.errisinstance(AssertionError) else call.excinfo.typename
+            results.note(case.table, f"{what}: {item.name}: {lines[0]}")
+        results.write(Options.of(item.config).report_dir / report.RESULTS)
+    return made
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The tables, after everything else that is printed; and their files."""
-    results = config.stash[RESULTS]
-    if not results.cases:
+    results = config.stash.get(RESULTS, None)
+    if results is None or not results.cases:
         return
-    results.machine = machine.describe()
     terminalreporter.section("speed")
     for line in report.lines(results):
         terminalreporter.write_line(line)

@@ -1,17 +1,20 @@
-"""Where a run took place: processor, threads, instruction sets, versions, commit and date."""
+"""Where a run took place: processor, threads, instruction sets, GPU, versions, commit and date."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
 import cpuinfo
 import torch
+from pytest_benchmark.utils import get_commit_info
 
 from srn_kernels import info
 
-from .commit import present_commit
+UNVERSIONED = "unversioned"
+"""What a folder without version control has for a commit."""
 
 
 def describe() -> dict[str, Any]:
@@ -29,7 +32,31 @@ def describe() -> dict[str, Any]:
         "srn_kernels": software["version"],
         "commit": present_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    } | ({"cuda": cuda(software["packages"]["triton"])} if software["devices"] else {})
+
+
+def cuda(triton: str | None) -> str:
+    """The versions that a GPU's results hang on."""
+    gpu = torch.cuda.get_device_properties(0)
+    return (
+        f"compute capability {gpu.major}.{gpu.minor}, {gpu.multi_processor_count} multiprocessors, driver {driver()}, "
+        f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, Triton {triton}"
+    )
+
+
+def driver() -> str:
+    """Its version, which torch does not tell."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown"
+
+
+def present_commit() -> str:
+    """The checkout's commit, shortened, and whether there is more in it than was committed; or ``unversioned``."""
+    found = get_commit_info("srn-kernels")
+    return found["id"][:12] + (" with uncommitted changes" if found["dirty"] else "")
 
 
 def summary(machine: dict[str, Any]) -> str:
@@ -38,6 +65,7 @@ def summary(machine: dict[str, Any]) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads",
         f"native instruction set: {machine['isa'] or 'none (not built)'}",
         *(f"GPU: {name}" for name in machine["gpus"]),
+        *([machine["cuda"]] if "cuda" in machine else []),
         f"torch {machine['torch']} ({machine['torch_isa']})",
         f"Python {machine['python']}",
         f"srn-kernels {machine['srn_kernels']}, commit {machine['commit']}",

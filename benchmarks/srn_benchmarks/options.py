@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from .shapes import Shape, shapes
+from srn_kernels.backends import BACKENDS
 
 REPORT_DIR = Path(".benchmarks") / "report"
 """Under the project's root, where git ignores it."""
 
 SMOKE_NOTE = "--benchmark-disable: everything was checked on tiny sizes, and nothing was timed"
+REHEARSAL_NOTE = "--rehearse: the CPU stood for a GPU, on tiny sizes; no number here says anything"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -24,6 +24,9 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption("--sentences", type=int, help="size of the part of the corpus that fusion is timed on")
     group.addoption("--report-dir", type=Path, help=f"where results, report and plots go (default: {REPORT_DIR})")
+    group.addoption("--device", choices=("cpu", "cuda"), help="the tables of one device (default: of all there are)")
+    group.addoption("--backend", action="append", help="a backend to measure (default: all that can run here)")
+    group.addoption("--rehearse", action="store_true", help="the tables of a GPU, on the CPU and on tiny sizes")
 
 
 @dataclass(frozen=True)
@@ -32,30 +35,50 @@ class Options:
 
     full: bool
     smoke: bool
+    rehearse: bool
     sentences: int | None
     report_dir: Path
     threads: int
     devices: tuple[str, ...]
+    backends: tuple[str, ...] | None
 
     @classmethod
     def of(cls, config: pytest.Config) -> Options:
-        sentences = config.getoption("sentences")
+        sentences, device = config.getoption("sentences"), config.getoption("device")
+        rehearse, backends = config.getoption("rehearse"), config.getoption("backend")
         if sentences is not None and sentences < 1:
             raise pytest.UsageError(f"--sentences: expected a number above 0, found {sentences}")
+        if device == "cuda" and not rehearse and not torch.cuda.is_available():
+            raise pytest.UsageError("--device cuda: torch finds no CUDA device")
+        if unknown := [name for name in backends or () if name not in BACKENDS]:
+            raise pytest.UsageError(f"--backend: expected one of {', '.join(BACKENDS)}, found {unknown[0]}")
+        there = ("cuda",) if rehearse else ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
         disabled = config.getoption("benchmark_disable") and not config.getoption("benchmark_enable")
         return cls(
             full=config.getoption("full") and not disabled,
             smoke=disabled,
+            rehearse=rehearse,
             sentences=sentences,
             report_dir=config.getoption("report_dir") or config.rootpath / REPORT_DIR,
             threads=torch.get_num_threads(),
-            devices=("cpu", "cuda") if torch.cuda.is_available() else ("cpu",),
+            devices=there if device is None else (device,),
+            backends=None if backends is None else tuple(backends),
         )
 
-    def cell_shapes(self) -> list[Shape]:
-        return shapes(self.devices, self.threads, full=self.full, smoke=self.smoke)
+    @property
+    def tiny(self) -> bool:
+        return self.smoke or self.rehearse
 
+    @property
+    def few_sentences(self) -> int | None:
+        """Of the corpus of a tiny run: more than one batch, or what the eager loop of a rehearsal gets through in time."""
+        return 10 if self.rehearse else 40 if self.smoke else None
 
-def synchronize(device: torch.device) -> Callable[[], object]:
-    """Waits for what was asked of ``device``; on a CPU there is nothing to wait for."""
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    @property
+    def gpu(self) -> str:
+        """The device that the tables of a GPU are made on."""
+        return "cpu" if self.rehearse else "cuda"
+
+    def notes(self) -> list[str]:
+        """For every table."""
+        return [SMOKE_NOTE] * self.smoke + [REHEARSAL_NOTE] * self.rehearse

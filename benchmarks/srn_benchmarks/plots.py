@@ -1,32 +1,37 @@
-"""Plots of the fusion table, of the cell's and of a GPU's sweep as SVG, the same bytes for the same results."""
+"""Plots of the fusion table, of the cell's and of a GPU's sizes as SVG, the same bytes for the same results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from .gpu_plots import sweep
+from .names import CELL, FUSION, GPU_SWEEP, LATE, LSTM, PAPER_BATCH, PAPER_HIDDEN
 from .results import TIMED, Case, Results, over_baseline
-from .tables import CELL, FUSION, GPU_SWEEP, HEADINGS, LATE, LSTM, PAPER, settings
+from .tables import KINDS, PAPER, settings
 
 OURS, THEIRS = "#2f6f8f", "#c0562f"
 PALETTE = ("#d9a441", OURS, THEIRS, "#5b8c5a", "#7a5c9e")
+SWEEP_COLORS = {LSTM: THEIRS, "SRN triton": "#d9a441", "SRN cuda": OURS}
+
+Groups = Sequence[tuple[str, list[Case]]]
+"""Timed cases with the title of their axes."""
 
 
 def write_plots(results: Results, folder: Path) -> list[Path]:
     """``fusion.svg``, ``cell.svg`` and ``gpu_sweep.svg``, each if its table has a timed case."""
     written = []
-    for kind, draw in ((FUSION, _fusion), (CELL, _cell), (GPU_SWEEP, sweep)):
+    for kind, draw in ((FUSION, _fusion), (CELL, _cell), (GPU_SWEEP, _sweep)):
         groups = [(title, [c for c in own if c.status == TIMED]) for title, own in settings(results.of(kind))]
         groups = [(title, own) for title, own in groups if own]
         if groups:
             figure = draw(groups)
-            figure.suptitle(HEADINGS[kind], fontsize=11)
+            figure.suptitle(KINDS[kind].heading, fontsize=11)
             path = folder / f"{kind}.svg"
             with matplotlib.rc_context({"svg.hashsalt": kind}):
                 FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
@@ -34,64 +39,91 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     return written
 
 
-def _fusion(groups: Sequence[tuple[str, list[Case]]]) -> Figure:
+def _axes(height: float, groups: Groups, width: float = 8) -> tuple[Figure, list[Axes]]:
+    """Axes below each other, one for each group."""
+    figure = Figure(figsize=(width, 0.5 + height * len(groups)), layout="constrained")
+    found = list(figure.subplots(len(groups), 1, squeeze=False)[:, 0])
+    for axes, (title, _) in zip(found, groups, strict=True):
+        _plain(axes, title)
+    return figure, found
+
+
+def _plain(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    return list(dict.fromkeys(case.name for case in cases))
+
+
+def _fusion(groups: Groups) -> Figure:
     """How long a sentence takes, in units of late fusion's time: what two machines can compare."""
-    figure = Figure(figsize=(8, 0.6 + 2.2 * len(groups)), layout="constrained")
-    for axes, (title, cases) in zip(_rows(figure, len(groups)), groups, strict=True):
-        names = [str(case.labels["implementation"]) for case in cases]
+    figure, rows = _axes(2.2, groups)
+    for axes, (_, cases) in zip(rows, groups, strict=True):
         rates = [over_baseline(case, cases, LATE, "sentences") for case in cases]
-        times = [1 / rate if rate else 0.0 for rate in rates]
-        _bars(axes, [y - 0.2 for y in range(len(cases))], times, OURS, "ours")
-        paper = [(y + 0.2, PAPER[LATE] / PAPER[name]) for y, name in enumerate(names) if name in PAPER]
-        _bars(axes, [y for y, _ in paper], [value for _, value in paper], THEIRS, "the paper's")
-        axes.set_yticks(range(len(names)), names)
+        paper = {y: PAPER[LATE] / PAPER[case.name] for y, case in enumerate(cases) if case.name in PAPER}
+        ours = {y: 1 / rate if rate else 0.0 for y, rate in enumerate(rates)}
+        for values, shift, color, label in ((ours, -0.2, OURS, "ours"), (paper, 0.2, THEIRS, "the paper's")):
+            bars = axes.barh([y + shift for y in values], values.values(), height=0.38, color=color, label=label)
+            axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.margins(x=0.12)
+        axes.set_yticks(range(len(cases)), [case.name for case in cases])
         axes.invert_yaxis()
-        axes.set_title(title, fontsize=9)
         axes.set_xlabel("time of a sentence over late fusion's")
         axes.legend(frameon=False)
     return figure
 
 
-def _bars(axes: Axes, places: Sequence[float], values: Sequence[float], color: str, label: str) -> None:
-    drawn = axes.barh(places, values, height=0.38, color=color, label=label)
-    axes.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
-    axes.margins(x=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _cell(groups: Sequence[tuple[str, list[Case]]]) -> Figure:
+def _cell(groups: Groups) -> Figure:
     """GFLOP/s over nn.LSTM's by shape, a bar an implementation: the ratios within rounds, as in the table."""
-    width = max(8, 1.1 * max(len(_shapes(own)) for _, own in groups))
-    figure = Figure(figsize=(width, 0.4 + 3 * len(groups)), layout="constrained")
-    for axes, (title, cases) in zip(_rows(figure, len(groups)), groups, strict=True):
-        shapes = _shapes(cases)
-        names = [name for name in dict.fromkeys(str(case.labels["implementation"]) for case in cases) if name != LSTM]
+    figure, rows = _axes(3, groups, width=max(8, 1.1 * max(len(set(map(_shape, own))) for _, own in groups)))
+    for axes, (_, cases) in zip(rows, groups, strict=True):
+        shapes = list(dict.fromkeys(map(_shape, cases)))
+        names = [name for name in _names(cases) if name != LSTM]
         bar = 0.8 / max(len(names), 1)
         for index, name in enumerate(names):
-            heights = dict.fromkeys(shapes, 0.0)
-            for case in cases:
-                if case.labels["implementation"] == name:
-                    alike = [other for other in cases if _shape(other) == _shape(case)]
-                    heights[_shape(case)] = over_baseline(case, alike, LSTM, "flops") or 0.0
+            own = {_shape(case): over_baseline(case, cases, LSTM, "flops") for case in cases if case.name == name}
             places = [x + (index - (len(names) - 1) / 2) * bar for x in range(len(shapes))]
-            axes.bar(places, heights.values(), bar, label=name, color=PALETTE[index % len(PALETTE)])
+            heights = [own.get(shape) or 0.0 for shape in shapes]
+            axes.bar(places, heights, bar, label=name, color=PALETTE[index % len(PALETTE)])
         axes.axhline(1, color="black", linewidth=0.8, linestyle="--", label=LSTM)
         axes.set_xticks(range(len(shapes)), shapes, fontsize=8)
         axes.set_ylabel("GFLOP/s over nn.LSTM")
-        axes.set_title(title, fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
-
-
-def _rows(figure: Figure, count: int) -> list[Axes]:
-    return list(figure.subplots(count, 1, squeeze=False)[:, 0])
-
-
-def _shapes(cases: Sequence[Case]) -> list[str]:
-    return list(dict.fromkeys(map(_shape, cases)))
 
 
 def _shape(case: Case) -> str:
     passes = str(case.labels["pass"]).replace("+", "\n+ ")  # on one line, neighbours would run into each other
     return f"{passes}\nB {case.labels['batch']}, T {case.labels['steps']}"
+
+
+def _sweep(groups: Groups) -> Figure:
+    """Milliseconds by hidden size and by batch size, a row of axes for each setting and pass, a line an implementation."""
+    rows = [
+        (f"{title}, {kind}", [case for case in cases if case.labels["pass"] == kind])
+        for title, cases in groups
+        for kind in dict.fromkeys(str(case.labels["pass"]) for case in cases)
+    ]
+    figure = Figure(figsize=(9, 0.4 + 3.2 * len(rows)), layout="constrained")
+    for (left, right), (title, cases) in zip(figure.subplots(len(rows), 2, squeeze=False), rows, strict=True):
+        by_hidden = [case for case in cases if case.labels["batch"] == PAPER_BATCH]
+        by_batch = [case for case in cases if case.labels["hidden_size"] == PAPER_HIDDEN]
+        _lines(left, by_hidden, lambda case: int(case.labels["hidden_size"]), f"H, at B {PAPER_BATCH}", title)
+        _lines(right, by_batch, lambda case: int(case.labels["batch"]), f"B, at H {PAPER_HIDDEN}", title)
+    return figure
+
+
+def _lines(axes: Axes, cases: Sequence[Case], place: Callable[[Case], int], label: str, title: str) -> None:
+    _plain(axes, title)
+    for name in _names(cases):
+        own = sorted((case for case in cases if case.name == name), key=place)
+        times = [case.median_seconds * 1e3 for case in own]
+        axes.plot(list(map(place, own)), times, marker="o", markersize=4, label=name, color=SWEEP_COLORS.get(name))
+    ticks = sorted({place(case) for case in cases})
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="ms")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+    axes.xaxis.set_minor_locator(NullLocator())
+    if ticks:
+        axes.legend(frameon=False, fontsize=8)

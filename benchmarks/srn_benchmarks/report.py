@@ -9,7 +9,7 @@ from pathlib import Path
 from .machine import summary
 from .plots import write_plots
 from .results import Results
-from .tables import sections
+from .tables import Section, sections
 
 RESULTS, REPORT = "results.json", "report.md"
 
@@ -23,15 +23,19 @@ class PageError(ValueError):
 def lines(results: Results) -> Iterator[str]:
     """The tables for a terminal."""
     for section in sections(results):
-        yield section.heading
-        for table in section.tables:
-            yield ""
-            yield f"[{table.title}]"
-            yield from table.text().splitlines()
-        yield ""
-        yield from section.notes
-        yield ""
+        yield from section_lines(section)
     yield summary(results.machine)
+
+
+def section_lines(section: Section) -> Iterator[str]:
+    yield section.heading
+    for table in section.tables:
+        yield ""
+        yield f"[{table.title}]"
+        yield from table.text().splitlines()
+    yield ""
+    yield from section.notes
+    yield ""
 
 
 def markdown(results: Results, plots: Sequence[str] = (), level: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""What a benchmark run leaves behind: its cases, where they ran, and the arithmetic that the tables are made of."""
+"""What a run leaves behind: its cases, where they ran, and the arithmetic that the tables are made of."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ FORMAT = 1
 
 FAILED, NOT_TIMED, TIMED, MEASURED = "failed", "not timed", "timed", "measured"
 """``measured`` is a case with something else than times: memory."""
+
+SHAPE = ("device", "precision", "threads", "pass", "batch", "steps", "hidden_size")
+"""The labels that two cases share if one may be held against the other."""
 
 
 class ResultsError(ValueError):
@@ -42,6 +45,10 @@ class Case:
     beside: dict[str, list[float]] = field(default_factory=dict)
     beside_work: dict[str, dict[str, float]] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.labels["implementation"])
 
     @property
     def median_seconds(self) -> float | None:
@@ -91,13 +98,15 @@ class Case:
 
 
 def over_baseline(case: Case, cases: Sequence[Case], baseline: str, unit: str) -> float | None:
-    """A case's rate over that of the row ``baseline`` among ``cases`` of the same setting; 1 for that row itself.
+    """A case's rate over that of the row ``baseline`` among the ``cases`` of the same shape; 1 for that row itself.
 
     None unless both were checked and timed: a ratio to a row that is wrong, or was never checked, says nothing.
     """
-    if not any(other.labels["implementation"] == baseline and other.status == TIMED for other in cases):
+    shape = [case.labels.get(label) for label in SHAPE]
+    alike = (other for other in cases if [other.labels.get(label) for label in SHAPE] == shape)
+    if not any(other.name == baseline and other.status == TIMED for other in alike):
         return None
-    return 1.0 if case.labels["implementation"] == baseline else case.speedup(unit)
+    return 1.0 if case.name == baseline else case.speedup(unit)
 
 
 @dataclass
@@ -111,14 +120,27 @@ class Results:
     def of(self, table: str) -> list[Case]:
         return [case for case in self.cases if case.table == table]
 
-    def note(self, table: str, text: str) -> None:
-        """Adds a line under a table, once."""
+    def note(self, table: str, *texts: str) -> None:
+        """Adds lines under a table, each once."""
         lines = self.notes.setdefault(table, [])
-        if text not in lines:
-            lines.append(text)
+        lines += [text for text in dict.fromkeys(texts) if text not in lines]
+
+    def add(self, other: Results) -> None:
+        """Takes over what another process has measured. Of a row that both have (``nn.LSTM``'s), a timed one is kept."""
+        for table, texts in other.notes.items():
+            self.note(table, *texts)
+        for case in other.cases:
+            same = [mine for mine in self.cases if (mine.table, mine.labels) == (case.table, case.labels)]
+            if not same:
+                self.cases.append(case)
+            elif same[0].status != TIMED:
+                self.cases[self.cases.index(same[0])] = case
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        """In one step: whoever is killed while he writes leaves the file that was there before."""
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        whole.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Results:

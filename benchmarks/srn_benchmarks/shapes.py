@@ -1,8 +1,7 @@
-"""The settings of the cell's table: sizes, precisions and threads, and which of them a run takes."""
+"""A shape of the cell: sizes, precision, threads and device; what it is called, and what work it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +9,9 @@ import torch
 from srn_kernels import layout
 from srn_kernels.backends import Problem
 
-from .tables import LSTM
+from .names import FORWARD, LSTM, TRAINING
 
 TASKS = 3
-
-SWEPT_BATCH, SWEPT_HIDDEN = 32, 300
-"""Where the other size of a sweep on a GPU stays."""
 
 TINY = {"input_size": 24, "hidden_size": 20}
 """Sizes for a run that checks and does not time."""
@@ -23,7 +19,7 @@ TINY = {"input_size": 24, "hidden_size": 20}
 
 @dataclass(frozen=True)
 class Shape:
-    """One setting of the table. A row of the input is a step of a sequence: there are ``batch`` · ``steps``."""
+    """One setting of a table. A row of the input is a step of a sequence: there are ``batch`` · ``steps``."""
 
     device: str
     dtype: torch.dtype
@@ -42,7 +38,12 @@ class Shape:
 
     def __str__(self) -> str:
         kind = "training" if self.training else "forward"
-        return f"{self.device}-{self.precision}-{self.threads}t-{kind}-B{self.batch}-T{self.steps}"
+        size = f"B{self.batch}-T{self.steps}-H{self.hidden_size}"
+        return f"{self.device}-{self.precision}-{self.threads}t-{kind}-{size}"
+
+    def sizes(self) -> str:
+        """For the notes under a table."""
+        return f"one layer, one direction, D {self.input_size}, H {self.hidden_size}, three tasks"
 
     def labels(self, implementation: str) -> dict[str, str | int]:
         return {
@@ -50,7 +51,7 @@ class Shape:
             "device": self.device,
             "precision": self.precision,
             "threads": self.threads,
-            "pass": "forward+backward" if self.training else "forward",
+            "pass": TRAINING if self.training else FORWARD,
             "batch": self.batch,
             "steps": self.steps,
             "input_size": self.input_size,
@@ -79,61 +80,10 @@ class Shape:
             projection=False,
             ragged=False,
             dtype=self.dtype,
-            device=torch.device("cuda", torch.cuda.current_device())
-            if self.device == "cuda"
-            else torch.device(self.device),
+            device=torch.device("cuda", torch.cuda.current_device()) if self.device == "cuda" else torch.device("cpu"),
         )
 
 
 def lstm_flops(rows: int, input_size: int, hidden_size: int) -> int:
     """Floating-point operations of a forward pass of ``nn.LSTM``'s four gates over ``rows`` rows."""
     return 2 * rows * 4 * hidden_size * (input_size + hidden_size)
-
-
-def default_shapes(devices: Sequence[str], threads: int) -> list[Shape]:
-    """What fits two cores in three minutes: float32 on one and two threads, and one setting of bfloat16 on all."""
-    float32 = [
-        Shape(device, torch.float32, count, training, batch, steps)
-        for device in devices
-        for count in (sorted({1, min(2, threads)}) if device == "cpu" else (threads,))
-        for training in (False, True)
-        for batch, steps in ((1, 32), (8, 32), (32, 32), (32, 128))
-    ]
-    return float32 + [Shape(device, torch.bfloat16, threads, False, 32, 32) for device in devices]
-
-
-def left_out(threads: int) -> str:
-    """What :func:`full_shapes` has and :func:`default_shapes` has not."""
-    parts = ["T 128 at B 1 and 8"]
-    if threads > 2:
-        parts.append(f"float32 on all {threads} threads of the CPU")
-    return "; ".join([*parts, "bfloat16, but for forward at B 32, T 32 on all threads"])
-
-
-def full_shapes(devices: Sequence[str], threads: int) -> list[Shape]:
-    """Two lengths; on a CPU one, two and all threads; half precision too."""
-    return [
-        Shape(device, dtype, count, training, batch, steps)
-        for device in devices
-        for dtype in (torch.float32, torch.bfloat16)
-        for count in (sorted({1, min(2, threads), threads}) if device == "cpu" else (threads,))
-        for training in (False, True)
-        for batch in (1, 8, 32)
-        for steps in (32, 128)
-    ]
-
-
-def smoke_shapes(devices: Sequence[str], threads: int) -> list[Shape]:
-    """Tiny, for a run that checks and does not time."""
-    return [
-        Shape(device, dtype, threads, training, 3, 5, **TINY)
-        for device in devices
-        for dtype, training in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, False))
-    ]
-
-
-def shapes(devices: Sequence[str], threads: int, *, full: bool, smoke: bool) -> list[Shape]:
-    build: Callable[[Sequence[str], int], list[Shape]] = (
-        smoke_shapes if smoke else full_shapes if full else default_shapes
-    )
-    return build(devices, threads)

@@ -1,60 +1,207 @@
-"""The tables, as headers and rows of text, from a run's results: a pure function of the results file."""
+"""Every table as a list of columns: a header, and what it says of a case. A pure function of the results file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median
 
-from .cpu_tables import LSTM, MEMORY, PACKED, STREAMING, memory_table, packed_table, streaming_table
-from .gpu_tables import (
-    GPU_CELL,
-    GPU_PACKED,
-    GPU_STEP,
-    GPU_SWEEP,
-    bars,
-    bars_table,
-    gpu_cell_table,
-    gpu_packed_table,
-    gpu_step_table,
-)
-from .results import Case, Results, over_baseline
-from .text import NOTHING, Table, inverse, number, percent, ratio, scaled, unless_missing
+from . import names
+from .bars import bars, per_step, recurrence
+from .results import FAILED, MEASURED, TIMED, Case, Results, over_baseline
+from .text import NOTHING, Table, inverse, number, percent, ratio, scaled
 
-FUSION, CELL, BARS = "fusion", "cell", "bars"
+Text = Callable[[Case, Sequence[Case]], str]
+"""What a column says of a case; it is given all cases of the table too."""
 
-LATE = "late"
-"""The row that the others are measured against; in the cell's table it is nn.LSTM's."""
-
-CEILING, FLOAT32 = "ceiling", "float32"
-"""What the cell's rows are measured beside: the processor's multiply-adds, and the same implementation in float32."""
-
-TRUNK, BATCHED = "trunk alone", "early, batched"
-ONE_BY_ONE = "early, one object pass at a time"
-
-PAPER = {ONE_BY_ONE: 9.04, LATE: 295.04}
+PAPER = {names.ONE_BY_ONE: 9.04, names.LATE: 295.04}
 """Sentences a second in Table 4 of arXiv 2202.07281, by the row of ours that follows the same procedure."""
 
-HEADINGS = {
-    FUSION: "Early versus late fusion: ours beside Table 4 of arXiv 2202.07281",
-    CELL: "The cell: SRN against nn.LSTM",
-    STREAMING: "The cell, streaming: a step at a time",
-    PACKED: "The cell, packed sentences",
-    MEMORY: "The cell, memory of a training step",
-    BARS: "On a GPU: what was to be reached",
-    GPU_CELL: "The cell on a GPU: SRN beside nn.LSTM",
-    GPU_STEP: "The cell on a GPU: a step's recurrence",
-    GPU_PACKED: "The cell on a GPU: packed sentences",
-    GPU_SWEEP: "The cell on a GPU, over sizes",
-}
 
-GPU_TABLES = {
-    GPU_CELL: gpu_cell_table,
-    GPU_STEP: gpu_step_table,
-    GPU_PACKED: gpu_packed_table,
-    GPU_SWEEP: gpu_cell_table,
+@dataclass(frozen=True)
+class Kind:
+    """A kind of table: a row a case, in columns by their headers.
+
+    ``words`` say what a row is; rows of which all but the last are alike stand together. ``numbers`` are there for a
+    case that was timed or measured; in their place stands the status of any other. ``optional`` ones are shown if a
+    case was to be measured beside what names them. What is ``quoted`` is shown in any case.
+    """
+
+    heading: str
+    words: Mapping[str, Text]
+    numbers: Mapping[str, Text]
+    optional: Mapping[str, tuple[str, Text]] = field(default_factory=dict)
+    quoted: Mapping[str, Text] = field(default_factory=dict)
+
+    def table(self, title: str, cases: Sequence[Case]) -> Table:
+        shown = [column for name, column in self.optional.items() if any(name in case.beside for case in cases)]
+        numbers = dict([*self.numbers.items(), *shown])
+        ceilings = [rate for case in cases if (rate := case.rate_beside(names.CEILING, "flops")) is not None]
+        if ceilings:
+            title += f", ceiling {number(median(ceilings) / 1e9)} GFLOP/s"
+        places: dict[tuple[str, ...], list[list[str]]] = {}
+        for case in cases:
+            words, measured, quoted = (
+                [text(case, cases) for text in columns.values()] for columns in (self.words, numbers, self.quoted)
+            )
+            if case.status not in (TIMED, MEASURED):
+                status = case.status.upper() if case.status == FAILED else case.status
+                measured = [status] + [NOTHING] * (len(numbers) - 1)
+            places.setdefault(tuple(words[:-1]), []).append([*words, *measured, *quoted])
+        rows = [row for own in places.values() for row in own]
+        return Table(title, [*self.words, *numbers, *self.quoted], rows, words=len(self.words))
+
+
+# -- what columns say --------------------------------------------------------------------------------------------------
+
+
+def _label(name: str) -> Text:
+    return lambda case, cases: str(case.labels[name])
+
+
+def _name(case: Case, cases: Sequence[Case]) -> str:
+    return f"{case.name} (unproved)" if case.labels.get("unproved") else case.name
+
+
+def _per(unit: str) -> Text:
+    """Microseconds."""
+    return lambda case, cases: scaled(inverse(case.rate(unit)), 1e6)
+
+
+def _rate_over(baseline: str, unit: str) -> Text:
+    return lambda case, cases: ratio(over_baseline(case, cases, baseline, unit))
+
+
+def _time_over(baseline: str, unit: str) -> Text:
+    return lambda case, cases: ratio(inverse(over_baseline(case, cases, baseline, unit)))
+
+
+def _stage(name: str) -> Text:
+    """Milliseconds a sentence."""
+
+    def text(case: Case, cases: Sequence[Case]) -> str:
+        seconds = case.stages.get(name)
+        return NOTHING if seconds is None else number(seconds / case.work["sentences"] * 1e3)
+
+    return text
+
+
+def _peak_over(other: Callable[[Case, Sequence[Case]], int | None]) -> Text:
+    def text(case: Case, cases: Sequence[Case]) -> str:
+        divisor = other(case, cases)
+        return ratio(case.bytes["peak"] / divisor if divisor else None) if case.status == MEASURED else NOTHING
+
+    return text
+
+
+def _lstm_peak(case: Case, cases: Sequence[Case]) -> int | None:
+    return next((one.bytes["peak"] for one in cases if one.name == names.LSTM and one.status == MEASURED), None)
+
+
+def _step(part: int) -> Text:
+    """Microseconds of a whole step (0) or of its products (1)."""
+    return lambda case, cases: scaled((per_step(case) or (None, None))[part], 1e6)
+
+
+def _paper_ratio(case: Case, cases: Sequence[Case]) -> str:
+    return ratio(PAPER[names.LATE] / PAPER[case.name]) if case.name in PAPER else NOTHING
+
+
+MS: Mapping[str, Text] = {
+    "ms": lambda case, cases: scaled(case.median_seconds, 1e3),
+    "±": lambda case, cases: percent(case.spread),
 }
+GFLOPS: Mapping[str, Text] = {"GFLOP/s": lambda case, cases: scaled(case.rate("flops"), 1e-9)}
+PLACE = {"pass": _label("pass"), "B": _label("batch"), "T": _label("steps")}
+SIZES = PLACE | {"H": _label("hidden_size")}
+NAME = {"implementation": _name}
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+GPU_NUMBERS = {**MS, "µs/step": _per("steps"), f"time over {names.LSTM}": _time_over(names.LSTM, "steps")}
+
+KINDS: Mapping[str, Kind] = {
+    names.FUSION: Kind(
+        "Early versus late fusion: ours beside Table 4 of arXiv 2202.07281",
+        {"procedure": _label("implementation")},
+        {
+            "sentences/s": lambda case, cases: number(case.rate("sentences")),
+            "±": MS["±"],
+            "passes/s": lambda case, cases: number(case.rate("passes")),
+            "passes": lambda case, cases: str(case.work["passes"]),
+            "ratio to late": _time_over(names.LATE, "sentences"),
+            **{f"{name} ms": _stage(name) for name in ("tokenize", "encode", "decode")},
+        },
+        quoted={
+            "paper": lambda case, cases: f"{PAPER[case.name]:.2f}" if case.name in PAPER else NOTHING,
+            "paper's ratio": _paper_ratio,
+        },
+    ),
+    names.CELL: Kind(
+        "The cell: SRN against nn.LSTM",
+        PLACE | NAME,
+        {**MS, **GFLOPS, "µs/step": _per("steps"), f"GFLOP/s over {names.LSTM}": _rate_over(names.LSTM, "flops")},
+        optional={
+            names.CEILING: ("of the ceiling", lambda case, cases: percent(case.over_beside(names.CEILING, "flops"))),
+            names.FLOAT32: (
+                "time over float32",
+                lambda case, cases: ratio(inverse(case.over_beside(names.FLOAT32, "flops"))),
+            ),
+        },
+    ),
+    names.STREAMING: Kind(
+        "The cell, streaming: a step at a time",
+        NAME,
+        {
+            "µs/step": _per("steps"),
+            "±": MS["±"],
+            **GFLOPS,
+            f"time over {names.LSTM_CELL}": _time_over(names.LSTM_CELL, "steps"),
+            f"GFLOP/s over {names.LSTM_CELL}": _rate_over(names.LSTM_CELL, "flops"),
+        },
+    ),
+    names.PACKED: Kind(
+        "The cell, packed sentences",
+        NAME,
+        {
+            **MS,
+            "µs/token": _per("tokens"),
+            "µs/token, equal lengths": lambda case, cases: scaled(inverse(case.baseline_rate("tokens")), 1e6),
+            "over equal lengths": lambda case, cases: ratio(inverse(case.speedup("tokens"))),
+            "tokens": lambda case, cases: str(case.work["tokens"]),
+            "padded over real tokens": lambda case, cases: ratio(case.work["padded"] / case.work["tokens"]),
+        },
+    ),
+    names.MEMORY: Kind(
+        "The cell, memory of a training step",
+        NAME,
+        {
+            "peak MB": lambda case, cases: scaled(case.bytes.get("peak"), 1e-6),
+            "formula MB": lambda case, cases: scaled(case.bytes.get("formula"), 1e-6),
+            "peak over formula": _peak_over(lambda case, cases: case.bytes.get("formula")),
+            f"peak over {names.LSTM}": _peak_over(_lstm_peak),
+        },
+    ),
+    names.GPU_SMOKE: Kind("On a GPU: first contact, small calls", SIZES | NAME, {**MS, "µs/step": _per("steps")}),
+    names.GPU_CELL: Kind("The cell on a GPU: SRN beside nn.LSTM", SIZES | NAME, GPU_NUMBERS),
+    names.GPU_STEP: Kind(
+        "The cell on a GPU: a step's recurrence",
+        {"pass": _label("pass"), "B": _label("batch")} | NAME,
+        {
+            "µs/step": _step(0),
+            "products, µs/step": _step(1),
+            "recurrence, µs/step": lambda case, cases: scaled(recurrence(case), 1e6),
+        },
+    ),
+    names.GPU_PACKED: Kind(
+        "The cell on a GPU: packed sentences",
+        NAME,
+        {**MS, "µs/token": _per("tokens"), f"time over {names.LSTM}": _time_over(names.LSTM, "tokens")},
+    ),
+    names.GPU_SWEEP: Kind("The cell on a GPU, over sizes", SIZES | NAME, GPU_NUMBERS),
+}
+"""By name, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -62,32 +209,22 @@ class Section:
     """All tables of one kind, and the notes that hold for them."""
 
     kind: str
+    heading: str
     tables: Sequence[Table]
     notes: Sequence[str]
 
-    @property
-    def heading(self) -> str:
-        return HEADINGS[self.kind]
-
 
 def sections(results: Results) -> list[Section]:
-    """What the run has cases for: fusion first, then the cell; of a GPU's own run, before all, what was reached."""
-    builders = {
-        FUSION: fusion_table,
-        CELL: cell_table,
-        STREAMING: streaming_table,
-        PACKED: packed_table,
-        MEMORY: memory_table,
-        **GPU_TABLES,
-    }
+    """What the run has cases for; of a run on a GPU, before all, what was reached."""
     made = []
-    if any(results.of(kind) for kind in GPU_TABLES):
-        found = bars(results, late=LATE, trunk=TRUNK, early=BATCHED)
-        made.append(Section(BARS, [bars_table(found)], results.notes.get(BARS, [])))
-    for kind, build in builders.items():
-        if cases := results.of(kind):
-            tables = [build(title, own) for title, own in settings(cases)]
-            made.append(Section(kind, tables, results.notes.get(kind, [])))
+    if results.notes.get(names.BARS) or any(results.of(kind) for kind in names.GPU_TABLES):
+        headers = ["what", "precision", "implementation", "to reach", "measured", "reached"]
+        table = Table("in this run", headers, bars(results), words=4)
+        made.append(Section(names.BARS, "On a GPU: what was to be reached", [table], results.notes.get(names.BARS, [])))
+    for name, kind in KINDS.items():
+        if cases := results.of(name):
+            tables = [kind.table(title, own) for title, own in settings(cases)]
+            made.append(Section(name, kind.heading, tables, results.notes.get(name, [])))
     return made
 
 
@@ -100,70 +237,3 @@ def settings(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
 
     for (device, _, precision, threads), own in groupby(sorted(cases, key=setting), key=setting):
         yield f"{device}, {precision}, {threads} thread{'s' if threads > 1 else ''}", list(own)
-
-
-def fusion_table(title: str, cases: Sequence[Case]) -> Table:
-    """A row a procedure. The ratio is how many times faster late fusion is; the paper's numbers are sentences a second."""
-    headers = ["procedure", "sentences/s", "±", "passes/s", "passes", "ratio to late"]
-    headers += ["tokenize ms", "encode ms", "decode ms", "paper", "paper's ratio"]
-    rows = []
-    for case in cases:
-        name = str(case.labels["implementation"])
-        paper = PAPER.get(name)
-        over_late = over_baseline(case, cases, LATE, "sentences")
-        measured = [
-            number(case.rate("sentences")),
-            percent(case.spread),
-            number(case.rate("passes")),
-            str(case.work["passes"]),
-            ratio(inverse(over_late)),
-            *(_stage(case, stage) for stage in ("tokenize", "encode", "decode")),
-        ]
-        quoted = [NOTHING, NOTHING] if paper is None else [f"{paper:.2f}", ratio(PAPER[LATE] / paper)]
-        rows.append([name, *unless_missing(case, measured), *quoted])
-    return Table(title, headers, rows, words=1)
-
-
-def cell_table(title: str, cases: Sequence[Case]) -> Table:
-    """A row an implementation and shape. The ratio is of GFLOP/s, over nn.LSTM on the same shape.
-
-    There is a column for the ceiling, which the title then names, and one for the time over float32's, if any of the
-    cases was to be measured beside these.
-    """
-    beside = [name for name in (CEILING, FLOAT32) if any(name in case.beside for case in cases)]
-    headers = ["pass", "B", "T", "implementation", "ms", "±", "GFLOP/s", "µs/step", "GFLOP/s over nn.LSTM"]
-    headers += [{CEILING: "of the ceiling", FLOAT32: "time over float32"}[name] for name in beside]
-    ceilings = [rate for case in cases if (rate := case.rate_beside(CEILING, "flops")) is not None]
-    if ceilings:
-        title += f", ceiling {number(median(ceilings) / 1e9)} GFLOP/s"
-    rows = []
-
-    def shape(case: Case) -> tuple[str | int, ...]:
-        return tuple(case.labels[name] for name in ("pass", "batch", "steps"))
-
-    by_shape: dict[tuple[str | int, ...], list[Case]] = {}
-    for case in cases:
-        by_shape.setdefault(shape(case), []).append(case)
-    for values, own in by_shape.items():
-        for case in own:
-            name = str(case.labels["implementation"])
-            last = {
-                CEILING: percent(case.over_beside(CEILING, "flops")),
-                FLOAT32: ratio(inverse(case.over_beside(FLOAT32, "flops"))),
-            }
-            measured = [
-                scaled(case.median_seconds, 1e3),
-                percent(case.spread),
-                scaled(case.rate("flops"), 1e-9),
-                scaled(inverse(case.rate("steps")), 1e6),
-                ratio(over_baseline(case, own, LSTM, "flops")),
-                *(last[name] for name in beside),
-            ]
-            rows.append([*map(str, values), name, *unless_missing(case, measured)])
-    return Table(title, headers, rows, words=4)
-
-
-def _stage(case: Case, stage: str) -> str:
-    """Milliseconds a sentence."""
-    seconds = case.stages.get(stage)
-    return NOTHING if seconds is None else number(seconds / case.work["sentences"] * 1e3)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from .results import FAILED, MEASURED, TIMED, Case
-
 NOTHING = "–"
 
 
@@ -25,14 +23,6 @@ class Table:
         """The table without its title; ``style`` is one of tabulate's."""
         align = ["left" if column < self.words else "right" for column in range(len(self.headers))]
         return tabulate(self.rows, self.headers, tablefmt=style, disable_numparse=True, colalign=align)
-
-
-def unless_missing(case: Case, measured: list[str]) -> list[str]:
-    """The numbers of a case that was timed or measured; otherwise its status and nothing more."""
-    if case.status in (TIMED, MEASURED):
-        return measured
-    status = case.status.upper() if case.status == FAILED else case.status
-    return [status] + [NOTHING] * (len(measured) - 1)
 
 
 def number(value: float | None) -> str:

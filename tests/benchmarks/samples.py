@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from srn_benchmarks.cpu_tables import LSTM_CELL
+from srn_benchmarks.names import (
+    BACKWARD,
+    BATCHED,
+    FORWARD,
+    GPU_CELL,
+    GPU_PACKED,
+    GPU_STEP,
+    GPU_SWEEP,
+    LATE,
+    LONG,
+    LONG_PRODUCTS,
+    LSTM,
+    LSTM_CELL,
+    ONE_BY_ONE,
+    SHORT_PRODUCTS,
+    TRAINING,
+    TRUNK,
+)
 from srn_benchmarks.results import MEASURED, TIMED, Case, Results
-from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE
 
 SETTING = {"device": "cpu", "precision": "float32", "threads": 2}
 
@@ -78,3 +94,60 @@ def on_a_cpu() -> Results:
         memory("SRN cpu", peak=3 * 10**8, formula=2 * 10**8),
     ]
     return Results(MACHINE, {"packed": ["in file order"]}, cases)
+
+
+# -- a run on a GPU --------------------------------------------------------------------------------------------------
+
+GPU_SETTING = {"device": "cuda", "precision": "bfloat16", "threads": 2}
+CUDA, TRITON = "SRN cuda", "SRN triton"
+
+
+def gpu_labels(name: str, kind: str = FORWARD, batch: int = 32, hidden: int = 300) -> dict[str, str | int]:
+    sizes = {"pass": kind, "batch": batch, "steps": 128, "input_size": 768, "hidden_size": hidden}
+    return {"implementation": name, **GPU_SETTING, **sizes}
+
+
+def gpu_cell(name: str, seconds: float, table: str = GPU_CELL, **sizes: object) -> Case:
+    """128 steps beside nn.LSTM's two milliseconds."""
+    work, baseline = {"steps": 128}, [] if name == LSTM else [0.002]
+    return Case(table, gpu_labels(name, **sizes), work, work, TIMED, [seconds], baseline)
+
+
+def step(name: str, kind: str, whole: float, products: float) -> Case:
+    """Microseconds a step; the first 128 steps take a millisecond longer than that, for launches."""
+    short, long = 1e-3 + 128e-6 * whole, 1e-3 + 256e-6 * whole
+    beside = {LONG: [long], SHORT_PRODUCTS: [128e-6 * products], LONG_PRODUCTS: [256e-6 * products]}
+    return Case(GPU_STEP, gpu_labels(name, kind), {"steps": 128}, {"steps": 128}, TIMED, [short], beside=beside)
+
+
+def packed(name: str, seconds: float) -> Case:
+    work, baseline = {"tokens": 1000}, [] if name == LSTM else [0.01]
+    return Case(GPU_PACKED, gpu_labels(name), work, work, TIMED, [seconds], baseline)
+
+
+def fused(name: str, seconds: float, late: float) -> Case:
+    own = {"implementation": name, **GPU_SETTING, "precision": "bfloat16 (autocast), SRN cuda", "backend": "cuda"}
+    work, baseline = {"sentences": 551, "passes": 551}, [] if name == LATE else [late]
+    return Case("fusion", own, work, work, TIMED, [seconds], baseline)
+
+
+def on_a_gpu() -> Results:
+    cases = [
+        gpu_cell(LSTM, 0.002),
+        gpu_cell(CUDA, 0.001),
+        gpu_cell(LSTM, 0.006, kind=TRAINING),
+        gpu_cell(CUDA, 0.003, kind=TRAINING),
+        step(LSTM, FORWARD, 8.0, 0.1),
+        step(CUDA, FORWARD, 1.5, 0.25),
+        step(CUDA, BACKWARD, 4.0, 1.5),
+        packed(LSTM, 0.01),
+        packed(CUDA, 0.004),
+        fused(LATE, 0.02, 0.02),
+        fused(TRUNK, 0.019, 0.02),
+        fused(BATCHED, 0.07, 0.02),
+        *(gpu_cell(LSTM, 0.002, GPU_SWEEP, hidden=hidden) for hidden in (64, 300)),
+        *(gpu_cell(CUDA, 0.001, GPU_SWEEP, hidden=hidden) for hidden in (64, 300)),
+        gpu_cell(CUDA, 0.001, GPU_SWEEP, batch=1),
+    ]
+    cases[3].baseline_seconds = [0.006]
+    return Results(MACHINE, {GPU_CELL: ["a note"]}, cases)

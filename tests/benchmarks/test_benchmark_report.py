@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import report as script
-from samples import on_a_cpu, sample
+from samples import on_a_cpu, on_a_gpu, sample
 from srn_benchmarks.report import BEGIN, END, PageError, fill_page, lines, write
 from srn_benchmarks.results import Results
 
@@ -38,6 +38,17 @@ def test_tables_without_a_plot_are_reported_like_the_others(tmp_path: Path):
 def test_plots_are_the_same_bytes_for_the_same_results(tmp_path: Path):
     first, second = write(sample(), tmp_path / "1"), write(sample(), tmp_path / "2")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_files_and_plot_of_a_gpu(tmp_path: Path):
+    written = write(on_a_gpu(), tmp_path)
+    assert [path.name for path in written] == ["results.json", "report.md", "fusion.svg", "gpu_sweep.svg"]
+    assert Results.read(written[0]) == on_a_gpu()
+    text = written[1].read_text()
+    assert text.startswith("## On a GPU: what was to be reached") and "](gpu_sweep.svg)" in text
+    plot = written[3].read_text()
+    write(on_a_gpu(), tmp_path)
+    assert plot.startswith("<?xml") and written[3].read_text() == plot
 
 
 def test_no_plot_without_a_timed_case(tmp_path: Path):

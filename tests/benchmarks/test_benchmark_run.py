@@ -1,4 +1,4 @@
-"""A run of pytest with the benchmarks' conftest over cases made up here: timing, failing rows, the closing report."""
+"""Timing; and a run of pytest with the benchmarks' conftest over cases made up here: failing rows, the closing report."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from srn_benchmarks.results import Results
-from srn_benchmarks.timing import rounds_within
+import torch
+from samples import cell
+from srn_benchmarks.precision import tf32
+from srn_benchmarks.results import TIMED, Results
+from srn_benchmarks.timing import Clock, Companion, measure, rounds_within
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 CASES = """
 import time
 import pytest
-from srn_benchmarks.timing import Companion, measure
+from srn_benchmarks.timing import Companion
 
 LABELS = {"device": "cpu", "precision": "float32", "threads": 1, "pass": "forward", "batch": 1, "steps": 1}
 
@@ -25,8 +28,8 @@ def check(result):
     assert result == "right"
 
 @pytest.mark.parametrize(("name", "result"), [("nn.LSTM", "right"), ("SRN good", "right"), ("SRN bad", "wrong")])
-def test_case(benchmark, open_case, name, result):
-    case = open_case("cell", LABELS | {"implementation": name}, {"flops": 9, "steps": 1}, {"flops": 9, "steps": 1})
+def test_case(bench, benchmark, name, result):
+    case = bench.open("cell", LABELS | {"implementation": name}, {"flops": 9, "steps": 1}, {"flops": 9, "steps": 1})
     baseline = None if name == "nn.LSTM" else lambda: time.sleep(0.002)
     ran = []
     beside = {
@@ -34,7 +37,7 @@ def test_case(benchmark, open_case, name, result):
         "ceiling": Companion(lambda: ran.append("at once"), {"flops": 3}, settles=False),
     }
     run = lambda: ran.append("case") or time.sleep(0.001) or result
-    measure(benchmark, case, run, baseline, beside=beside, check=check, budget=0.0, rounds=(4, 9))
+    bench.time(case, run, baseline, beside=beside, check=check, budget=0.0, rounds=(4, 9))
     assert not benchmark.stats or ran[-2:] == ["at once", "case"]
     assert ran.count("at once") in (0, 5)  # a warm-up and a sample a round
     assert len(benchmark.stats.stats.data if benchmark.stats else []) == len(case.seconds)
@@ -71,6 +74,8 @@ def test_cases_are_timed_with_their_baseline_and_reported_last(run):
     benchmarks_own, table = output.split("The cell: SRN against nn.LSTM")
     assert "benchmark: 2 tests" in benchmarks_own
     assert "FAILED" in next(line for line in table.splitlines() if "SRN bad" in line)
+    [note] = results.notes["cell"]
+    assert note.startswith("wrong, so not timed: test_case[SRN bad-wrong]: assert 'wrong' == 'right'")
     assert f"{Path('.benchmarks') / 'report' / 'cell.svg'}\n" in table
 
 
@@ -86,3 +91,72 @@ def test_rounds_fit_the_budget_within_bounds():
     assert rounds_within(10.0, 9.0, (3, 20)) == 3
     assert rounds_within(10.0, 0.001, (3, 20)) == 20
     assert rounds_within(10.0, 0.0, (3, 20)) == 20
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+
+class Stopwatch:
+    """In the place of pytest-benchmark's fixture, which pytest-xdist disables."""
+
+    disabled = False
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, object] = {}
+
+    def pedantic(self, target, setup, rounds: int) -> None:
+        for _ in range(rounds):
+            setup()
+            target()
+
+
+def timed(seconds: dict[str, float], settles: bool = True, warm_ups: int = 1, budget: float = 0.0):
+    """A case "run" with a baseline "first" and something "beside", by a clock that knows what each takes; what it ran."""
+    ran: list[tuple[str, int]] = []
+
+    def tell(call, times: int) -> tuple[float, str]:
+        name = call()
+        ran.append((name, times))
+        return seconds[name], name
+
+    case, stopwatch = cell("SRN new", 9, 1.0, 1.0), Stopwatch()
+    case.seconds, case.baseline_seconds, case.status = [], [], "failed"
+    measure(
+        stopwatch,
+        case,
+        lambda: "run",
+        lambda: "first",
+        beside={"beside": Companion(lambda: "beside", {}, settles)},
+        clock=Clock(tell, settling=5e-3, burst=5e-3, warm_ups=warm_ups),
+        budget=budget,
+        rounds=(3, 9),
+    )
+    assert case.status == TIMED and stopwatch.extra_info["implementation"] == "SRN new"
+    return case, ran
+
+
+def test_every_round_has_a_turn_of_each_after_it_has_settled_in_bursts():
+    case, ran = timed({"first": 1e-3, "beside": 1e-4, "run": 1.0}, warm_ups=2)
+    assert (case.baseline_seconds, case.beside["beside"], case.seconds) == ([1e-3] * 3, [1e-4] * 3, [1.0] * 3)
+    assert ran[:6] == [(name, 1) for name in ("first", "beside", "run") for _ in range(2)]  # warming up
+    settled = [("first", 1)] * 5 + [("first", 5)] + [("beside", 1)] * 50 + [("beside", 50)] + [("run", 1)]
+    assert ran[6:] == settled * 3
+
+
+def test_what_does_not_settle_comes_right_before_the_case():
+    _, ran = timed({"first": 1.0, "beside": 5e-3, "run": 1e-3}, settles=False)
+    assert ran[3:] == ([("first", 1)] + [("run", 1)] * 5 + [("beside", 1)] + [("run", 5)]) * 3
+
+
+def test_rounds_are_as_many_as_the_budget_holds():
+    case, _ = timed({"first": 0.1, "beside": 0.05, "run": 0.05}, budget=1.5)
+    assert len(case.seconds) == 7
+
+
+def test_tf32_is_allowed_and_forbidden_and_put_back():
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
+    before = [flag.fp32_precision for flag in flags]
+    for allowed in (True, False):
+        with tf32(allowed):
+            assert [flag.fp32_precision for flag in flags] == ["tf32" if allowed else "ieee"] * 2
+    assert [flag.fp32_precision for flag in flags] == before

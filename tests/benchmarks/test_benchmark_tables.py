@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from samples import on_a_cpu, sample
-from srn_benchmarks.cpu_tables import LSTM_CELL
-from srn_benchmarks.results import NOT_TIMED, Case
-from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE, sections
+import pytest
+from samples import CUDA, MACHINE, TRITON, fused, gpu_cell, on_a_cpu, on_a_gpu, sample, step
+from srn_benchmarks.bars import bars, per_step, recurrence
+from srn_benchmarks.names import FORWARD, GPU_CELL, GPU_PACKED, GPU_STEP, GPU_SWEEP, LATE, LSTM, LSTM_CELL, ONE_BY_ONE
+from srn_benchmarks.results import NOT_TIMED, Case, Results
+from srn_benchmarks.tables import sections
 from srn_benchmarks.text import NOTHING, Table
 
 
@@ -137,3 +139,81 @@ def test_memory_of_a_row_that_failed_is_held_against_nothing():
     table = sections(results)[2].tables[0]
     assert row(table, LSTM)["peak MB"] == "FAILED"
     assert row(table, "SRN cpu")["peak over nn.LSTM"] == NOTHING
+
+
+# -- a GPU's -----------------------------------------------------------------------------------------------------------
+
+
+def found(results: Results) -> dict[tuple[str, str, str], list[str]]:
+    """The bars' texts: bound, value, verdict."""
+    return {tuple(row[:3]): row[3:] for row in bars(results)}
+
+
+def test_a_step_is_a_slope_less_that_of_its_products():
+    case = step(CUDA, FORWARD, 1.5, 0.25)
+    assert per_step(case) == (pytest.approx(1.5e-6), pytest.approx(0.25e-6))
+    assert recurrence(case) == pytest.approx(1.25e-6)
+    case.status = "failed"
+    assert per_step(case) is recurrence(case) is None
+
+
+def test_bars_say_what_was_reached():
+    rows = found(on_a_gpu())
+    assert rows["forward: time over nn.LSTM", "bfloat16", CUDA] == ["at most 1", "0.500", "yes"]
+    assert rows["forward+backward: time over nn.LSTM", "bfloat16", CUDA] == ["at most 1", "0.500", "yes"]
+    assert rows["forward: time over nn.LSTM", "tf32", CUDA] == ["at most 1", NOTHING, "not measured"]
+    assert rows["forward: recurrence, µs a step", "bfloat16", CUDA] == ["at most 1.5", "1.25", "yes"]
+    assert rows["backward: recurrence, µs a step", "bfloat16", CUDA] == ["at most 2", "2.50", "no"]
+    assert rows["packed sentences: time over nn.LSTM", "bfloat16", CUDA] == ["at most 0.5", "0.400", "yes"]
+    assert rows["late fusion over the trunk alone", "bfloat16", CUDA] == ["at least 0.9", "0.950", "yes"]
+    assert rows["late fusion, sentences/s", "bfloat16", CUDA] == ["at least 30000", "27550", "no"]
+    assert rows["late fusion over early, batched", "bfloat16", CUDA] == ["at most 4.3", "3.50", "yes"]
+    assert {who for _, _, who in rows} == {CUDA}
+
+
+def test_a_backend_that_failed_has_reached_nothing():
+    results = on_a_gpu()
+    results.cases.append(gpu_cell(TRITON, 0.001))
+    results.cases[-1].status = "failed"
+    rows = found(results)
+    assert rows["forward: time over nn.LSTM", "bfloat16", TRITON] == ["at most 1", NOTHING, "not measured"]
+    assert {rows[key][2] for key in rows if key[2] == TRITON} == {"not measured"}
+
+
+def test_without_nn_lstm_there_is_no_ratio():
+    results = on_a_gpu()
+    results.cases[0].status = "failed"
+    assert found(results)["forward: time over nn.LSTM", "bfloat16", CUDA][2] == "not measured"
+
+
+def test_bars_of_a_run_that_measured_no_backend_are_there_and_empty():
+    rows = found(Results(MACHINE, cases=[gpu_cell(LSTM, 0.002)]))
+    assert {who for _, _, who in rows} == {NOTHING} and {texts[2] for texts in rows.values()} == {"not measured"}
+
+
+def test_tables_of_a_gpu():
+    by_kind = {section.kind: section for section in sections(on_a_gpu())}
+    assert next(iter(by_kind)) == "bars" and by_kind[GPU_CELL].notes == ["a note"]
+    table = by_kind[GPU_CELL].tables[0]
+    row = next(
+        dict(zip(table.headers, cells, strict=True)) for cells in table.rows if (cells[0], cells[4]) == (FORWARD, CUDA)
+    )
+    assert (row["ms"], row["µs/step"], row["time over nn.LSTM"], row["H"]) == ("1.00", "7.81", "0.50x", "300")
+    steps = by_kind[GPU_STEP].tables[0]
+    assert steps.rows[1] == [FORWARD, "32", CUDA, "1.50", "0.250", "1.25"]
+    sentences = by_kind[GPU_PACKED].tables[0]
+    assert sentences.rows[1] == [CUDA, "4.00", NOTHING, "4.00", "0.40x"]
+    sizes = by_kind[GPU_SWEEP].tables[0]
+    assert [row[-1] for row in sizes.rows if row[4] == CUDA] == ["0.50x", "0.50x", NOTHING]  # no nn.LSTM at B 1
+
+
+def test_a_run_without_a_gpu_has_no_bars():
+    assert sections(Results(MACHINE, cases=[fused(LATE, 0.02, 0.02)]))[0].kind == "fusion"
+
+
+def test_what_is_unproved_is_marked_so():
+    results = on_a_gpu()
+    case(results.cases, CUDA).labels["unproved"] = 1
+    by_kind = {section.kind: section for section in sections(results)}
+    assert [cells[4] for cells in by_kind[GPU_CELL].tables[0].rows][:2] == [LSTM, f"{CUDA} (unproved)"]
+    assert found(results)["forward: time over nn.LSTM", "bfloat16", CUDA][2] == "yes"

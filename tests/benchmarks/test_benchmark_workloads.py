@@ -1,26 +1,47 @@
-"""The workloads: corpus, vocabulary, models and cell, and that their checks can fail."""
+"""What is measured: registry, corpus, vocabulary, fusion and the cell's workloads; and that their checks can fail."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from srn_benchmarks import cell, corpus
-from srn_benchmarks.cell import Run
-from srn_benchmarks.fusion import BATCHED, PROCEDURES, TINY, TRUNK, Setting, Workload, check_spans
-from srn_benchmarks.heads import middle_shift
-from srn_benchmarks.shapes import Shape, left_out, lstm_flops, shapes
-from srn_benchmarks.stage_timer import StageTimer
-from srn_benchmarks.tables import LATE, LSTM, ONE_BY_ONE
-from srn_benchmarks.vocabulary import build_tokenizer
+from rehearsal import STAND_INS
+from srn_benchmarks import corpus, registry
+from srn_benchmarks.names import (
+    BATCHED,
+    CELL,
+    GPU_CELL,
+    GPU_PACKED,
+    GPU_SMOKE,
+    GPU_STEP,
+    GPU_SWEEP,
+    LATE,
+    LSTM,
+    MEMORY,
+    ONE_BY_ONE,
+    PACKED,
+    STREAMING,
+    TRUNK,
+)
+from srn_benchmarks.options import Options
+from srn_benchmarks.shapes import TINY as TINY_SIZES
+from srn_benchmarks.shapes import Shape, lstm_flops
+from srn_benchmarks.workloads import ceiling, step
+from srn_benchmarks.workloads.calls import Call, Rotating, check, implementations, labels, refusals
+from srn_benchmarks.workloads.heads import middle_shift
+from srn_benchmarks.workloads.memory import formula, peak_bytes
+from srn_benchmarks.workloads.packed import Packed, batches, padded_tokens
+from srn_benchmarks.workloads.procedures import PROCEDURES, TINY, Setting, Workload, check_spans
+from srn_benchmarks.workloads.streaming import Stream
+from srn_benchmarks.workloads.vocabulary import build_tokenizer
 
 from cascade.data import Entity, Relation, Sentence
-from srn_kernels import backends
-from srn_kernels.call import LayerCall
-from srn_kernels.reference import Direction
+from srn_kernels import backends, native
 
 # -- corpus and vocabulary ---------------------------------------------------------------------------------------------
 
@@ -85,11 +106,10 @@ def workload() -> Workload:
 
 @pytest.mark.parametrize("procedure", PROCEDURES)
 def test_procedures_pass_their_own_checks(workload: Workload, procedure: str):
-    timer = StageTimer()
-    done = workload.run(procedure, timer)
+    done = workload.run(procedure)
     workload.check(procedure, done)
     assert len(done) == (0 if procedure == TRUNK else 2)
-    assert timer.seconds.keys() == ({"tokenize", "encode"} if procedure == TRUNK else {"tokenize", "encode", "decode"})
+    assert workload.stages.keys() == {"tokenize", "encode", *["decode"] * (procedure != TRUNK)}
     assert workload.check_agreement(procedure) == ("" if procedure == TRUNK else backends.select(_problem()).name)
 
 
@@ -128,6 +148,12 @@ def test_a_batch_that_differs_from_single_reads_is_an_error(workload: Workload, 
         workload.check_agreement(LATE)
 
 
+def test_another_backend_in_a_model_than_asked_for_is_an_error(workload: Workload, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workload, "setting", replace(workload.setting, backend="cpu"))
+    with workload.on("reference"), pytest.raises(AssertionError, match=r"float32-cpu ran {'reference'}"):
+        workload.check_agreement(LATE)
+
+
 def test_spans_outside_their_sentence_are_an_error(workload: Workload):
     done = workload.run(LATE)[0]
     moved = replace(done, entities=replace(done.entities, end=done.entities.end + 100))
@@ -144,9 +170,88 @@ def test_middle_shift_lets_a_given_number_fire():
         assert ((logits + middle_shift(logits, count)) > 0).sum(0).tolist() == [fired, fired]
 
 
-# -- cell --------------------------------------------------------------------------------------------------------------
+# -- the registry ------------------------------------------------------------------------------------------------------
 
-SHAPES = [Shape("cpu", torch.float32, 1, training, 3, 5, input_size=24, hidden_size=20) for training in (False, True)]
+
+def test_full_run_covers_what_is_promised():
+    full = registry.full_shapes(2)
+    assert {(s.threads, s.batch, s.steps) for s in full} == {
+        (n, b, t) for n in (1, 2) for b in (1, 8, 32) for t in (32, 128)
+    }
+    assert {s.dtype for s in full} == {torch.float32, torch.bfloat16}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_run_leaves_out_what_it_says_and_nothing_else(threads: int):
+    full, default = registry.full_shapes(threads), registry.default_shapes(threads)
+    assert set(default) < set(full)
+    assert len(set(default)) == len(default)
+    for shape in set(full) - set(default):
+        long = shape.steps == 128 and shape.batch < 32
+        half = shape.dtype == torch.bfloat16
+        all_threads = shape.threads == threads > 2
+        assert long or half or all_threads
+        assert not all_threads or half or f"float32 on all {threads} threads" in registry.left_out(threads)
+    [half] = [shape for shape in default if shape.dtype == torch.bfloat16]
+    assert (half.threads, half.training, half.batch, half.steps) == (threads, False, 32, 32)
+
+
+def test_a_run_that_checks_and_does_not_time_is_of_tiny_sizes_only():
+    options = Options(False, True, False, None, Path(), 2, ("cpu", "cuda"), None)
+    found = registry.items(options)
+    assert {item.table for item in found} == {
+        CELL,
+        STREAMING,
+        PACKED,
+        MEMORY,
+        GPU_SMOKE,
+        GPU_CELL,
+        GPU_STEP,
+        GPU_PACKED,
+    }
+    assert all(item.shape.hidden_size <= 32 and item.shape.steps <= 5 for item in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sentences": 0}, "--sentences: expected a number above 0, found 0"),
+        ({"backend": ["cpu", "none"]}, "--backend: expected one of .*, found none"),
+        ({"device": "cuda"}, "--device cuda: torch finds no CUDA device"),
+    ],
+)
+def test_wrong_options_are_refused(given: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = SimpleNamespace(getoption=given.get, rootpath=Path())
+    with pytest.raises(pytest.UsageError, match=message):
+        Options.of(config)
+
+
+def test_what_tells_most_comes_first_on_a_gpu():
+    found = list(registry.on_gpu("cuda", 2, full=True))
+    assert len({str(item) for item in found}) == len(set(found))
+    assert {item.shape.precision for item in found if item.table == GPU_SMOKE} == {"bfloat16", "float16", "tf32"}
+    first = [(item.table, item.shape.precision, item.shape.training) for item in found if item.table != GPU_SMOKE][:4]
+    assert first == [(table, "bfloat16", training) for table in (GPU_CELL, GPU_STEP) for training in (False, True)]
+    swept = {(item.shape.batch, item.shape.hidden_size) for item in found if item.table == GPU_SWEEP}
+    assert {(32, hidden) for hidden in (64, 300, 1024)} | {(batch, 300) for batch in (1, 32, 256)} <= swept
+    assert GPU_SWEEP not in {item.table for item in registry.on_gpu("cuda", 2, full=False)}
+
+
+# -- the cell ----------------------------------------------------------------------------------------------------------
+
+SHAPES = [Shape("cpu", torch.float32, 1, training, 3, 5, **TINY_SIZES) for training in (False, True)]
+SHAPE = SHAPES[0]
+LENGTHS = (2, 5, 3, 7, 1)
+
+BUILD = {
+    "forward": lambda name: Call(SHAPES[0], name),
+    "training": lambda name: Call(SHAPES[1], name),
+    "stream": lambda name: Stream(SHAPE, name),
+    "packed": lambda name: Packed(SHAPE, name, LENGTHS),
+}
+
+each_kind = pytest.mark.parametrize("kind", BUILD)
 
 
 def test_flops_by_hand():
@@ -156,47 +261,51 @@ def test_flops_by_hand():
     assert shape.work("cpu")["flops"] == 3 * 2 * 256 * (2700 * 1068 + 7 * 300 * 300)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_implementation_passes_its_check(shape: Shape):
-    names = cell.implementations(shape)
+@each_kind
+def test_every_implementation_passes_its_check(kind: str):
+    names = implementations(SHAPE)
     assert names[:2] == [LSTM, "reference"]
     for name in names:
-        cell.check(Run(shape, name))
+        check(BUILD[kind](name))
+
+
+@each_kind
+@pytest.mark.parametrize("name", [LSTM, "reference"])
+def test_a_wrong_result_is_an_error(kind: str, name: str):
+    call = BUILD[kind](name)
+    with torch.no_grad():
+        next(call.module.parameters()).mul_(1.01)
+    with pytest.raises(AssertionError, match="times what roundings move"):
+        check(call)
+
+
+@each_kind
+def test_another_backend_than_asked_for_is_an_error(kind: str):
+    call = BUILD[kind]("reference")
+    call.implementation = "cpu"
+    with pytest.raises(AssertionError, match="asked for cpu, ran"):
+        check(call)
 
 
 @pytest.fixture
 def wrong_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A backend whose results are off by a thousandth."""
-
-    class Wrong(type(backends.BACKENDS["reference"])):
-        name = "wrong"
-
-        def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
-            super().forward(call, outs, memories, save)
-            outs[0].output.mul_(1.001)
-
-    monkeypatch.setitem(backends.BACKENDS, "wrong", Wrong())
+    """A backend whose results are off by a tenth."""
+    monkeypatch.setitem(backends.BACKENDS, "wrong", STAND_INS["wrong"])
     return "wrong"
 
 
-def test_a_wrong_result_is_an_error(wrong_backend: str):
+def test_a_wrong_backend_is_an_error_and_unproved(wrong_backend: str):
     with pytest.raises(AssertionError, match=r"wrong, tensor 0: off in norm by .* times what roundings move"):
-        cell.check(Run(SHAPES[0], wrong_backend))
-
-
-def test_another_backend_than_asked_for_is_an_error():
-    run = Run(SHAPES[0], "reference")
-    run.implementation = "cpu"
-    with pytest.raises(AssertionError, match="asked for cpu, ran"):
-        cell.check(run)
+        check(Call(SHAPE, wrong_backend))
+    assert labels(SHAPE, wrong_backend)["unproved"] == 1
+    assert not any("unproved" in labels(SHAPE, name) for name in (LSTM, "reference", "cpu"))
 
 
 def test_nan_is_an_error():
-    run = Run(SHAPES[0], "reference")
-    with torch.no_grad():
-        run.input[0, -1, 0] = torch.nan  # the check's own float64 run draws its input anew
+    call = Call(SHAPE, "reference")
+    call.inputs[0][0, -1, 0] = torch.nan  # the check's own float64 call draws its input anew
     with pytest.raises(AssertionError, match="off in norm by nan"):
-        cell.check(run)
+        check(call)
 
 
 def test_absent_backends_are_named_with_their_reason(monkeypatch: pytest.MonkeyPatch):
@@ -205,29 +314,97 @@ def test_absent_backends_are_named_with_their_reason(monkeypatch: pytest.MonkeyP
             return "no such processor"
 
     monkeypatch.setitem(backends.BACKENDS, "absent", Absent())
-    assert "not in the table: absent on cpu float32: no such processor" in cell.refusals(SHAPES)
-    assert "absent" not in cell.implementations(SHAPES[0])
+    assert "not in the table: absent on cpu float32: no such processor" in refusals(SHAPES)
+    assert "absent" not in implementations(SHAPE)
+    assert refusals(SHAPES, ["cpu"]) == [] and implementations(SHAPE, ["reference"]) == [LSTM, "reference"]
 
 
-def test_full_run_covers_what_is_promised():
-    full = shapes(("cpu",), 2, full=True, smoke=False)
-    assert {(s.threads, s.batch, s.steps) for s in full} == {
-        (n, b, t) for n in (1, 2) for b in (1, 8, 32) for t in (32, 128)
-    }
-    assert {s.dtype for s in full} == {torch.float32, torch.bfloat16}
-    assert all(s.hidden_size <= 32 for s in shapes(("cpu",), 2, full=False, smoke=True))
+def test_a_stream_is_what_the_layer_computes():
+    """Weights and input are drawn alike, so a step at a time must give what a sequence at once gives."""
+    stream = Stream(SHAPE, LSTM)
+    layer = torch.nn.LSTM(SHAPE.input_size, SHAPE.hidden_size)
+    layer.load_state_dict({f"{name}_l0": value for name, value in stream.module.state_dict().items()})
+    expected, (_, c_n) = layer(torch.stack(stream.inputs))
+    *outputs, last = stream()
+    torch.testing.assert_close(torch.stack(outputs), expected.detach())
+    torch.testing.assert_close(last, c_n[0].detach())
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8])
-def test_a_run_leaves_out_what_it_says_and_nothing_else(threads: int):
-    full, default = (shapes(("cpu",), threads, full=full, smoke=False) for full in (True, False))
-    assert set(default) < set(full)
-    assert len(set(default)) == len(default)
-    for shape in set(full) - set(default):
-        long = shape.steps == 128 and shape.batch < 32
-        half = shape.dtype == torch.bfloat16
-        all_threads = shape.threads == threads > 2
-        assert long or half or all_threads
-        assert not all_threads or half or f"float32 on all {threads} threads" in left_out(threads)
-    [half] = [shape for shape in default if shape.dtype == torch.bfloat16]
-    assert (half.threads, half.training, half.batch, half.steps) == (threads, False, 32, 32)
+def test_batches_are_in_order_and_padding_is_counted_to_the_longest_of_each():
+    assert batches(LENGTHS, 3) == [(2, 5, 3), (7, 1)]
+    assert padded_tokens(LENGTHS, 3) == 3 * 5 + 2 * 7
+    packed = Packed(SHAPE, LSTM, LENGTHS)
+    assert sum(len(batch.data) for batch in packed.inputs) == sum(LENGTHS)
+    assert packed.inputs[0].batch_sizes.tolist() == [3, 3, 2, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["training", "packed"])
+def test_inputs_rotate(kind: str):
+    rotating = Rotating(BUILD[kind]("reference"))
+    first, second, third = (rotating() for _ in range(3))
+    assert not torch.equal(first[0], second[0])
+    assert all(torch.equal(one, other) for one, other in zip(first, third, strict=True))
+
+
+def test_backward_alone_gives_the_gradients():
+    call = BUILD["training"]("reference")
+    expected = call()
+    alone = step.BackwardAlone(call)
+    for got in (alone(), alone(), alone())[::2]:
+        assert all(torch.allclose(one, other) for one, other in zip(got, expected, strict=True))
+
+
+# -- the ceiling -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(native.missing() is not None, reason="needs the native library")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ceiling_counts_what_it_runs(threads: int):
+    companion = ceiling.companion(threads)
+    assert companion is not None and not companion.settles
+    assert companion.run() == companion.work["flops"] == threads * ceiling.companion(1).work["flops"]
+
+
+def test_no_ceiling_without_the_native_library(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(native, "missing", lambda: "not built")
+    assert ceiling.companion(1) is None
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def test_peak_is_exact_and_counts_what_was_freed_again():
+    before = torch.zeros(1_000_000)
+
+    def call() -> torch.Tensor:
+        first = torch.empty(1000, dtype=torch.uint8)
+        second = torch.empty(5000, dtype=torch.uint8)
+        del second
+        third = torch.empty(3000, dtype=torch.uint8)
+        assert before.numel() > first.numel()
+        return third
+
+    assert peak_bytes(call, 1) == 6000
+
+
+def test_an_error_inside_is_not_lost():
+    with pytest.raises(ZeroDivisionError):
+        peak_bytes(lambda: 1 // 0, 1)
+
+
+def test_formula_by_hand():
+    parts = formula(Shape("cpu", torch.float32, 1, True, 32, 128))
+    rows = 32 * 128
+    assert parts["outputs S·H"] == parts["saved cells S·H"] == rows * 300 * 4
+    assert parts["saved gates S·G·H"] == parts["gradients of gates S·G·H"] == rows * 2700 * 4
+    assert parts["gradients of the parameters"] == 4 * (2700 * (768 + 300 + 2) + 300 * (2100 + 1))
+    assert sum(parts.values()) == 4 * (rows * (768 + 300 * (1 + 9 + 1 + 9 + 1)) + 2700 * 1070 + 300 * 2101)
+
+
+@pytest.mark.parametrize("name", implementations(SHAPE))
+def test_a_training_step_holds_at_least_its_results_and_what_was_saved(name: str):
+    run = Call(SHAPES[1], name)
+    expected = sum(gradient.nbytes for gradient in run())
+    if name != LSTM:
+        expected += sum(size for part, size in formula(SHAPES[1]).items() if part.startswith(("outputs", "saved")))
+    assert peak_bytes(run, 1) == peak_bytes(run, 1) >= expected

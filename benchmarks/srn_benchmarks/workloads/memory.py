@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -10,7 +10,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from srn_kernels import layout
 
-from .shapes import TASKS, Shape
+from ..bench import Bench
+from ..names import LSTM
+from ..registry import Item
+from ..results import MEASURED
+from ..shapes import TASKS, Shape
+from ..text import scaled
+from .calls import Call, check, labels, refusals
 
 
 def peak_bytes(call: Callable[[], object], threads: int) -> int:
@@ -63,3 +69,34 @@ def formula(shape: Shape) -> dict[str, int]:
         "gradients of the parameters": parameters,
     }
     return {name: count * width for name, count in elements.items()}
+
+
+def notes(table: str, shapes: Sequence[Shape], bench: Bench) -> list[str]:
+    shape, parts = shapes[0], formula(shapes[0])
+    return [
+        shape.sizes(),
+        f"B {shape.batch}, T {shape.steps}, S = B·T rows: forward and backward of one call, no memories returned",
+        (
+            "peak: the most that tensors made in the call held at any moment, from the records of torch's CPU allocator: "
+            "results, saved activations, temporaries and the kernels' workspace; not the caller's input, parameters and "
+            "incoming gradient, nor what oneDNN and MKL take from the system themselves"
+        ),
+        "formula, MB (10⁶ bytes): " + ", ".join(f"{part} {scaled(size, 1e-6)}" for part, size in parts.items()),
+        (
+            "temporaries (the memories computed anew), copies and the workspace come on top of the formula; a backward pass in "
+            "parts holds the gradients of gates and cells of a part only"
+        ),
+        "checked first: every gradient, held to float64 as in the cell's table",
+        *refusals(shapes, bench.options.backends),
+    ]
+
+
+def measure(bench: Bench, item: Item, implementation: str) -> None:
+    shape = item.shape
+    case = bench.open(item.table, labels(shape, implementation), {})
+    call = Call(shape, implementation)
+    check(call)
+    case.bytes = {"peak": peak_bytes(call, shape.threads)}
+    if implementation != LSTM:
+        case.bytes["formula"] = sum(formula(shape).values())
+    case.status = MEASURED

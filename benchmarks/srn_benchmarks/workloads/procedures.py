@@ -1,9 +1,9 @@
-"""The fusion table's workload: models of SciBERT's shape with random weights, and the procedures that are compared."""
+"""The procedures of early and late fusion, over models of SciBERT's shape with random weights; and their checks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +17,11 @@ from cascade.tensors import Batch, Spans, collate, splice
 from cascade.tokenization import WordTokenizer
 from srn_kernels import backends
 
-from .cell import EAGER
-from .corpus import SpeedCorpus, expected_passes
+from ..corpus import SpeedCorpus, expected_passes
+from ..names import BATCHED, LATE, ONE_BY_ONE, TRUNK
+from ..stage_timer import StageTimer
+from .calls import EAGER
 from .heads import calibrate, traced_edges
-from .options import synchronize
-from .stage_timer import StageTimer
-from .tables import BATCHED, LATE, ONE_BY_ONE, TRUNK
 from .vocabulary import build_tokenizer
 
 BATCH = 32
@@ -43,24 +42,21 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}
 
 @dataclass(frozen=True)
 class Setting:
-    """``dtype`` other than float32 is autocast's."""
+    """``dtype`` other than float32 is autocast's. The SRNs are on ``backend``: on a GPU each by name, proved or not."""
 
     device: str
     dtype: torch.dtype
+    backend: str = backends.AUTO
 
     @property
     def precision(self) -> str:
         name = str(self.dtype).removeprefix("torch.")
-        return name if self.dtype == torch.float32 else f"{name} (autocast)"
+        name = name if self.dtype == torch.float32 else f"{name} (autocast)"
+        return name if self.backend == backends.AUTO else f"{name}, SRN {self.backend}"
 
     def __str__(self) -> str:
-        return f"{self.device}-{str(self.dtype).removeprefix('torch.')}"
-
-
-def settings(devices: Sequence[str]) -> list[Setting]:
-    """float32 everywhere, bfloat16 on a GPU too."""
-    on_gpu = [torch.float32, torch.bfloat16]
-    return [Setting(device, dtype) for device in devices for dtype in (on_gpu if device == "cuda" else [torch.float32])]
+        own = "" if self.backend == backends.AUTO else f"-{self.backend}"
+        return f"{self.device}-{str(self.dtype).removeprefix('torch.')}{own}"
 
 
 class Workload:
@@ -100,6 +96,8 @@ class Workload:
         self.tokenizers = {fusion: WordTokenizer(tokenizer, model.config) for fusion, model in self.models.items()}
         for fusion, model in self.models.items():
             calibrate(model, self.tensors(fusion, self.batches[0]))
+            model.encoder.rnn.backend = setting.backend
+        self.stages: dict[str, float] = {}
 
     def pieces_per_word(self) -> float:
         """Measured over the sentences, without what the tokenizer puts around each."""
@@ -117,10 +115,12 @@ class Workload:
         assert len(windows) == len(sentences), "a sentence is longer than the trunk has positions for"
         return {name: tensor.to(self.device) for name, tensor in collate(windows).items()}
 
-    def run(self, procedure: str, timer: StageTimer | None = None) -> list[Extraction]:
-        """The procedure over all batches; the extraction of each (none for the trunk alone)."""
-        timer = timer or StageTimer(synchronize(self.device))
-        return [done for sentences in self.batches if (done := self.run_batch(procedure, sentences, timer)) is not None]
+    def run(self, procedure: str) -> list[Extraction]:
+        """The procedure over all batches; the extraction of each (none for the trunk alone). Its seconds are in ``stages``."""
+        timer = StageTimer()
+        found = [self.run_batch(procedure, sentences, timer) for sentences in self.batches]
+        self.stages = dict(timer.seconds)
+        return [extraction for extraction in found if extraction is not None]
 
     @torch.no_grad()
     def run_batch(self, procedure: str, sentences: Sequence[Sentence], timer: StageTimer) -> Extraction | None:
@@ -160,6 +160,7 @@ class Workload:
             together = self._trace(procedure, [sentences])
         names = set(ran)
         assert len(names) == (procedure != TRUNK), f"expected one backend to run, found {names}"
+        assert names <= {self.setting.backend} or self.setting.backend == backends.AUTO, f"{self.setting} ran {names}"
         by_itself = ONE_BY_ONE if _fusion(procedure) == "early" else procedure
         with self.on(EAGER):
             apart = self._trace(by_itself, [[sentence] for sentence in sentences])
@@ -196,10 +197,9 @@ class Workload:
             for layer, own in zip(layers, before, strict=True):
                 layer.backend = own
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.setting.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.setting.device, dtype=self.setting.dtype)
+    def _autocast(self) -> torch.autocast:
+        half = self.setting.dtype != torch.float32
+        return torch.autocast(self.setting.device, self.setting.dtype if half else None, enabled=half)
 
 
 def _fusion(procedure: str) -> str:

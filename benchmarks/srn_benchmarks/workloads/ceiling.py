@@ -7,7 +7,7 @@ from time import perf_counter
 
 from srn_kernels import native
 
-from .timing import Companion
+from ..timing import Companion
 
 SECONDS = 2e-3
 """How long one sample takes: many times what it takes to wake a thread, and little beside a round."""

@@ -1,0 +1,27 @@
+"""The names of tables, rows and passes, as they stand in results files: whoever measures and whoever shows use the same."""
+
+from __future__ import annotations
+
+FUSION, CELL, STREAMING, PACKED, MEMORY = "fusion", "cell", "streaming", "packed", "memory"
+GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PACKED, GPU_SWEEP = "gpu_smoke", "gpu_cell", "gpu_step", "gpu_packed", "gpu_sweep"
+GPU_TABLES = (GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PACKED, GPU_SWEEP)
+
+BARS = "bars"
+"""Not a table of cases: what was to be reached on a GPU, and the notes on a whole run there."""
+
+LSTM, LSTM_CELL = "nn.LSTM", "nn.LSTMCell"
+LATE = "late"
+"""With ``nn.LSTM`` the rows that others are measured against."""
+
+TRUNK, BATCHED, ONE_BY_ONE = "trunk alone", "early, batched", "early, one object pass at a time"
+
+FORWARD, BACKWARD, TRAINING = "forward", "backward", "forward+backward"
+
+CEILING, FLOAT32 = "ceiling", "float32"
+"""What a row of the cell is measured beside: the processor's multiply-adds, and the same implementation in float32."""
+
+PAPER_BATCH, PAPER_HIDDEN = 32, 300
+"""The sizes that the bars of a GPU are about, and where the other size of a sweep stays."""
+
+SHORT_PRODUCTS, LONG, LONG_PRODUCTS = "products of the steps", "twice the steps", "products of twice the steps"
+"""What a pass over some steps is measured beside, to tell what one step takes."""
