@@ -195,7 +195,9 @@ def test_no_function_is_shared_between_instruction_sets(tmp_path: Path) -> None:
     for tool in ("cmake", "ninja", "nm", os.environ.get("CXX", "c++")):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    isas = native.module().build_info()["cpu_isas"].split()
+    # The widest sets of each source: what is compiled for the others is compiled for these.
+    built = native.module().build_info()["cpu_isas"].split()
+    isas = [isa for isa in built if isa.startswith("avx512") or isa == "amx"] or built
     configure = [
         *("cmake", "-S", ROOT, "-B", tmp_path, "-G", "Ninja", "-DSRN_CUDA=OFF"),
         *("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0"),
