@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .highlights import highlights
 from .machine import summary
 from .plots import write_plots
 from .results import Results
@@ -13,7 +14,13 @@ from .tables import Section, sections
 
 RESULTS, REPORT = "results.json", "report.md"
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+PARTS = ("highlights", "results")
+"""What a page may show: the few numbers of :mod:`.highlights`, and all tables."""
+
+
+def markers(part: str) -> tuple[str, str]:
+    """The lines of a page between which a part stands."""
+    return f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
 
 
 class PageError(ValueError):
@@ -61,6 +68,11 @@ def write(results: Results, folder: Path) -> list[Path]:
     return [folder / RESULTS, folder / REPORT, *plots]
 
 
+def shortest(results: Results) -> str:
+    """The highlights, for a page."""
+    return f"{highlights(results).text('github')}\n\nMeasured on: {summary(results.machine)}.\n"
+
+
 def fill_page(page: Path, files: Sequence[Path]) -> str:
     """The text of ``page`` with what stands between its markers made anew from results files, one after another.
 
@@ -71,13 +83,23 @@ def fill_page(page: Path, files: Sequence[Path]) -> str:
         ResultsError: a results file cannot be read.
     """
     text = page.read_text("utf-8")
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not (found and closed) or BEGIN in rest or END in before + after:
-        raise PageError(f"{page}: expected the line {BEGIN} and, after it, the line {END}, once each")
-    parts = []
-    for file in files:
-        plots = [os.path.relpath(plot, page.parent) for plot in sorted(file.parent.glob("*.svg"))]
-        parts.append(markdown(Results.read(file), plots, level=3))
-    body = "\n".join(parts) if parts else "No results have been committed yet.\n"
-    return f"{before}{BEGIN}\n\n{body}\n{END}{after}"
+    shown = [part for part in PARTS if any(marker in text for marker in markers(part))]
+    if not shown:
+        raise PageError(f"{page}: expected the lines {' and '.join(markers('results'))}, or those of highlights")
+    for part in shown:
+        bodies = []
+        for file in files:
+            plots = [os.path.relpath(plot, page.parent) for plot in sorted(file.parent.glob("*.svg"))]
+            results = Results.read(file)
+            bodies.append(markdown(results, plots, level=3) if part == "results" else shortest(results))
+        text = _between(page, text, part, "\n".join(bodies) or "No results have been committed yet.\n")
+    return text
+
+
+def _between(page: Path, text: str, part: str, body: str) -> str:
+    begin, end = markers(part)
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed) or begin in rest or end in before + after:
+        raise PageError(f"{page}: expected the line {begin} and, after it, the line {end}, once each")
+    return f"{before}{begin}\n\n{body}\n{end}{after}"

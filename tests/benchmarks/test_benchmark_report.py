@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import report as script
 from samples import on_a_cpu, on_a_gpu, sample
-from srn_benchmarks.report import BEGIN, END, PageError, fill_page, lines, write
+from srn_benchmarks.report import PageError, fill_page, lines, markers, write
 from srn_benchmarks.results import Results
 
 ROOT = Path(__file__).parents[2]
+BEGIN, END = markers("results")
 PAGE = f"# Speed\n\n{BEGIN}\nold\n{END}\n\nafter\n"
 
 
@@ -67,6 +68,18 @@ def test_page_is_filled_between_its_markers(tmp_path: Path):
     assert "old" not in text and "1.50x" in text and "](results/here/cell.svg)" in text
     page.write_text(text)
     assert fill_page(page, [results]) == text
+
+
+def test_a_page_of_the_few_numbers(tmp_path: Path):
+    """Cells of the tables; with their machine, and nothing of what was not measured."""
+    begin, end = markers("highlights")
+    page = tmp_path / "page.md"
+    page.write_text(f"{begin}{end}")
+    text = fill_page(page, [write(sample(), tmp_path)[0]])
+    assert text.startswith(f"{begin}\n\n|") and "Measured on: Sample, 2 cores" in text
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:]
+    assert rows == ["late fusion", "early fusion, one object pass at a time"]
+    assert "SRNCell" not in text
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}", f"{BEGIN}{BEGIN}{END}"])
