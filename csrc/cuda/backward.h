@@ -33,8 +33,8 @@ class BackwardPass {
 
   SRN_BODY void run() {
     load_weights();
-    for (int group = place_.team / call_.sizes.directions; group < plan_.groups; group += plan_.teams) {
-      sequence(Group(call_, group * kRows));
+    for (int group = place_.team / call_.sizes.directions; group < plan_.row_groups; group += plan_.teams) {
+      sequence(RowGroup(call_, group * kRows));
     }
   }
 
@@ -53,7 +53,7 @@ class BackwardPass {
         [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); });
   }
 
-  SRN_BODY void sequence(const Group& group) {
+  SRN_BODY void sequence(const RowGroup& group) {
     start(group);
     const bool reverse = own_.reverse;
     for (int i = 0; i < group.steps; ++i) {
@@ -79,7 +79,7 @@ class BackwardPass {
     end(group);
   }
 
-  SRN_BODY void start(const Group& group) {
+  SRN_BODY void start(const RowGroup& group) {
     const Stored* const grad_h_n = static_cast<const Stored*>(own_.grad_h_n);
     const Stored* const grad_c_n = static_cast<const Stored*>(own_.grad_c_n);
     const auto last = [&](const Stored* grad, int row, int unit) {
@@ -96,7 +96,7 @@ class BackwardPass {
   }
 
   // What the forward pass and the caller left for a step.
-  SRN_BODY void fetch(const Group& group, int step) {
+  SRN_BODY void fetch(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
     const Stored* const gates = static_cast<const Stored*>(own_.gates) + first * G * H_ + place_.first;
@@ -134,7 +134,7 @@ class BackwardPass {
   }
 
   // Eq. 9 differentiated: the gradient of c_t, for everybody. Rows that are not active have none.
-  SRN_BODY void begin(const Group& group, int step) {
+  SRN_BODY void begin(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     Stored* const dc_rows = static_cast<Stored*>(own_.dc) + group.row(step) * H_ + place_.first;
     team_.each_unit([&](int item, int unit, int row) {
@@ -151,7 +151,7 @@ class BackwardPass {
   }
 
   // The memories before tanh (Eq. 6, 7), and what their own gradients (Eq. 10) add to ds.
-  SRN_BODY void recompute(const Group& group, int step) {
+  SRN_BODY void recompute(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     Stored* const s_rows = static_cast<Stored*>(own_.s) + group.row(step) * M * H_ + place_.first;
     team_.each_unit([&](int item, int unit, int row) {
@@ -174,14 +174,14 @@ class BackwardPass {
   }
 
   // Eq. 8 differentiated: the gradients of the memories.
-  SRN_BODY void collect(const Group& group, int step) {
+  SRN_BODY void collect(const RowGroup& group, int step) {
     team_.each_of(M, group.active(step, kRows), [&](int index, int row, int m, int unit) {
       at(shared_.ds)[index] += team_.total(row, m * plan_.units + unit);
     });
   }
 
   // Eq. 1 to 7 differentiated.
-  SRN_BODY void differentiate(const Group& group, int step) {
+  SRN_BODY void differentiate(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     team_.each_unit([&](int item, int unit, int row) {
       float dz[G] = {};
@@ -204,21 +204,21 @@ class BackwardPass {
     });
   }
 
-  SRN_BODY void keep(const Group& group, int step) {
+  SRN_BODY void keep(const RowGroup& group, int step) {
     Stored* const dz = static_cast<Stored*>(own_.dz) + group.row(step) * G * H_ + place_.first;
     team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
       dz[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.dz)[index]);
     });
   }
 
-  SRN_BODY void finish(const Group& group, int step) {
+  SRN_BODY void finish(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     team_.each_unit([&](int item, int, int row) {
       if (row < rows) at(shared_.dh)[item] = team_.scattered(item);
     });
   }
 
-  SRN_BODY void end(const Group& group) {
+  SRN_BODY void end(const RowGroup& group) {
     Stored* const grad_h0 = static_cast<Stored*>(own_.grad_h0);
     Stored* const grad_c0 = static_cast<Stored*>(own_.grad_c0);
     team_.each_unit([&](int item, int unit, int row) {

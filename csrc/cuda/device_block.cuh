@@ -83,7 +83,7 @@ class DeviceBlock {
     constexpr int kPerWord = 4 / int(sizeof(Operand));
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-      const int row = group() + word % 2 * 8, depth = (2 * place() + word / 2) * kPerWord;
+      const int row = lane_group() + word % 2 * 8, depth = (2 * place() + word / 2) * kPerWord;
       if constexpr (kPerWord == 2) {
         const uint32_t low = weight(row, depth), high = weight(row, depth + 1);
         tile.words[word] = low | high << 16;
@@ -101,7 +101,7 @@ class DeviceBlock {
   }
 
   __device__ __forceinline__ const Operand* own_rows(const Operand* operand, int stride) const {
-    return operand + (group() * stride + 2 * place()) * (4 / int(sizeof(Operand)));
+    return operand + (lane_group() * stride + 2 * place()) * (4 / int(sizeof(Operand)));
   }
   __device__ __forceinline__ void rows(Rows& rows, const Operand* own, int stride) const {
     const uint32_t* const words = reinterpret_cast<const uint32_t*>(own);
@@ -130,8 +130,8 @@ class DeviceBlock {
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
       const float (&numbers)[4] = sum.numbers[column];
-      f(group(), column * 8 + 2 * place(), numbers[0], numbers[1]);
-      f(group() + 8, column * 8 + 2 * place(), numbers[2], numbers[3]);
+      f(lane_group(), column * 8 + 2 * place(), numbers[0], numbers[1]);
+      f(lane_group() + 8, column * 8 + 2 * place(), numbers[2], numbers[3]);
     }
   }
 
@@ -158,7 +158,7 @@ class DeviceBlock {
   static constexpr uint32_t kMostLooks = 1u << 24;
 
   __device__ __forceinline__ int lane() const { return int(threadIdx.x) % 32; }
-  __device__ __forceinline__ int group() const { return lane() / 4; }
+  __device__ __forceinline__ int lane_group() const { return lane() / 4; }
   __device__ __forceinline__ int place() const { return lane() % 4; }
 };
 

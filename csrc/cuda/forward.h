@@ -33,8 +33,8 @@ class ForwardPass {
 
   SRN_BODY void run() {
     load_weights();
-    for (int group = place_.team / call_.sizes.directions; group < plan_.groups; group += plan_.teams) {
-      sequence(Group(call_, group * kRows));
+    for (int group = place_.team / call_.sizes.directions; group < plan_.row_groups; group += plan_.teams) {
+      sequence(RowGroup(call_, group * kRows));
     }
   }
 
@@ -65,7 +65,7 @@ class ForwardPass {
     block_.sync();
   }
 
-  SRN_BODY void sequence(const Group& group) {
+  SRN_BODY void sequence(const RowGroup& group) {
     start(group);
     const bool reverse = own_.reverse;
     for (int i = 0; i < group.steps; ++i) {
@@ -80,7 +80,7 @@ class ForwardPass {
       select();
       block_.sync();
       team_.multiply_owned_and_scatter();
-      // What nobody waits for, while the parts are on their way.
+      // What nobody waits for, while the partial sums are on their way.
       keep(group, step);
       if (!last) fetch(group, reverse ? step - 1 : step + 1);
       team_.await_scattered();
@@ -91,7 +91,7 @@ class ForwardPass {
   }
 
   // Initial states, zeros for rows that the batch does not have; h goes to everybody.
-  SRN_BODY void start(const Group& group) {
+  SRN_BODY void start(const RowGroup& group) {
     const Stored* const h0 = static_cast<const Stored*>(own_.h0);
     const Stored* const c0 = static_cast<const Stored*>(own_.c0);
     team_.each_unit([&](int item, int unit, int row) {
@@ -105,7 +105,7 @@ class ForwardPass {
   }
 
   // A step's share of the input's product.
-  SRN_BODY void fetch(const Group& group, int step) {
+  SRN_BODY void fetch(const RowGroup& group, int step) {
     const Stored* const z = static_cast<const Stored*>(own_.z) + group.row(step) * G * H_ + place_.first;
     team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
       at(shared_.z)[index] = Element::load(z[(int64_t(row) * G + g) * H_ + unit]);
@@ -140,7 +140,7 @@ class ForwardPass {
   }
 
   // Eq. 10, and what the backward pass needs.
-  SRN_BODY void keep(const Group& group, int step) {
+  SRN_BODY void keep(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
     if (own_.gates != nullptr) {
@@ -159,7 +159,7 @@ class ForwardPass {
   }
 
   // Eq. 8, 9; rows that are not active keep their state.
-  SRN_BODY void finish(const Group& group, int step, bool last) {
+  SRN_BODY void finish(const RowGroup& group, int step, bool last) {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
     Stored* const output = static_cast<Stored*>(own_.output) + first * own_.output_stride + place_.first;
@@ -178,7 +178,7 @@ class ForwardPass {
     });
   }
 
-  SRN_BODY void end(const Group& group) {
+  SRN_BODY void end(const RowGroup& group) {
     Stored* const h_n = static_cast<Stored*>(own_.h_n);
     Stored* const c_n = static_cast<Stored*>(own_.c_n);
     team_.each_unit([&](int item, int unit, int row) {

@@ -2,16 +2,16 @@
 //
 // A *team* of blocks takes `rows` sequences at a time through all their steps; a *member* of it owns `units` hidden
 // units: their gates, their memories and their state, the rows of W_hh that lead to those gates and the columns of W_mc
-// that lead from those memories. So a step needs two exchanges between members: part sums of c to the owners of the
+// that lead from those memories. So a step needs two exchanges between members: partial sums of c to the owners of the
 // units that they belong to (scatter), and the owners' h to everybody (gather). The backward pass goes through the same
-// slices the other way: gradients of c to everybody, part sums of those of h to the owners.
+// slices the other way: gradients of c to everybody, partial sums of those of h to the owners.
 //
 // Both passes are thus one pattern. Their first product multiplies what was *gathered* (H numbers a row) with the rows of
 // a slice; their second what the slice *owns* with weights of all H units:
 //
 //              gathered   first product    pointwise       second product    scattered
-//   forward    h          W_hh rows        gates, s        W_mc columns      parts of c
-//   backward   dc         W_mc^T rows      ds -> dz        W_hh^T columns    parts of dh
+//   forward    h          W_hh rows        gates, s        W_mc columns      partial sums of c
+//   backward   dc         W_mc^T rows      ds -> dz        W_hh^T columns    partial sums of dh
 #pragma once
 
 #include <algorithm>
@@ -58,11 +58,11 @@ struct Divisor {
 // Marks of a warp's batches of tiles (product.h), one after the last included.
 SRN_PLAN int mark_count(int extra, int rows) { return (kResident + extra) * rows / 32 + 1; }
 
-// A product's weights in tiles: `strips` of kTileRows rows, each of `depths` tiles, in that order.
+// A product's weights in tiles: `tile_rows` of kTileRows rows, each of `depths` tiles, in that order.
 struct Tiles {
-  int strips = 0, depths = 0;
+  int tile_rows = 0, depths = 0;
 
-  SRN_PLAN int count() const { return strips * depths; }
+  SRN_PLAN int count() const { return tile_rows * depths; }
   // Words from one row of the other operand to the next: an odd multiple of a tile's, so that the rows that are read
   // together lie in different banks.
   SRN_PLAN int stride() const { return (depths | 1) * kTileWords; }
@@ -72,37 +72,37 @@ struct Span {
   int first, count;
 };
 
-// First product: tiles are dealt out evenly, wherever strips begin, and their part sums added up afterwards.
+// First product: tiles are dealt out evenly, wherever tile rows begin, and their partial sums added up afterwards.
 SRN_PLAN Span even_span(const Tiles& tiles, int warp) {
   const int each = ceil_div(tiles.count(), kWarps), first = warp * each < tiles.count() ? warp * each : tiles.count();
   return {first, tiles.count() - first < each ? tiles.count() - first : each};
 }
-SRN_PLAN int first_warp_of(const Tiles& tiles, int strip) {
-  return strip * tiles.depths / ceil_div(tiles.count(), kWarps);
+SRN_PLAN int first_warp_of(const Tiles& tiles, int tile_row) {
+  return tile_row * tiles.depths / ceil_div(tiles.count(), kWarps);
 }
-SRN_PLAN int parts_of(const Tiles& tiles, int strip) {
+SRN_PLAN int partials_of(const Tiles& tiles, int tile_row) {
   const int each = ceil_div(tiles.count(), kWarps);
-  return ((strip + 1) * tiles.depths - 1) / each - first_warp_of(tiles, strip) + 1;
+  return ((tile_row + 1) * tiles.depths - 1) / each - first_warp_of(tiles, tile_row) + 1;
 }
 
-// Second product: whole strips, as its sums leave the block at once.
+// Second product: whole tile rows, as its sums leave the block at once.
 SRN_PLAN Span whole_span(const Tiles& tiles, int warp) {
-  const int first = warp * tiles.strips / kWarps, last = (warp + 1) * tiles.strips / kWarps;
+  const int first = warp * tiles.tile_rows / kWarps, last = (warp + 1) * tiles.tile_rows / kWarps;
   return {first * tiles.depths, (last - first) * tiles.depths};
 }
 
-// A team's mailbox has two slots for the scattered part sums, [owner][source][unit][row], and two for the gathered
+// A team's mailbox has two slots for the scattered partial sums, [owner][source][unit][row], and two for the gathered
 // numbers, [unit][row], used in turn.
 struct Plan {
-  int rows = 0;       // of a team, 8 or 16
-  int units = 0;      // of a member; the last one may have fewer
-  int members = 0;    // of a team
-  int teams = 0;      // of a direction; each takes several groups of rows in turn if there are more
-  int groups = 0;     // of rows, of a direction
-  Tiles gathered;     // weights of the first product
-  Tiles owned;        // weights of the second
-  int parts = 0;      // the most part sums of a strip of the first product
-  int extra[2] = {};  // tiles of a warp of either product that are kept in shared memory
+  int rows = 0;        // of a team, 8 or 16
+  int units = 0;       // of a member; the last one may have fewer
+  int members = 0;     // of a team
+  int teams = 0;       // of a direction; each takes several row groups in turn if there are more
+  int row_groups = 0;  // of a direction
+  Tiles gathered;      // weights of the first product
+  Tiles owned;         // weights of the second
+  int partials = 0;    // the most partial sums of a tile row of the first product
+  int extra[2] = {};   // tiles of a warp of either product that are kept in shared memory
   Divisor by_units;
   int64_t shared_bytes = 0;
   int64_t scatter_words = 0, gather_words = 0, team_words = 0;  // of mailbox: a slot of either kind, and all of a team
@@ -111,9 +111,9 @@ struct Plan {
   int64_t mailbox_words(int directions) const { return directions * teams * team_words; }
 };
 
-// Floats from one row of the first product's part sums to the next: 4 more than a multiple of 16, so that what a warp
-// writes at a time, eight rows of a strip by four columns, lies in 32 banks.
-SRN_PLAN int part_stride(const Plan& plan) { return plan.gathered.strips * kTileRows + 4; }
+// Floats from one row of the first product's partial sums to the next: 4 more than a multiple of 16, so that what a warp
+// writes at a time, eight rows of a tile row by four columns, lies in 32 banks.
+SRN_PLAN int partial_stride(const Plan& plan) { return plan.gathered.tile_rows * kTileRows + 4; }
 
 }  // namespace persistent
 }  // namespace srn

@@ -33,7 +33,7 @@ inline int extra_tiles(const Tiles& tiles, Span (*span_of)(const Tiles&, int)) {
 
 // Whether a warp's share of a product can be told in the bits that it has for that (product.h).
 inline bool fits_a_share(const Tiles& tiles) {
-  return tiles.strips < 1 << 12 && tiles.depths < 1 << 10 && ceil_div(tiles.count(), kWarps) < 1 << 10;
+  return tiles.tile_rows < 1 << 12 && tiles.depths < 1 << 10 && ceil_div(tiles.count(), kWarps) < 1 << 10;
 }
 
 template <typename Element, int kRows, int N>
@@ -49,13 +49,13 @@ Plan plan_of(Pass pass, const Sizes& sizes, int units) {
   plan.rows = kRows;
   plan.units = units;
   plan.members = ceil_div(sizes.hidden, units);
-  plan.groups = ceil_div(sizes.batch, kRows);
+  plan.row_groups = ceil_div(sizes.batch, kRows);
   const int gathered = pass == Pass::kForward ? gate_blocks(N) : memory_count(N);
   const int owned = pass == Pass::kForward ? memory_count(N) : gate_blocks(N);
   plan.gathered = {ceil_div(gathered * units, kTileRows), ceil_div(sizes.hidden, Element::kDepth)};
   plan.owned = {ceil_div(sizes.hidden, kTileRows), ceil_div(owned * units, Element::kDepth)};
-  for (int strip = 0; strip < plan.gathered.strips; ++strip) {
-    plan.parts = std::max(plan.parts, srn::persistent::parts_of(plan.gathered, strip));
+  for (int tile_row = 0; tile_row < plan.gathered.tile_rows; ++tile_row) {
+    plan.partials = std::max(plan.partials, srn::persistent::partials_of(plan.gathered, tile_row));
   }
   plan.extra[0] = extra_tiles(plan.gathered, srn::persistent::even_span);
   plan.extra[1] = extra_tiles(plan.owned, srn::persistent::whole_span);
@@ -75,9 +75,9 @@ inline double estimate(const Plan& plan, const Sizes& sizes) {
   constexpr double kSharedPerCycle = 128;
   const double rows = plan.rows / 8.0, tiles = plan.gathered.count() + plan.owned.count();
   const double extra = double(plan.extra[0] + plan.extra[1]) * kWarps * kTileBytes / kSharedPerCycle;
-  const double moved = 3.0 * sizes.hidden * plan.rows * 4;  // parts out, parts in, gathered numbers in
+  const double moved = 3.0 * sizes.hidden * plan.rows * 4;  // partial sums out and in, gathered numbers in
   const double step = kFixed + std::max(tiles * kPerTile * rows, extra) + moved / kBytesPerCycle;
-  return ceil_div(plan.groups, plan.teams) * step;
+  return ceil_div(plan.row_groups, plan.teams) * step;
 }
 
 template <typename Element, int kRows, int N>
@@ -91,7 +91,7 @@ void best_of(Pass pass, const Sizes& sizes, const Gpu& gpu, Plan& best, int64_t&
     least_shared = std::min(least_shared, plan.shared_bytes);
     if (plan.shared_bytes > gpu.shared_per_block) continue;
     if (!fits_a_share(plan.gathered) || !fits_a_share(plan.owned)) continue;
-    plan.teams = std::min(plan.groups, most);
+    plan.teams = std::min(plan.row_groups, most);
     if (best.rows == 0 || estimate(plan, sizes) < estimate(best, sizes)) best = plan;
   }
 }

@@ -8,7 +8,7 @@ namespace SRN_ISA {
 namespace persistent {
 
 // A warp goes through its tiles in batches. What happens at each of a batch's tiles is a byte of shared memory: bit c is
-// set where tile c is the last of its strip, or none, so that the next one is at the beginning of the depth; bit 4 + c
+// set where tile c is the last of its tile row, or none, so that the next one is at the beginning of the depth; bit 4 + c
 // where what was added up is a sum, or a part of one.
 template <int kChains>
 SRN_BODY uint8_t marks_of(const Span& span, int depths, int batch) {
@@ -21,7 +21,7 @@ SRN_BODY uint8_t marks_of(const Span& span, int depths, int batch) {
   return uint8_t(marks);
 }
 
-// kWhole: whether a warp has whole strips (the second product), or any tiles (the first).
+// kWhole: whether a warp has whole tile rows (the second product), or any tiles (the first).
 template <typename Block, bool kWhole>
 class Product {
   using Operand = typename Block::Element::Operand;
@@ -31,7 +31,7 @@ class Product {
   static_assert(kResident % kChains == 0, "registers hold whole batches");
 
  public:
-  // weight(row, depth, used): of strips * kTileRows rows and depths * kDepth columns; zero where not used.
+  // weight(row, depth, used): of tile_rows * kTileRows rows and depths * kDepth columns; zero where not used.
   //
   // Registers are filled by way of `staging`, kStagingBytes of shared memory: an array in registers knows no loop, and
   // this much code without one, with all its loads at once, would not leave enough registers for itself.
@@ -41,8 +41,8 @@ class Product {
     block.each_warp([&](int warp) {
       Share& share = shares_[warp];
       const Span span = span_of(warp);
-      const int strip = span.first / tiles.depths;
-      share.set(strip, span.first - strip * tiles.depths, ceil_div(span.count, kChains));
+      const int tile_row = span.first / tiles.depths;
+      share.set(tile_row, span.first - tile_row * tiles.depths, ceil_div(span.count, kChains));
       unsigned char* const own = staging + warp * kResident * kTileBytes;
       SRN_UNROLL(4)
       for (int i = 0; i < kResident; ++i) fill(block, span, i, own + i * kTileBytes, weight);
@@ -69,7 +69,7 @@ class Product {
     });
   }
 
-  // use(warp, strip, sum) for every strip that a warp has a part of, or the whole.
+  // use(warp, tile_row, sum) for every tile row that a warp has a part of, or the whole.
   template <typename Use>
   SRN_BODY void run(const Block& block, const Operand* operand, const unsigned char* extra, const uint8_t* marks,
                     const Use& use) const {
@@ -99,10 +99,10 @@ class Product {
     uint32_t packed;  // one register for three numbers: the weights leave few
     typename Block::Tile resident[kResident];
 
-    SRN_BODY void set(int strip, int depth, int batches) {
-      packed = uint32_t(strip) << 20 | uint32_t(depth) << 10 | uint32_t(batches);
+    SRN_BODY void set(int tile_row, int depth, int batches) {
+      packed = uint32_t(tile_row) << 20 | uint32_t(depth) << 10 | uint32_t(batches);
     }
-    SRN_BODY int strip() const { return int(packed >> 20); }
+    SRN_BODY int tile_row() const { return int(packed >> 20); }
     SRN_BODY int depth() const { return int(packed >> 10 & 1023); }
     SRN_BODY int batches() const { return int(packed & 1023); }
   };
@@ -115,10 +115,10 @@ class Product {
 
   template <typename Weight>
   SRN_BODY void fill(const Block& block, const Span& span, int i, unsigned char* to, const Weight& weight) const {
-    const int index = span.first + i, strip = index / tiles_.depths, depth = index - strip * tiles_.depths;
+    const int index = span.first + i, tile_row = index / tiles_.depths, depth = index - tile_row * tiles_.depths;
     typename Block::Tile tile;
     block.fill(tile, [&](int row, int column) {
-      return weight(strip * kTileRows + row, depth * kDepth + column, i < span.count);
+      return weight(tile_row * kTileRows + row, depth * kDepth + column, i < span.count);
     });
     block.keep(tile, to);
   }
@@ -132,7 +132,7 @@ class Product {
     const uint8_t* const marks;
     const int warp, stride;
     const Operand* at;  // where the rows of the next tile lie
-    int strip;          // of the next tile to be multiplied
+    int tile_row;       // of the next tile to be multiplied
     uint32_t mark;      // of the batch whose rows are read
     typename Block::Rows rows[kChains];
     typename Block::Sum sums[kChains];
@@ -146,7 +146,7 @@ class Product {
           warp(warp),
           stride(stride),
           at(start + share.depth() * kDepth),
-          strip(share.strip()) {
+          tile_row(share.tile_row()) {
       clear();
       if (share.batches() > 0) read(0);
     }
@@ -183,9 +183,9 @@ class Product {
       for (int apart = 1; apart < kChains; apart *= 2) {
         for (int c = 0; c < kChains; c += 2 * apart) block.add(sums[c], sums[c + apart]);
       }
-      use(warp, strip, sums[0]);
+      use(warp, tile_row, sums[0]);
       clear();
-      ++strip;
+      ++tile_row;
     }
 
     SRN_BODY void clear() {

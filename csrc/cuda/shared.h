@@ -26,7 +26,7 @@ struct Piece {
 };
 
 // Deals shared memory out, piece by piece.
-class Arena {
+class SharedArena {
  public:
   template <typename X>
   void take(Piece<X>& piece, int64_t count) {
@@ -43,21 +43,21 @@ template <typename Element, int kRows>
 struct TeamShared {
   using Operand = typename Element::Operand;
 
-  Piece<Operand> gathered, owned;     // [row][Tiles::stride], of either product
-  Piece<float> parts;                 // [part][row][part_stride], of the first product
-  Piece<float> sums;                  // [split][unit][row], of the scattered parts
-  Piece<int> first_warp, part_count;  // of each strip of the first product
-  Piece<uint8_t> marks[2];            // of the tiles of either product
-  Piece<unsigned char> extra[2];      // tiles that registers do not hold, of either product
+  Piece<Operand> gathered, owned;        // [row][Tiles::stride], of either product
+  Piece<float> partials;                 // [partial sum][row][partial_stride], of the first product
+  Piece<float> sums;                     // [split][unit][row], of the scattered partial sums
+  Piece<int> first_warp, partial_count;  // of each tile row of the first product
+  Piece<uint8_t> marks[2];               // of the tiles of either product
+  Piece<unsigned char> extra[2];         // tiles that registers do not hold, of either product
 
-  void lay_out(const Plan& plan, Arena& arena) {
+  void lay_out(const Plan& plan, SharedArena& arena) {
     constexpr int kPerWord = 4 / int(sizeof(Operand));
     arena.take(gathered, kRows * plan.gathered.stride() * kPerWord);
     arena.take(owned, kRows * plan.owned.stride() * kPerWord);
-    arena.take(parts, int64_t(plan.parts) * kRows * part_stride(plan));
+    arena.take(partials, int64_t(plan.partials) * kRows * partial_stride(plan));
     arena.take(sums, int64_t(ceil_div(plan.members, kScatterBatch)) * plan.units * kRows);
-    arena.take(first_warp, plan.gathered.strips);
-    arena.take(part_count, plan.gathered.strips);
+    arena.take(first_warp, plan.gathered.tile_rows);
+    arena.take(partial_count, plan.gathered.tile_rows);
     for (int product = 0; product < 2; ++product) {
       arena.take(marks[product], kWarps * mark_count(plan.extra[product], kRows));
       arena.take(extra[product], int64_t(plan.extra[product]) * kWarps * kTileBytes);
@@ -76,7 +76,7 @@ struct ForwardShared {
 
   explicit ForwardShared(const Plan& plan) {
     const int64_t unit_rows = int64_t(plan.units) * kRows;
-    Arena arena;
+    SharedArena arena;
     team.lay_out(plan, arena);
     arena.take(z, unit_rows * gate_blocks(N));
     arena.take(gates, unit_rows * gate_blocks(N));
@@ -100,7 +100,7 @@ struct BackwardShared {
 
   explicit BackwardShared(const Plan& plan) {
     const int64_t unit_rows = int64_t(plan.units) * kRows;
-    Arena arena;
+    SharedArena arena;
     team.lay_out(plan, arena);
     arena.take(gates, unit_rows * gate_blocks(N));
     arena.take(dz, unit_rows * gate_blocks(N));

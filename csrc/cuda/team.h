@@ -12,11 +12,11 @@ namespace persistent {
 using srn::persistent::Call;
 
 // Rows of one group at every step. Sequences are sorted, the longest first: the group's own steps are the first `steps`.
-struct Group {
+struct RowGroup {
   const Call& call;
   int first, steps;  // first: of its sequences
 
-  SRN_BODY Group(const Call& call, int first) : call(call), first(first), steps(call.sizes.steps) {
+  SRN_BODY RowGroup(const Call& call, int first) : call(call), first(first), steps(call.sizes.steps) {
     if (call.offsets == nullptr) return;
     int none = 0;  // the steps below it have rows of this group, those from `steps` on have none
     while (none < steps) {
@@ -105,9 +105,9 @@ class Team {
     second_.load_rest(block, at(shared_.extra[1]), plan_.extra[1], at(shared_.marks[1]), second);
     each(block, kRows * plan_.gathered.stride() * kPerWord, [&](int i) { at(shared_.gathered)[i] = 0; });
     each(block, kRows * plan_.owned.stride() * kPerWord, [&](int i) { at(shared_.owned)[i] = 0; });
-    each(block, plan_.gathered.strips, [&](int strip) {
-      at(shared_.first_warp)[strip] = srn::persistent::first_warp_of(plan_.gathered, strip);
-      at(shared_.part_count)[strip] = srn::persistent::parts_of(plan_.gathered, strip);
+    each(block, plan_.gathered.tile_rows, [&](int tile_row) {
+      at(shared_.first_warp)[tile_row] = srn::persistent::first_warp_of(plan_.gathered, tile_row);
+      at(shared_.partial_count)[tile_row] = srn::persistent::partials_of(plan_.gathered, tile_row);
     });
   }
 
@@ -119,25 +119,26 @@ class Team {
     return at(shared_.owned)[row * plan_.owned.stride() * kPerWord + index];
   }
 
-  // First product: its part sums. To be followed by a barrier, and then by `total`.
+  // First product: its partial sums. To be followed by a barrier, and then by `total`.
   SRN_BODY void multiply_gathered() {
-    const int stride = srn::persistent::part_stride(plan_);
+    const int stride = srn::persistent::partial_stride(plan_);
     first_.run(block_, at(shared_.gathered), at(shared_.extra[0]), at(shared_.marks[0]),
-               [&](int warp, int strip, const typename Block::Sum& sum) {
-                 float* part =
-                     at(shared_.parts) + (warp - at(shared_.first_warp)[strip]) * kRows * stride + strip * kTileRows;
+               [&](int warp, int tile_row, const typename Block::Sum& sum) {
+                 float* partial = at(shared_.partials) + (warp - at(shared_.first_warp)[tile_row]) * kRows * stride +
+                                  tile_row * kTileRows;
                  block_.pairs(sum, [&](int row, int column, float one, float next) {
-                   part[column * stride + row] = one;
-                   part[(column + 1) * stride + row] = next;
+                   partial[column * stride + row] = one;
+                   partial[(column + 1) * stride + row] = next;
                  });
                });
   }
 
-  // What the first product makes of a row; the parts are added up in a fixed order.
+  // What the first product makes of a row; the partial sums are added up in a fixed order.
   SRN_BODY float total(int row, int index) const {
-    const int stride = srn::persistent::part_stride(plan_), count = at(shared_.part_count)[index / kTileRows];
+    const int stride = srn::persistent::partial_stride(plan_), count = at(shared_.partial_count)[index / kTileRows];
     float sum = 0;
-    for (int part = 0; part < count; ++part) sum += at(shared_.parts)[(part * kRows + row) * stride + index];
+    for (int partial = 0; partial < count; ++partial)
+      sum += at(shared_.partials)[(partial * kRows + row) * stride + index];
     return sum;
   }
 
@@ -146,9 +147,9 @@ class Team {
     Word* const slot = scatter_slot();
     const Word phase = scatter_.phase();
     second_.run(block_, at(shared_.owned), at(shared_.extra[1]), at(shared_.marks[1]),
-                [&](int, int strip, const typename Block::Sum& sum) {
+                [&](int, int tile_row, const typename Block::Sum& sum) {
                   block_.pairs(sum, [&](int row, int column, float one, float next) {
-                    const int unit = strip * kTileRows + row;
+                    const int unit = tile_row * kTileRows + row;
                     if (unit >= hidden_) return;
                     const int owner = plan_.by_units.quotient(unit), own = plan_.by_units.remainder(unit);
                     const int64_t source = int64_t(owner) * plan_.members + place_.member;
@@ -158,7 +159,7 @@ class Team {
                 });
   }
 
-  // The parts that are meant for this member, in a few sums. To be followed by a barrier, and then by `scattered`.
+  // The partial sums that are meant for this member, in a few sums. To be followed by a barrier, and then by `scattered`.
   SRN_BODY void await_scattered() {
     const int quads = place_.units * (kRows / 4), splits = ceil_div(plan_.members, kScatterBatch);
     const int64_t source = int64_t(plan_.units) * kRows;

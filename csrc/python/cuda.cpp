@@ -81,7 +81,7 @@ void bind_cuda(py::module_& m) {
       .def_readonly("units", &Plan::units)
       .def_readonly("members", &Plan::members)
       .def_readonly("teams", &Plan::teams)
-      .def_readonly("groups", &Plan::groups)
+      .def_readonly("row_groups", &Plan::row_groups)
       .def_readonly("shared_bytes", &Plan::shared_bytes)
       .def("blocks", &Plan::blocks, py::arg("directions"))
       .def("mailbox_words", &Plan::mailbox_words, py::arg("directions"));

@@ -189,8 +189,8 @@ class PersistentTest {
   template <typename Element, int kRows, int N, typename Call, typename F>
   void launch(Pass pass, Call& call, const Way& way, const F& f) {
     Plan plan = plan_of<Element, kRows, N>(pass, sizes_, units_);
-    plan.teams = std::min(way.teams, plan.groups);
-    shared_ += plan.members > 1, extra_ += plan.extra[0] + plan.extra[1] > 0, queued_ += plan.teams < plan.groups;
+    plan.teams = std::min(way.teams, plan.row_groups);
+    shared_ += plan.members > 1, extra_ += plan.extra[0] + plan.extra[1] > 0, queued_ += plan.teams < plan.row_groups;
     const Memory mailbox(size_t(plan.mailbox_words(sizes_.directions)) * sizeof(uint32_t), cases_[0].guard, 16);
     call.sizes = sizes_;
     call.offsets = ragged_ ? reinterpret_cast<const int32_t*>(offsets_.get()) : nullptr;
