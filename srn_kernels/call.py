@@ -95,8 +95,8 @@ class LayerCall(NamedTuple):
         return cls(
             Problem(rows, batch, input_size, hidden, state, tasks, directions, bias, projection, ragged, dtype, device),
             [
-                DirectionCall(input, h0[index], c0[index], own, steps, tasks, index == 1)
-                for index, own in enumerate(split)
+                DirectionCall(input, h0[index], c0[index], its_weights, steps, tasks, index == 1)
+                for index, its_weights in enumerate(split)
             ],
         )
 

@@ -116,7 +116,7 @@ def layer(
     autograd.
     """
     call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks)
-    done = [direction(own) for own in call.directions]
+    done = [direction(one) for one in call.directions]
     return Layer(
         torch.cat([one.output for one in done], dim=-1),
         torch.stack([one.h_n for one in done]),

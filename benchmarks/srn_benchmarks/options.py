@@ -72,7 +72,7 @@ class Options:
     @property
     def few_sentences(self) -> int | None:
         """Of the corpus of a tiny run: more than one batch, or what the eager loop of a rehearsal gets through in time."""
-        return 10 if self.rehearse else 40 if self.smoke else None
+        return 4 if self.rehearse else 40 if self.smoke else None
 
     @property
     def gpu(self) -> str:

@@ -140,7 +140,7 @@ class Run:
     def test(self, stage: Stage, name: str) -> bool:
         with tempfile.TemporaryDirectory() as folder:
             junit = Path(folder) / "tests.xml"
-            options = ["--gpu-backend", name, f"--junitxml={junit}", "-rs", "-o", "faulthandler_timeout=100"]
+            options = ["--gpu-backend", name, f"--junitxml={junit}", "-o", "faulthandler_timeout=100"]
             ending = self._pytest(stage, options + ([] if self.seed is None else ["--seed", str(self.seed)]))
             found = outcome(ending, junit)
         self.outcomes[name] = self.outcomes.get(name, Outcome()) + found
@@ -150,7 +150,17 @@ class Run:
         return self.outcomes[name].problem is None
 
     def _pytest(self, stage: Stage, options: Sequence[str]) -> Ending:
-        command = [sys.executable, "-m", "pytest", *stage.arguments, "-v", "--color=no", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *stage.arguments,
+            "-v",
+            "-rsfE",
+            "--color=no",
+            "-p",
+            "no:cacheprovider",
+        ]
         ending = run([*command, *options], self.folder / LOG, stage.seconds)
         for line in ending.printed.splitlines():
             if line.startswith(("FAILED ", "ERROR ")):

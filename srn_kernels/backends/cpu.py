@@ -38,21 +38,21 @@ class CPUBackend(Backend):
         return None
 
     def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
-        for own, out in zip(call.directions, outs, strict=True):
-            _forward(buffers.dense_call(own), out, memories, save)
+        for direction, out in zip(call.directions, outs, strict=True):
+            _forward(buffers.dense_call(direction), out, memories, save)
 
     def backward(
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
     ) -> list[DirectionGradients]:
         return [
             _backward_in_parts(
-                buffers.dense_call(own),
+                buffers.dense_call(direction),
                 buffers.dense_saved(of_forward),
                 buffers.dense_gradients(grad),
                 need_input,
                 need_weights,
             )
-            for own, of_forward, grad in zip(call.directions, saved, grads, strict=True)
+            for direction, of_forward, grad in zip(call.directions, saved, grads, strict=True)
         ]
 
 
@@ -85,19 +85,19 @@ def _backward_in_parts(
     carried: tuple[Tensor, Tensor] | None = None  # gradients of the state between this part and the one before
     for first, last in parts:
         rows = slice(call.steps.offsets[first], call.steps.offsets[last])
-        own = call._replace(
+        part = call._replace(
             input=call.input[rows],
             h0=_state_before(call.h0, saved.output, call, first, last),
             c0=_state_before(call.c0, saved.cells, call, first, last),
             steps=Steps(call.steps.batch_sizes[first:last], rows.stop - rows.start, call.steps.sizes[first]),
         )
         done = _backward(
-            own,
+            part,
             Saved(*(tensor[rows] for tensor in saved)),
             Incoming(
                 output=None if grad.output is None else grad.output[rows],
-                h_n=_state_gradient(grad.h_n, carried and carried[0], own.h0),
-                c_n=_state_gradient(grad.c_n, carried and carried[1], own.c0),
+                h_n=_state_gradient(grad.h_n, carried and carried[0], part.h0),
+                c_n=_state_gradient(grad.c_n, carried and carried[1], part.c0),
                 memories=None if grad.memories is None else grad.memories[rows],
             ),
             need_input,
@@ -106,7 +106,7 @@ def _backward_in_parts(
         )
         going_on = _rows_before(call, first, last)
         carried = done.h0[:going_on], done.c0[:going_on]
-        batch = len(own.h0)
+        batch = len(part.h0)
         h0[going_on:batch], c0[going_on:batch] = done.h0[going_on:], done.c0[going_on:]
         if input is not None:
             input[rows] = done.input
@@ -158,7 +158,7 @@ def _add(total: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
     """Sums gradients of the weights in float32."""
     if total is None:
         return [one.float() for one in more]
-    return [one.add_(own) for one, own in zip(total, more, strict=True)]
+    return [one.add_(other) for one, other in zip(total, more, strict=True)]
 
 
 def _backward(

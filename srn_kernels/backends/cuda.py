@@ -63,39 +63,38 @@ class CUDABackend(Backend):
 
     def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
         if not _steps(call):
-            for own, out in zip(call.directions, outs, strict=True):
-                out.h_n.copy_(own.h0)
-                out.c_n.copy_(own.c0)
+            for direction, out in zip(call.directions, outs, strict=True):
+                out.h_n.copy_(direction.h0)
+                out.c_n.copy_(direction.c0)
             return
-        calls = [buffers.dense_call(own) for own in call.directions]
-        z = [F.linear(own.input, own.weights.ih, own.weights.b_ih) for own in calls]  # each (S, G·H)
+        calls = [buffers.dense_call(direction) for direction in call.directions]
+        z = [F.linear(one.input, one.weights.ih, one.weights.b_ih) for one in calls]  # each (S, G·H)
         _launch(
             FORWARD,
             call,
             [
-                {"z": own_z.data_ptr(), "reverse": own.reverse, **buffers.forward_fields(own, out, memories, save)}
-                for own, own_z, out in zip(calls, z, outs, strict=True)
+                {"z": its_z.data_ptr(), "reverse": one.reverse, **buffers.forward_fields(one, out, memories, save)}
+                for one, its_z, out in zip(calls, z, outs, strict=True)
             ],
         )
 
     def backward(
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
     ) -> list[DirectionGradients]:
-        calls = [buffers.dense_call(own) for own in call.directions]
+        calls = [buffers.dense_call(direction) for direction in call.directions]
         saved = [buffers.dense_saved(one) for one in saved]
         grads = [buffers.dense_gradients(one) for one in grads]
-        rows = [buffers.empty_row_gradients(own, one) for own, one in zip(calls, saved, strict=True)]
-        of_each = list(zip(calls, saved, grads, rows, strict=True))
+        rows = [buffers.empty_row_gradients(one, its_saved) for one, its_saved in zip(calls, saved, strict=True)]
         if _steps(call):
-            directions = [{"reverse": own[0].reverse, **buffers.backward_fields(*own)} for own in of_each]
-            _launch(BACKWARD, call, directions)
+            of_each = zip(calls, saved, grads, rows, strict=True)
+            _launch(BACKWARD, call, [{"reverse": one[0].reverse, **buffers.backward_fields(*one)} for one in of_each])
         else:
-            for _, _, grad, own_rows in of_each:
-                _copy_or_zero(own_rows.grad_h0, grad.h_n)
-                _copy_or_zero(own_rows.grad_c0, grad.c_n)
+            for its_rows, grad in zip(rows, grads, strict=True):
+                _copy_or_zero(its_rows.grad_h0, grad.h_n)
+                _copy_or_zero(its_rows.grad_c0, grad.c_n)
         return [
-            gradients.finish(own_rows, own, own_saved, need_input, need_weights)
-            for own, own_saved, _, own_rows in of_each
+            gradients.finish(its_rows, one, its_saved, need_input, need_weights)
+            for its_rows, one, its_saved in zip(rows, calls, saved, strict=True)
         ]
 
 

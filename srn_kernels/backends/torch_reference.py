@@ -24,8 +24,8 @@ class ReferenceBackend(Backend):
 
     def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
         wanted = {"memories": memories, "gates": save, "cells": save}
-        for own, out in zip(call.directions, outs, strict=True):
-            done = reference.direction(own)
+        for direction, out in zip(call.directions, outs, strict=True):
+            done = reference.direction(direction)
             for name, target, value in zip(Direction._fields, out, done, strict=True):
                 if wanted.get(name, True):
                     target.copy_(value)
@@ -34,7 +34,7 @@ class ReferenceBackend(Backend):
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
     ) -> list[DirectionGradients]:
         done = []
-        for own, of_forward, grad in zip(call.directions, saved, grads, strict=True):
-            rows = gradients.recurrence(own, of_forward, grad)
-            done.append(gradients.finish(rows, own, of_forward, need_input, need_weights))
+        for direction, of_forward, grad in zip(call.directions, saved, grads, strict=True):
+            rows = gradients.recurrence(direction, of_forward, grad)
+            done.append(gradients.finish(rows, direction, of_forward, need_input, need_weights))
         return done

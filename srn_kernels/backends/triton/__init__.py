@@ -55,8 +55,8 @@ class TritonBackend(Backend):
         from srn_kernels.backends.triton import passes  # imports Triton
 
         with _on(call.problem.device):
-            for own, out in zip(call.directions, outs, strict=True):
-                passes.forward(own, out, memories, save)
+            for direction, out in zip(call.directions, outs, strict=True):
+                passes.forward(direction, out, memories, save)
 
     def backward(
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
