@@ -24,7 +24,7 @@ struct PackedMemories {
   }
 
   // The part of these groups, from a row on.
-  X* operator()(Range part, int64_t row = 0) const {
+  SRN_INLINE X* operator()(Range part, int64_t row = 0) const {
     return first + (part.begin * hidden + row * part.size()) * memories * kGroup;
   }
 };

@@ -20,7 +20,7 @@ struct FlatRows {
     return {arena.take<A>(groups * rows * kGroup), rows};
   }
 
-  A* operator()(int64_t group, int64_t row = 0) const { return first + (group * rows + row) * kGroup; }
+  SRN_INLINE A* operator()(int64_t group, int64_t row = 0) const { return first + (group * rows + row) * kGroup; }
 };
 
 // Of several blocks (gates, memories) of every unit group: (groups, blocks, rows, kGroup).
@@ -33,7 +33,7 @@ struct FlatBlocks {
     return {arena.take<A>(groups * blocks * rows * kGroup), blocks, rows};
   }
 
-  A* operator()(int64_t group, int64_t block, int64_t row) const {
+  SRN_INLINE A* operator()(int64_t group, int64_t block, int64_t row) const {
     return first + ((group * blocks + block) * rows + row) * kGroup;
   }
 
@@ -52,7 +52,7 @@ struct PartRows {
 
   static constexpr int64_t size(int64_t blocks, int64_t groups) { return blocks * groups * kRows * kGroup; }
 
-  A* operator()(int64_t block, int64_t group, int64_t row = 0) const {
+  SRN_INLINE A* operator()(int64_t block, int64_t group, int64_t row = 0) const {
     return first + ((block * groups + group) * kRows + row) * kGroup;
   }
 
@@ -76,7 +76,9 @@ struct StripVectors {
   }
   static constexpr int64_t size(int64_t strips, int64_t vectors) { return strips * vectors * kLanes<A>; }
 
-  A* operator()(int64_t strip, int64_t vector = 0) const { return first + (strip * vectors + vector) * kLanes<A>; }
+  SRN_INLINE A* operator()(int64_t strip, int64_t vector = 0) const {
+    return first + (strip * vectors + vector) * kLanes<A>;
+  }
 
   int64_t strip_stride() const { return size(1, vectors); }
 };
@@ -91,7 +93,7 @@ struct PartSums {
     return {arena.take<A>(parts * StripVectors<A>::size(strips, vectors)), parts, strips, vectors};
   }
 
-  StripVectors<A> operator()(int64_t part) const {
+  SRN_INLINE StripVectors<A> operator()(int64_t part) const {
     return {first + part * StripVectors<A>::size(strips, vectors), vectors};
   }
 };
@@ -106,9 +108,9 @@ struct RowLanes {
   static RowLanes take(Arena& arena, int64_t rows, int64_t columns) { return {arena.take<X>(rows * columns), columns}; }
 
   // A strip by its first row; of that strip, from a group on.
-  X* operator()(int64_t row) const { return first + row * columns; }
+  SRN_INLINE X* operator()(int64_t row) const { return first + row * columns; }
   template <typename B>
-  X* operator()(int64_t row, int64_t group, B) const {
+  SRN_INLINE X* operator()(int64_t row, int64_t group, B) const {
     return first + row * columns + group * B::kNumbers;
   }
 };
@@ -123,7 +125,7 @@ struct ThreadPieces {
 
   static ThreadPieces take(Arena& arena, int64_t team, int64_t size) { return {arena.take<X>(team * size), size}; }
 
-  X* operator()(int thread) const { return first + thread * size; }
+  SRN_INLINE X* operator()(int thread) const { return first + thread * size; }
 };
 
 // Several blocks of columns in a matrix of the caller's: rows and, in each, blocks lie so far apart.
@@ -132,7 +134,7 @@ struct MatrixBlocks {
   T* first;
   int64_t row_stride, block_stride;
 
-  T* operator()(int64_t row, int64_t block) const { return first + row * row_stride + block * block_stride; }
+  SRN_INLINE T* operator()(int64_t row, int64_t block) const { return first + row * row_stride + block * block_stride; }
 
   // The same from a row and a column of each block on.
   MatrixBlocks from(int64_t row, int64_t column) const {
@@ -152,7 +154,7 @@ struct KeptGates {
       : first(all + row * G * hidden), hidden(hidden), rows(rows) {}
 
   // Those of one group and gate from a row on: rows of as many numbers as the group has units.
-  T* operator()(int64_t group, int gate, int64_t row) const {
+  SRN_INLINE T* operator()(int64_t group, int gate, int64_t row) const {
     return first + group * kGroup * G * rows + (gate * rows + row) * valid_columns(hidden, group);
   }
 };
