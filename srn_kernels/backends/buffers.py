@@ -13,7 +13,7 @@ from srn_kernels.gradients import Incoming, RowGradients, Saved
 from srn_kernels.layout import DirectionWeights
 from srn_kernels.reference import Direction
 
-Fields = dict[str, "int | tuple[int, ...]"]
+Fields = dict[str, int | tuple[int, ...]]
 """Addresses and strides by name; 0 is a null pointer."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from srn_kernels.operator.library import LAYER, LIBRARY, without_autocast
+from srn_kernels.operator.library import LAYER, LIBRARY
 
 
 def _register(device_type: str) -> None:
@@ -22,9 +22,10 @@ def _register(device_type: str) -> None:
         return value
 
     def with_cast(*arguments: object) -> object:
-        cast_ = [cast(argument) for argument in arguments]
-        with without_autocast(cast_[0]):
-            return LAYER(*cast_)
+        done = [cast(argument) for argument in arguments]
+        # Of this device, wherever the input lies: or the call would come back here.
+        with torch.autocast(device_type, enabled=False):
+            return LAYER(*done)
 
     LIBRARY.impl("layer", with_cast, f"Autocast{device_type.upper()}")
 

@@ -180,6 +180,14 @@ def test_autocast_of_a_disabled_region_and_of_float64() -> None:
         assert SRN(D, H).double()(x.double())[0].dtype == torch.float64
 
 
+def test_autocast_of_one_device_meets_tensors_of_another() -> None:
+    """Its rule is asked for wherever one tensor is of its device, and is over behind it, wherever the input lies."""
+    call = draw(Case(), torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, *_ = call.with_tensors([call.input.to("meta"), *call.tensors()[1:]]).run("reference")
+    assert output.is_meta and output.dtype == torch.bfloat16
+
+
 def test_cell_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         h, c = SRNCell(D, H)(torch.randn(3, D), (torch.randn(3, H), torch.randn(3, H)))
