@@ -87,7 +87,7 @@ struct BackwardBuffers {
 };
 
 // A call of the CPU kernels. A step's gates lie where its rows would, but in the order in which both passes need them:
-// [group of 8 units][G][row][unit].
+// [unit group][G][row][unit]; a unit group is 8 units.
 struct ForwardParams : ForwardBuffers {
   Shape shape;
   const void* input;  // (S, D)

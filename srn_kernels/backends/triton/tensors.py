@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from srn_kernels.backends.buffers import dense_rows
 from srn_kernels.backends.triton.recurrence import Backward, Forward, Weights, arithmetic
 from srn_kernels.call import DirectionCall
 from srn_kernels.gradients import Incoming, RowGradients, Saved
@@ -82,7 +83,7 @@ def backward_tensors(call: DirectionCall, saved: Saved, grad: Incoming, own: boo
         return torch.empty(shape, dtype=dtype, device=device)
 
     def given(tensor: Tensor | None) -> Tensor | None:
-        return new(*tensor.shape) if own and tensor is not None else _dense_rows(tensor)
+        return new(*tensor.shape) if own and tensor is not None else dense_rows(tensor)
 
     dz = new(rows, gates)
     return Backward(
@@ -172,8 +173,3 @@ def _aligned(tensor: Tensor) -> bool:
 def _operand(tensor: Tensor) -> Tensor:
     """The tensor dense and aligned, a copy if it must be."""
     return tensor if _aligned(tensor) else tensor.clone(memory_format=torch.contiguous_format)
-
-
-def _dense_rows(tensor: Tensor | None) -> Tensor | None:
-    """The tensor with a dense last dimension; other strides may be anything."""
-    return tensor if tensor is None or tensor.shape[-1] < 2 or tensor.stride(-1) == 1 else tensor.contiguous()
