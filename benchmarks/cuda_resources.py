@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+EXCHANGES = ("mailbox", "cluster")
+"""As the enumeration of csrc/cuda/plan.h counts them."""
+
 ELEMENTS = {"BFloat16": "bfloat16", "Float16": "float16", "TensorFloat32": "float32"}
 
 
@@ -28,6 +31,7 @@ class Usage:
 
     architecture: int
     kernel: str
+    exchange: str
     dtype: str
     rows: int
     tasks: int
@@ -60,13 +64,14 @@ def usages(module: Path) -> list[Usage]:
 def parse(text: str) -> Iterator[Usage]:
     """Reads what ``cuobjdump -res-usage`` prints."""
     architecture = None
-    kernel: tuple[str, str, int, int] | None = None
+    kernel: tuple[str, str, str, int, int] | None = None
+    mangled = r"Function \S*?\d+(forward|backward)_kernelI\w*?\d+(\D+\d+)ELi(\d+)ELi(\d+)ELN\w*?8ExchangeE(\d)E"
     for line in text.splitlines():
         if match := re.match(r"arch = sm_(\d+)", line):
             architecture = int(match[1])
-        elif match := re.search(r"Function \S*?\d+(forward|backward)_kernelI\w*?\d+(\D+\d+)ELi(\d+)ELi(\d+)E", line):
+        elif match := re.search(mangled, line):
             element = next(name for name in sorted(ELEMENTS, key=len, reverse=True) if match[2].endswith(name))
-            kernel = match[1], ELEMENTS[element], int(match[3]), int(match[4])
+            kernel = match[1], EXCHANGES[int(match[5])], ELEMENTS[element], int(match[3]), int(match[4])
         elif kernel is not None and (match := re.search(r"REG:(\d+) STACK:(\d+)", line)):
             assert architecture is not None, "a kernel before any architecture"
             yield Usage(architecture, *kernel, int(match[1]), int(match[2]))
@@ -98,10 +103,14 @@ def wrong(found: list[Usage], compiler: str, record: dict[str, Any]) -> list[str
 def table(found: list[Usage]) -> str:
     """Registers by kernel and architecture, in Markdown."""
     architectures = sorted({usage.architecture for usage in found})
-    lines = ["| pass | dtype | rows | tasks | " + " | ".join(f"sm_{each}" for each in architectures) + " |"]
-    lines.append("|---|---|---|---|" + "---|" * len(architectures))
-    registers = {(u.kernel, u.dtype, u.rows, u.tasks, u.architecture): u for u in found}
-    for kernel in sorted({key[:4] for key in registers}, key=lambda key: (key[0] != "forward", key[1:])):
+    lines = ["| pass | exchange | dtype | rows | tasks | " + " | ".join(f"sm_{each}" for each in architectures) + " |"]
+    lines.append("|---|---|---|---|---|" + "---|" * len(architectures))
+    registers = {(u.kernel, u.exchange, u.dtype, u.rows, u.tasks, u.architecture): u for u in found}
+
+    def order(kernel: tuple[str, ...]) -> tuple[object, ...]:
+        return EXCHANGES.index(kernel[1]), kernel[0] != "forward", kernel[2:]
+
+    for kernel in sorted({key[:-1] for key in registers}, key=order):
         cells = []
         for each in architectures:
             usage = registers.get((*kernel, each))

@@ -34,6 +34,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="record each backend all of whose tests passed")
     parser.add_argument("--commit", help="the commit that is tested, where there is no git to ask")
     parser.add_argument("--seed", type=int, help="replays the random numbers of an earlier run of the tests")
+    parser.add_argument("--stamped", type=Path, help="a native module built with SRN_STAMPS, for the stage 'parts'")
     parser.add_argument("--rehearse", action="store_true", help="the CPU in place of a GPU, on tiny sizes")
     options = parser.parse_args(arguments)
     options.stage = [stage for stage in STAGES if options.stage is None or stage.name in options.stage]
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.seed,
         options.rehearse,
         say,
+        options.stamped and options.stamped.resolve(),
     )
     return 0 if run.go() else 1
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 from srn_benchmarks.bench import Bench
-from srn_benchmarks.names import GPU_PACKED, GPU_STEP, MEMORY, PACKED, STREAMING
+from srn_benchmarks.names import GPU_PACKED, GPU_PARTS, GPU_STEP, MEMORY, PACKED, STREAMING
 from srn_benchmarks.options import Options
 from srn_benchmarks.precision import tf32
 from srn_benchmarks.registry import Item, items
-from srn_benchmarks.workloads import cell, memory, packed, step, streaming
+from srn_benchmarks.workloads import cell, memory, packed, parts, step, streaming
 from srn_benchmarks.workloads.calls import implementations
 
-WORKLOADS = {STREAMING: streaming, PACKED: packed, MEMORY: memory, GPU_STEP: step, GPU_PACKED: packed}
+WORKLOADS = {
+    STREAMING: streaming,
+    PACKED: packed,
+    MEMORY: memory,
+    GPU_STEP: step,
+    GPU_PARTS: parts,
+    GPU_PACKED: packed,
+}
 """By table; all others are ``cell``'s."""
 
 
@@ -23,7 +30,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         [
             pytest.param(item, name, id=f"{item}-{name}", marks=pytest.mark.benchmark(group=str(item)))
             for item in items(options)
-            for name in implementations(item.shape, options.backends)
+            for name in (
+                parts.IMPLEMENTATIONS if item.table == GPU_PARTS else implementations(item.shape, options.backends)
+            )
         ],
     )
 

@@ -83,6 +83,33 @@ function(srn_cuda_architectures nvcc result)
   set(${result} "${wanted}" PARENT_SCOPE)
 endfunction()
 
+# An object library of CUDA kernels for these architectures.
+function(srn_cuda_library name architectures sources)
+  add_library(${name} OBJECT ${sources})
+  srn_cuda_one_ptx("${architectures}" one_ptx)
+  if(one_ptx)
+    set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES OFF)
+    target_compile_options(${name} PRIVATE "${one_ptx}")
+  else()
+    set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${architectures}")
+  endif()
+  set_target_properties(${name} PROPERTIES
+    CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static)
+  target_compile_definitions(${name} PRIVATE SRN_ISA=gpu "$<$<BOOL:${SRN_STAMPS}>:SRN_STAMPS>")
+  target_link_libraries(${name} PRIVATE srn_common)
+endfunction()
+
+# Those of `architectures` whose GPUs have clusters of blocks: 90 and later, and words ("native"), which may.
+function(srn_with_clusters architectures result)
+  set(kept "")
+  foreach(architecture IN LISTS architectures)
+    if(NOT architecture MATCHES "^([0-9]+)" OR NOT CMAKE_MATCH_1 LESS 90)
+      list(APPEND kept "${architecture}")
+    endif()
+  endforeach()
+  set(${result} "${kept}" PARENT_SCOPE)
+endfunction()
+
 # nvcc's option that makes one PTX, of the least of the architectures, and the cubins of all from it: the kernels have no
 # code for any one of them, and making a PTX takes longer than all the rest. "" where that would not do: words, features of
 # one architecture ("90a"), or one older than 80, for which there is no code.

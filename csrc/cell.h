@@ -168,6 +168,18 @@ SRN_INLINE A tanh(A x) {
   return bits_as<A>(Int(bits_as<Int>(size) | (bits_as<Int>(x) & sign_bit<E>())));
 }
 
+// The functions of a cell, unless it is given others.
+struct Exact {
+  template <typename A>
+  static SRN_INLINE A sigmoid(A x) {
+    return SRN_ISA::sigmoid(x);
+  }
+  template <typename A>
+  static SRN_INLINE A tanh(A x) {
+    return SRN_ISA::tanh(x);
+  }
+};
+
 // -- subsets of tasks -------------------------------------------------------------------------------------------------
 
 SRN_CONSTEXPR int gate_blocks(int tasks) { return 3 + 2 * tasks; }
@@ -209,7 +221,7 @@ SRN_INLINE void unrolled(const F& f) {
   }
 }
 
-template <typename A, int N>
+template <typename A, int N, typename Functions = Exact>
 struct Cell {
   static constexpr int G = gate_blocks(N);
   static constexpr int M = memory_count(N);
@@ -219,7 +231,7 @@ struct Cell {
   static SRN_INLINE void activate(const A (&z)[G], A (&gate)[G]) {
     unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA {
       constexpr int i = decltype(g)::value;
-      gate[i] = i == kCandidate ? tanh(z[i]) : sigmoid(z[i]);
+      gate[i] = i == kCandidate ? Functions::tanh(z[i]) : Functions::sigmoid(z[i]);
     });
   }
 
@@ -251,11 +263,11 @@ struct Cell {
   }
 
   // Eq. 9.
-  static SRN_INLINE A hidden(A output_gate, A c) { return output_gate * tanh(c); }
+  static SRN_INLINE A hidden(A output_gate, A c) { return output_gate * Functions::tanh(c); }
 
   // Backward of Eq. 9: from the gradient of h (before a projection) and of c, the whole gradient of c.
   static SRN_INLINE A cell_gradient(A output_gate, A c, A dh, A dc) {
-    const A t = tanh(c);
+    const A t = Functions::tanh(c);
     return dc + dh * output_gate * (kOne - t * t);
   }
 
@@ -282,7 +294,7 @@ struct Cell {
       });
     });
     dz[kForget] = d_history * c_prev * slope(gate[kForget]);
-    dz[kOutput] = dh * tanh(c) * slope(gate[kOutput]);
+    dz[kOutput] = dh * Functions::tanh(c) * slope(gate[kOutput]);
     dz[kCandidate] = d_candidate * (kOne - gate[kCandidate] * gate[kCandidate]);
     unrolled<0, N>([&](auto task) SRN_INLINE_LAMBDA {
       constexpr int i = decltype(task)::value;

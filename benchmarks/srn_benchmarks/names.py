@@ -4,7 +4,8 @@ from __future__ import annotations
 
 FUSION, CELL, STREAMING, PACKED, MEMORY = "fusion", "cell", "streaming", "packed", "memory"
 GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PACKED, GPU_SWEEP = "gpu_smoke", "gpu_cell", "gpu_step", "gpu_packed", "gpu_sweep"
-GPU_TABLES = (GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PACKED, GPU_SWEEP)
+GPU_PARTS = "gpu_parts"
+GPU_TABLES = (GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PARTS, GPU_PACKED, GPU_SWEEP)
 
 BARS = "bars"
 """Not a table of cases: what was to be reached on a GPU, and the notes on a whole run there."""

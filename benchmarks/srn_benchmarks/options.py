@@ -26,6 +26,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--report-dir", type=Path, help=f"where results, report and plots go (default: {REPORT_DIR})")
     group.addoption("--device", choices=("cpu", "cuda"), help="the tables of one device (default: of all there are)")
     group.addoption("--backend", action="append", help="a backend to measure (default: all that can run here)")
+    group.addoption("--stamped", type=Path, help="a native module built with SRN_STAMPS: where the time of a step goes")
     group.addoption("--rehearse", action="store_true", help="the tables of a GPU, on the CPU and on tiny sizes")
 
 
@@ -41,6 +42,7 @@ class Options:
     threads: int
     devices: tuple[str, ...]
     backends: tuple[str, ...] | None
+    stamped: Path | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> Options:
@@ -48,6 +50,8 @@ class Options:
         rehearse, backends = config.getoption("rehearse"), config.getoption("backend")
         if sentences is not None and sentences < 1:
             raise pytest.UsageError(f"--sentences: expected a number above 0, found {sentences}")
+        if (stamped := config.getoption("stamped")) is not None and not stamped.is_file():
+            raise pytest.UsageError(f"--stamped: there is no file {stamped}")
         if device == "cuda" and not rehearse and not torch.cuda.is_available():
             raise pytest.UsageError("--device cuda: torch finds no CUDA device")
         if unknown := [name for name in backends or () if name not in BACKENDS]:
@@ -63,6 +67,7 @@ class Options:
             threads=torch.get_num_threads(),
             devices=there if device is None else (device,),
             backends=None if backends is None else tuple(backends),
+            stamped=stamped,
         )
 
     @property

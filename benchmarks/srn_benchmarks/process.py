@@ -26,7 +26,7 @@ class Ending:
     @property
     def last_test(self) -> str:
         """Of a pytest that did not end well: where it was, by the last test that it named."""
-        named = re.findall(r"^(\S+::\S+)", self.printed, re.MULTILINE)
+        named = re.findall(r"^(?:\[gw\d+\].* )?(\S+::\S+)", self.printed, re.MULTILINE)
         return f", at {named[-1]}" if named else ""
 
 

@@ -36,7 +36,7 @@ def items(options: Options) -> list[Item]:
     if "cpu" in options.devices:
         found += on_cpu(options.threads, full=options.full, few=options.tiny)
     if "cuda" in options.devices:
-        found += on_gpu(options.gpu, options.threads, full=options.full)
+        found += on_gpu(options.gpu, options.threads, full=options.full, stamped=options.stamped is not None)
     if options.tiny:
         found = [replace(item, shape=tiny(item)) for item in found]
     return list(dict.fromkeys(found))
@@ -94,7 +94,7 @@ def full_shapes(threads: int) -> list[Shape]:
     ]
 
 
-def on_gpu(device: str, threads: int, *, full: bool) -> Iterator[Item]:
+def on_gpu(device: str, threads: int, *, full: bool, stamped: bool = False) -> Iterator[Item]:
     """D 768, H 300, B 32, T 128 in every precision; H 256 too, where cuDNN is at its best; with ``full`` many sizes."""
 
     def shape(precision: str, training: bool = False, **sizes: int) -> Shape:
@@ -108,6 +108,8 @@ def on_gpu(device: str, threads: int, *, full: bool) -> Iterator[Item]:
         yield Item(names.GPU_CELL, shape("bfloat16", training))
     for training in (False, True):
         yield Item(names.GPU_STEP, shape("bfloat16", training))
+    if stamped:
+        yield Item(names.GPU_PARTS, shape("bfloat16", True))
     for precision, sizes in (("float16", {}), ("tf32", {}), ("float16", {"hidden_size": 256}), ("float32", {})):
         for training in (False, True):
             yield Item(names.GPU_CELL, shape(precision, training, **sizes))

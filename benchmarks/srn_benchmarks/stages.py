@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,13 +14,19 @@ from srn_kernels import backends
 from srn_kernels.backends import proof
 
 from . import machine, report
-from .names import BARS, GPU_CELL, GPU_PACKED, GPU_SMOKE, GPU_STEP, GPU_SWEEP
+from .names import BARS, GPU_CELL, GPU_PACKED, GPU_PARTS, GPU_SMOKE, GPU_STEP, GPU_SWEEP
 from .process import Ending, run
 from .proving import Ground, Outcome, ground, outcome, record_passed
 from .results import Results
 from .workloads.calls import EAGER
 
 LOG, RECORDS = "log.txt", "proof.json"
+
+COMPILING, MOST_WORKERS = ("triton",), 8
+"""Backends whose tests compile for minutes, so that several processes run them; each has its own context on the GPU."""
+
+STAMPED = "cuda"
+"""The backend whose kernels can be built with stamps."""
 
 CELL_FILE, FUSION_FILE = "benchmarks/test_cell_speed.py", "benchmarks/test_fusion_speed.py"
 TESTS, SANITIZER = Path("tests/gpu"), "test_gpu_sanitizer.py"
@@ -37,6 +44,8 @@ class Stage:
     """Whether it runs the GPU tests, and not benchmarks."""
     eager: bool = False
     """Whether the eager loop is measured too."""
+    stamped: bool = False
+    """Whether it is for a module with stamps alone, which the persistent kernels have."""
 
 
 STAGES = (
@@ -48,6 +57,7 @@ STAGES = (
         (CELL_FILE, "-k", f"{GPU_CELL} or {GPU_STEP} or {GPU_PACKED}"),
         eager=True,
     ),
+    Stage("parts", "where the time of a step goes", 60, (CELL_FILE, "-k", GPU_PARTS), stamped=True),
     Stage("tests", "the GPU tests", 240, (str(TESTS), f"--ignore-glob=*{SANITIZER}"), tests=True),
     Stage("sanitizer", "the GPU tests under compute-sanitizer", 240, (str(TESTS / SANITIZER),), tests=True),
     Stage("fusion", "late and early fusion end to end", 240, (FUSION_FILE,)),
@@ -67,6 +77,7 @@ class Run:
     seed: int | None = None
     rehearse: bool = False
     say: Callable[[str], object] = print
+    stamped: Path | None = None
     results: Results = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failed: bool = False
@@ -102,7 +113,10 @@ class Run:
         last_tests = [stage for stage in self.stages if stage.tests][-1:]
         for stage in self.stages:
             self.say(f"\n{stage.name}: {stage.what}")
-            for name in [*names, *[EAGER] * stage.eager]:
+            if stage.stamped and self.stamped is None:
+                self.remark(f"{stage.name} left out: no module with stamps was given (--stamped)")
+                continue
+            for name in [name for name in [*names, *[EAGER] * stage.eager] if name == STAMPED or not stage.stamped]:
                 self.attempt(f"{stage.name} of {name}", self.test if stage.tests else self.measure, stage, name)
                 self.attempt("report", report.write, self.results, self.folder)
             if before and [stage] == last_tests:
@@ -129,7 +143,8 @@ class Run:
         """A process that measures one backend: its results so far are taken over, however it ends."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             options = ["--device", "cuda", "--backend", name, "--report-dir", folder]
-            ending = self._pytest(stage, [*options, *["--rehearse"] * self.rehearse])
+            stamped = ["--stamped", str(self.stamped)] if stage.stamped else []
+            ending = self._pytest(stage, [*options, *stamped, *["--rehearse"] * self.rehearse])
             file = Path(folder) / report.RESULTS
             if file.exists():
                 self.results.add(Results.read(file))
@@ -141,7 +156,10 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             junit = Path(folder) / "tests.xml"
             options = ["--gpu-backend", name, f"--junitxml={junit}", "-o", "faulthandler_timeout=100"]
-            ending = self._pytest(stage, options + ([] if self.seed is None else ["--seed", str(self.seed)]))
+            options += [] if self.seed is None else ["--seed", str(self.seed)]
+            if name in COMPILING:
+                options += ["-n", str(min(MOST_WORKERS, len(os.sched_getaffinity(0))))]
+            ending = self._pytest(stage, options)
             found = outcome(ending, junit)
         self.outcomes[name] = self.outcomes.get(name, Outcome()) + found
         self.remark(f"{stage.name} of {name}: {found}, after {ending.seconds:.0f} s")

@@ -194,6 +194,14 @@ KINDS: Mapping[str, Kind] = {
             "recurrence, µs/step": lambda case, cases: scaled(recurrence(case), 1e6),
         },
     ),
+    names.GPU_PARTS: Kind(
+        "The cell on a GPU: where the time of a step goes",
+        {"pass": _label("pass"), "exchange": _label("exchange"), "part": _label("part")},
+        {
+            "cycles/step": lambda case, cases: number(case.work["cycles"] / case.work["steps"]),
+            "of the step": lambda case, cases: percent(case.work["cycles"] / case.work["all cycles"]),
+        },
+    ),
     names.GPU_PACKED: Kind(
         "The cell on a GPU: packed sentences",
         NAME,

@@ -15,8 +15,10 @@ class BackwardPass {
   using Element = typename Block::Element;
   using Operand = typename Element::Operand;
   using Stored = typename Element::Stored;
-  using Unit = Cell<float, N>;
+  using Unit = Cell<float, N, Approximate>;
   static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
+  static constexpr int kAhead = 4,
+                       kItemsAhead = 1;  // numbers that a thread asks for ahead; more would not fit its registers
 
  public:
   using Shared = BackwardShared<Element, kRows, N>;
@@ -33,9 +35,12 @@ class BackwardPass {
 
   SRN_BODY void run() {
     load_weights();
+    team_.exchange().begin();
+    block_.begin_stamps();
     for (int group = place_.team / call_.sizes.directions; group < plan_.row_groups; group += plan_.teams) {
       sequence(RowGroup(call_, group * kRows));
     }
+    block_.end_stamps(call_.stamps);
   }
 
  private:
@@ -59,21 +64,35 @@ class BackwardPass {
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? i : group.steps - 1 - i;
       begin(group, step);
+      block_.stamp(srn::persistent::kBegin);
       // While the gradients of c are on their way.
       recompute(group, step);
-      team_.await_gathered();
+      block_.stamp(srn::persistent::kRecompute);
+      team_.exchange().await_gathered();
       block_.sync();
+      block_.stamp(srn::persistent::kAwaitDc);
       team_.multiply_gathered();
       block_.sync();
+      block_.stamp(srn::persistent::kMultiplyDc);
       collect(group, step);
       block_.sync();
+      block_.stamp(srn::persistent::kCollect);
       differentiate(group, step);
       block_.sync();
+      block_.stamp(srn::persistent::kDifferentiate);
       team_.multiply_owned_and_scatter();
+      block_.stamp(srn::persistent::kMultiplyDz);
+      // What nobody waits for, while the partial sums are on their way.
+      const bool last = i + 1 == group.steps;
+      const int next = reverse ? step + 1 : step - 1;
+      Asked asked;
+      if (!last) ask(group, next, asked);
       keep(group, step);
-      if (i + 1 < group.steps) fetch(group, reverse ? step + 1 : step - 1);
-      team_.await_scattered();
+      block_.stamp(srn::persistent::kKeepDz);
+      team_.exchange().await_scattered();
+      if (!last) take(group, next, asked);
       block_.sync();
+      block_.stamp(srn::persistent::kAwaitDh);
       finish(group, step);
     }
     end(group);
@@ -90,47 +109,74 @@ class BackwardPass {
     team_.each_unit([&](int item, int unit, int row) {
       at(shared_.dh)[item] = last(grad_h_n, row, unit);
       at(shared_.dc_before)[item] = last(grad_c_n, row, unit);
+      at(shared_.grad_output)[item] = 0;  // where there is none
     });
-    fetch(group, own_.reverse ? 0 : group.steps - 1);
+    block_.sync();
+    const int step = own_.reverse ? 0 : group.steps - 1;
+    Asked asked;
+    ask(group, step, asked);
+    take(group, step, asked);
     block_.sync();
   }
 
-  // What the forward pass and the caller left for a step.
-  SRN_BODY void fetch(const RowGroup& group, int step) {
+  // What the forward pass and the caller left for a step: of each kind, a thread's first numbers on their way.
+  struct Asked {
+    Stored gates[kAhead], grad_memories[kAhead], cells[kItemsAhead], cells_before[kItemsAhead],
+        grad_output[kItemsAhead];
+  };
+
+  SRN_BODY void ask(const RowGroup& group, int step, Asked& asked) const {
     const int rows = group.active(step, kRows);
-    const int64_t first = group.row(step);
-    const Stored* const gates = static_cast<const Stored*>(own_.gates) + first * G * H_ + place_.first;
-    team_.each_of(G, rows, [&](int index, int row, int g, int unit) {
-      at(shared_.gates)[index] = Element::load(gates[(int64_t(row) * G + g) * H_ + unit]);
+    each_kind(group, step, asked, [&](auto& numbers, int blocks, const auto& load, const auto&) {
+      team_.ask(numbers, blocks, rows, load);
     });
+  }
+  SRN_BODY void take(const RowGroup& group, int step, Asked& asked) const {
+    const int rows = group.active(step, kRows);
+    each_kind(group, step, asked, [&](auto& numbers, int blocks, const auto& load, const auto& to) {
+      team_.take(numbers, blocks, rows, load,
+                 [&](int index, int row, int, int unit, float number) { to(index, unit * kRows + row) = number; });
+    });
+  }
+
+  // f(numbers, blocks, load, to) for each kind: load(row, a, unit) is a number, to(index, item) where it goes.
+  template <typename F>
+  SRN_BODY void each_kind(const RowGroup& group, int step, Asked& asked, const F& f) const {
+    const int64_t first = group.row(step), H = H_;
+    const auto own = [&](const void* buffer) { return static_cast<const Stored*>(buffer) + place_.first; };
+    f(
+        asked.gates, G, [&](int row, int g, int unit) { return own(own_.gates)[((first + row) * G + g) * H + unit]; },
+        [&](int index, int) -> float& { return at(shared_.gates)[index]; });
     if (own_.grad_memories != nullptr) {
-      const Stored* const grad =
-          static_cast<const Stored*>(own_.grad_memories) + first * own_.grad_memories_row_stride + place_.first;
-      team_.each_of(M, rows, [&](int index, int row, int m, int unit) {
-        at(shared_.ds)[index] =
-            Element::load(grad[row * own_.grad_memories_row_stride + m * own_.grad_memory_stride + unit]);
-      });
+      f(
+          asked.grad_memories, M,
+          [&](int row, int m, int unit) {
+            return own(
+                own_.grad_memories)[(first + row) * own_.grad_memories_row_stride + m * own_.grad_memory_stride + unit];
+          },
+          [&](int index, int) -> float& { return at(shared_.ds)[index]; });
     }
-    const Stored* const cells = static_cast<const Stored*>(own_.cells) + place_.first;
-    const Stored* const c0 = static_cast<const Stored*>(own_.c0) + place_.first;
-    const Stored* const grad_output = static_cast<const Stored*>(own_.grad_output);
+    f(
+        asked.cells, 1, [&](int row, int, int unit) { return own(own_.cells)[(first + row) * H + unit]; },
+        [&](int, int item) -> float& { return at(shared_.c)[item]; });
     // The step visited before this one in the forward pass, where a row took part in it.
     const int before = own_.reverse ? step + 1 : step - 1;
     const bool any = before >= 0 && before < group.steps;
     const int rows_before = any ? group.active(before, kRows) : 0;
     const int64_t first_before = any ? group.row(before) : 0;
-    each(block_, rows * plan_.units, [&](int index) {
-      const int row = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
-      if (unit >= place_.units) return;
-      const int item = unit * kRows + row;
-      at(shared_.c)[item] = Element::load(cells[(first + row) * H_ + unit]);
-      at(shared_.c_before)[item] = Element::load(row < rows_before ? cells[(first_before + row) * H_ + unit]
-                                                                   : c0[int64_t(group.first + row) * H_ + unit]);
-      at(shared_.grad_output)[item] =
-          grad_output == nullptr
-              ? 0.0f
-              : Element::load(grad_output[(first + row) * own_.grad_output_stride + place_.first + unit]);
-    });
+    f(
+        asked.cells_before, 1,
+        [&](int row, int, int unit) {
+          return row < rows_before ? own(own_.cells)[(first_before + row) * H + unit]
+                                   : own(own_.c0)[int64_t(group.first + row) * H + unit];
+        },
+        [&](int, int item) -> float& { return at(shared_.c_before)[item]; });
+    if (own_.grad_output != nullptr) {
+      f(
+          asked.grad_output, 1,
+          [&](int row, int, int unit) { return own(own_.grad_output)[(first + row) * own_.grad_output_stride + unit]; },
+          [&](int, int item) -> float& { return at(shared_.grad_output)[item]; });
+    }
   }
 
   // Eq. 9 differentiated: the gradient of c_t, for everybody. Rows that are not active have none.
@@ -144,10 +190,11 @@ class BackwardPass {
         const float output_gate = at(shared_.gates)[(row * G + kOutput) * plan_.units + unit];
         dc = Unit::cell_gradient(output_gate, at(shared_.c)[item], dh, at(shared_.dc_before)[item]);
         at(shared_.dh_whole)[item] = dh;
-        dc_rows[int64_t(row) * H_ + unit] = Element::store(dc);
       }
-      team_.gather(item, dc);
+      team_.exchange().gather(item, dc);
+      if (row < rows) dc_rows[int64_t(row) * H_ + unit] = Element::store(dc);
     });
+    team_.exchange().send_gathered();
   }
 
   // The memories before tanh (Eq. 6, 7), and what their own gradients (Eq. 10) add to ds.
@@ -164,7 +211,7 @@ class BackwardPass {
         s_rows[(int64_t(row) * M + m) * H_ + unit] = Element::store(s[m]);
         float& ds = at(shared_.ds)[(row * M + m) * plan_.units + unit];
         if (own_.grad_memories != nullptr) {
-          const float t = tanh(s[m]);
+          const float t = Approximate::tanh(s[m]);
           ds *= 1 - t * t;
         } else {
           ds = 0;
@@ -214,7 +261,7 @@ class BackwardPass {
   SRN_BODY void finish(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     team_.each_unit([&](int item, int, int row) {
-      if (row < rows) at(shared_.dh)[item] = team_.scattered(item);
+      if (row < rows) at(shared_.dh)[item] = team_.exchange().scattered(item);
     });
   }
 

@@ -4,6 +4,7 @@
 //
 //   Element             what it computes with (element.h)
 //   kRows               rows of a team
+//   kExchange           how its team exchanges numbers
 //   index()             its number in the grid
 //   memory()            its shared memory
 //   thread(), threads() which thread of the block this is, and of how many: a phase deals its items to them in turn
@@ -20,11 +21,19 @@
 //   clear(sum), multiply(sum, tile, rows), add(sum, other)
 //   pairs(sum, f)       f(row, column, sum, sum of the next column), for every even column
 //   write(word, n words), read(...)  of the mailbox: whole words, in any order, never cached
-//   wait(looks)         between two looks at the mailbox, so many of which found nothing
+//   sync_cluster()      a barrier of all threads of the team's blocks, where the team is a cluster
+//   open(gate), expect(gate, bytes)  of a gate in shared memory: made, by one thread; and how many bytes its next phase
+//                       brings, once in each phase
+//   send(member, p, words, gate)     to where a member has what is at p here, and counted at its gate: asynchronously
+//   passed(gate, phase) whether all of a gate's phase has come, the phases being 0 and 1 in turn
+//   wait(looks)         between two looks at the mailbox or a gate, so many of which found nothing
+//   begin_stamps(), stamp(part), end_stamps(to)   the clock, at the end of each part of a step (stamps.h)
 #pragma once
 
+#include "cuda/approximate.h"
 #include "cuda/element.h"
 #include "cuda/shared.h"
+#include "cuda/stamps.h"
 
 #define SRN_TEXT(x) #x
 #if defined(__CUDACC__)

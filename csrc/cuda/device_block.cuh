@@ -36,12 +36,13 @@ __device__ __forceinline__ void multiply_tile(TensorFloat32, float (&sum)[4], co
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-template <typename ElementType, int kRowCount>
+template <typename ElementType, int kRowCount, srn::persistent::Exchange kExchangeKind>
 class DeviceBlock {
  public:
   using Element = ElementType;
   using Operand = typename Element::Operand;
   static constexpr int kRows = kRowCount;
+  static constexpr srn::persistent::Exchange kExchange = kExchangeKind;
   static constexpr int kColumns = kRows / 8;  // of 8 rows of the team, as the tensor cores have them
 
   struct Tile {
@@ -148,6 +149,66 @@ class DeviceBlock {
                  : "l"(from)
                  : "memory");
   }
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __device__ __forceinline__ void sync_cluster() const {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  }
+  __device__ __forceinline__ void open(uint64_t* gate) const {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(shared(gate))
+                 : "memory");
+  }
+  __device__ __forceinline__ void expect(uint64_t* gate, int bytes) const {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared(gate)), "r"(bytes) : "memory");
+  }
+  __device__ __forceinline__ bool passed(uint64_t* gate, uint32_t phase) const {
+    uint32_t passed;
+    asm volatile(
+        "{\n.reg .pred p;\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;\n}"
+        : "=r"(passed)
+        : "r"(shared(gate)), "r"(phase)
+        : "memory");
+    return passed != 0;
+  }
+  __device__ __forceinline__ void send(int member, void* to, const uint32_t (&words)[2], uint64_t* gate) const {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(
+                     of_member(to, member)),
+                 "r"(words[0]), "r"(words[1]), "r"(of_member(gate, member))
+                 : "memory");
+  }
+  __device__ __forceinline__ void send(int member, void* to, const uint32_t (&words)[4], uint64_t* gate) const {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                     of_member(to, member)),
+                 "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]), "r"(of_member(gate, member))
+                 : "memory");
+  }
+#endif
+
+#if defined(SRN_STAMPS)
+  // One thread's own, in shared memory, as a sum in global memory would have it wait at every stamp.
+  __device__ __forceinline__ void begin_stamps() const {
+    if (threadIdx.x != 0) return;
+    for (int part = 0; part < kMostParts; ++part) ticks()[part] = 0;
+    ticks()[kMostParts] = uint32_t(clock());
+  }
+  __device__ __forceinline__ void stamp(int part) const {
+    if (threadIdx.x != 0) return;
+    const uint32_t now = uint32_t(clock());
+    ticks()[part] += now - ticks()[kMostParts];
+    ticks()[kMostParts] = now;
+  }
+  __device__ __forceinline__ void end_stamps(int64_t* stamps) const {
+    if (threadIdx.x != 0 || stamps == nullptr) return;
+    for (int part = 0; part < kMostParts; ++part) stamps[blockIdx.x * kMostParts + part] += ticks()[part];
+  }
+#else
+  __device__ __forceinline__ void begin_stamps() const {}
+  __device__ __forceinline__ void stamp(int) const {}
+  __device__ __forceinline__ void end_stamps(int64_t*) const {}
+#endif
+
   // A look takes about half a microsecond; after some ten seconds without an answer something is wrong, and an error is
   // better than a machine that hangs.
   __device__ __forceinline__ void wait(uint32_t looks) const {
@@ -156,6 +217,26 @@ class DeviceBlock {
 
  private:
   static constexpr uint32_t kMostLooks = 1u << 24;
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  // Addresses in shared memory: as this block has it, and as a member of its cluster has the same.
+  __device__ __forceinline__ static uint32_t shared(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
+  __device__ __forceinline__ static uint32_t of_member(const void* p, int member) {
+    uint32_t address;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared(p)), "r"(member));
+    return address;
+  }
+#endif
+
+#if defined(SRN_STAMPS)
+  static constexpr int kMostParts = srn::persistent::kMostParts;
+
+  // Of each part, and when the last one ended.
+  __device__ __forceinline__ static uint32_t* ticks() {
+    __shared__ uint32_t ticks[kMostParts + 1];
+    return ticks;
+  }
+#endif
 
   __device__ __forceinline__ int lane() const { return int(threadIdx.x) % 32; }
   __device__ __forceinline__ int lane_group() const { return lane() / 4; }

@@ -15,8 +15,9 @@ class ForwardPass {
   using Element = typename Block::Element;
   using Operand = typename Element::Operand;
   using Stored = typename Element::Stored;
-  using Unit = Cell<float, N>;
+  using Unit = Cell<float, N, Approximate>;
   static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
+  static constexpr int kAhead = kRows / 2;  // numbers of a step's input that a thread asks for ahead
 
  public:
   using Shared = ForwardShared<Element, kRows, N>;
@@ -33,9 +34,12 @@ class ForwardPass {
 
   SRN_BODY void run() {
     load_weights();
+    team_.exchange().begin();
+    block_.begin_stamps();
     for (int group = place_.team / call_.sizes.directions; group < plan_.row_groups; group += plan_.teams) {
       sequence(RowGroup(call_, group * kRows));
     }
+    block_.end_stamps(call_.stamps);
   }
 
  private:
@@ -71,21 +75,32 @@ class ForwardPass {
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? group.steps - 1 - i : i;
       const bool last = i + 1 == group.steps;
-      team_.await_gathered();
+      team_.exchange().await_gathered();
       block_.sync();
+      block_.stamp(srn::persistent::kAwaitH);
       team_.multiply_gathered();
       block_.sync();
+      block_.stamp(srn::persistent::kMultiplyH);
       activate();
       block_.sync();
+      block_.stamp(srn::persistent::kActivate);
       select();
       block_.sync();
+      block_.stamp(srn::persistent::kSelect);
       team_.multiply_owned_and_scatter();
+      block_.stamp(srn::persistent::kMultiplyS);
       // What nobody waits for, while the partial sums are on their way.
+      const Input next(*this, group, last ? step : reverse ? step - 1 : step + 1);
+      Stored asked[kAhead];
+      if (!last) next.ask(asked);
       keep(group, step);
-      if (!last) fetch(group, reverse ? step - 1 : step + 1);
-      team_.await_scattered();
+      block_.stamp(srn::persistent::kKeep);
+      team_.exchange().await_scattered();
       block_.sync();
+      block_.stamp(srn::persistent::kAwaitC);
       finish(group, step, last);
+      if (!last) next.take(asked);
+      block_.stamp(srn::persistent::kFinish);
     }
     end(group);
   }
@@ -99,25 +114,43 @@ class ForwardPass {
       const bool has = sequence < call_.sizes.batch;
       at(shared_.h)[item] = has ? Element::load(h0[index]) : 0.0f;
       at(shared_.c)[item] = has ? Element::load(c0[index]) : 0.0f;
-      team_.gather(item, at(shared_.h)[item]);
+      team_.exchange().gather(item, at(shared_.h)[item]);
     });
-    fetch(group, own_.reverse ? group.steps - 1 : 0);
+    team_.exchange().send_gathered();
+    const Input first(*this, group, own_.reverse ? group.steps - 1 : 0);
+    Stored asked[kAhead];
+    first.ask(asked);
+    first.take(asked);
   }
 
   // A step's share of the input's product.
-  SRN_BODY void fetch(const RowGroup& group, int step) {
-    const Stored* const z = static_cast<const Stored*>(own_.z) + group.row(step) * G * H_ + place_.first;
-    team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
-      at(shared_.z)[index] = Element::load(z[(int64_t(row) * G + g) * H_ + unit]);
-    });
-  }
+  struct Input {
+    const ForwardPass& pass;
+    const Stored* const z;
+    const int rows;
+
+    SRN_BODY Input(const ForwardPass& pass, const RowGroup& group, int step)
+        : pass(pass),
+          z(static_cast<const Stored*>(pass.own_.z) + group.row(step) * G * pass.H_ + pass.place_.first),
+          rows(group.active(step, kRows)) {}
+
+    SRN_BODY Stored load(int row, int g, int unit) const { return z[(int64_t(row) * G + g) * pass.H_ + unit]; }
+    SRN_BODY void ask(Stored (&asked)[kAhead]) const {
+      pass.team_.ask(asked, G, rows, [&](int row, int g, int unit) { return load(row, g, unit); });
+    }
+    SRN_BODY void take(const Stored (&asked)[kAhead]) const {
+      pass.team_.take(
+          asked, G, rows, [&](int row, int g, int unit) { return load(row, g, unit); },
+          [&](int index, int, int, int, float number) { pass.at(pass.shared_.z)[index] = number; });
+    }
+  };
 
   // Eq. 1, 3. Rows that are not active hold what was there before, as they do in z: nobody reads it.
   SRN_BODY void activate() {
     team_.each_of(G, kRows, [&](int index, int row, int g, int unit) {
       const int own = g * plan_.units + unit;
       const float z = team_.total(row, own) + at(shared_.z)[index] + at(shared_.bias)[own];
-      at(shared_.gates)[index] = g == kCandidate ? tanh(z) : sigmoid(z);
+      at(shared_.gates)[index] = g == kCandidate ? Approximate::tanh(z) : Approximate::sigmoid(z);
     });
   }
 
@@ -153,29 +186,33 @@ class ForwardPass {
       Stored* const memories = static_cast<Stored*>(own_.memories) + first * own_.memories_row_stride + place_.first;
       team_.each_of(M, rows, [&](int index, int row, int m, int unit) {
         memories[row * own_.memories_row_stride + m * own_.memory_stride + unit] =
-            Element::store(tanh(at(shared_.s)[index]));
+            Element::store(Approximate::tanh(at(shared_.s)[index]));
       });
     }
   }
 
-  // Eq. 8, 9; rows that are not active keep their state.
+  // Eq. 8, 9; rows that are not active keep their state. What others wait for goes first.
   SRN_BODY void finish(const RowGroup& group, int step, bool last) {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
     Stored* const output = static_cast<Stored*>(own_.output) + first * own_.output_stride + place_.first;
     Stored* const cells = static_cast<Stored*>(own_.cells);
     team_.each_unit([&](int item, int unit, int row) {
-      float h = at(shared_.h)[item];
-      if (row < rows) {
-        const float c = team_.scattered(item) + at(shared_.bias_mc)[unit];
+      const bool active = row < rows;
+      float h = at(shared_.h)[item], c = 0;
+      if (active) {
+        c = team_.exchange().scattered(item) + at(shared_.bias_mc)[unit];
         h = Unit::hidden(at(shared_.gates)[(row * G + kOutput) * plan_.units + unit], c);
+      }
+      if (!last) team_.exchange().gather(item, h);
+      if (active) {
         at(shared_.c)[item] = c;
         at(shared_.h)[item] = h;
         output[row * own_.output_stride + unit] = Element::store(h);
         if (own_.gates != nullptr) cells[(first + row) * H_ + place_.first + unit] = Element::store(c);
       }
-      if (!last) team_.gather(item, h);
     });
+    if (!last) team_.exchange().send_gathered();
   }
 
   SRN_BODY void end(const RowGroup& group) {

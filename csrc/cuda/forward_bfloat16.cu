@@ -1,4 +1,5 @@
-// The forward kernels in bfloat16.
+// The forward kernels in bfloat16, through a mailbox.
 #include "cuda/launch.cuh"
 
-template struct srn::SRN_ISA::persistent::Launcher<srn::SRN_ISA::persistent::BFloat16, srn::persistent::ForwardCall>;
+template struct srn::SRN_ISA::persistent::Launcher<srn::SRN_ISA::persistent::BFloat16, srn::persistent::ForwardCall,
+                                                   srn::persistent::Exchange::kMailbox>;

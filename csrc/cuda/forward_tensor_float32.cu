@@ -1,5 +1,5 @@
-// The forward kernels in float32, multiplied as TF32.
+// The forward kernels in float32, multiplied as TF32, through a mailbox.
 #include "cuda/launch.cuh"
 
 template struct srn::SRN_ISA::persistent::Launcher<srn::SRN_ISA::persistent::TensorFloat32,
-                                                   srn::persistent::ForwardCall>;
+                                                   srn::persistent::ForwardCall, srn::persistent::Exchange::kMailbox>;

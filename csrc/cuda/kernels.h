@@ -10,7 +10,7 @@ namespace srn {
 namespace persistent {
 
 // How the pass of a problem is dealt to a device's blocks. Where it cannot be, `rows` is 0 and `reason` a sentence.
-Plan plan_pass(Pass pass, const Sizes& sizes, int device, std::string& reason);
+Plan plan_pass(Pass pass, const Sizes& sizes, Exchange exchange, int device, std::string& reason);
 
 // Enqueues a pass on the stream (a cudaStream_t of the device; null for the default one) and returns. `plan` is that of
 // the same pass, sizes and device.

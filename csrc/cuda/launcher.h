@@ -1,4 +1,5 @@
-// One pass in one dtype, as kernels.cu sees it: planned and launched, without the kernel behind it. `Call` tells the pass.
+// One pass in one dtype and with one exchange, as kernels.cu sees it: planned and launched, without the kernel behind it.
+// `Call` tells the pass.
 #pragma once
 
 #include <string>
@@ -10,7 +11,7 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
-template <typename Element, typename Call>
+template <typename Element, typename Call, srn::persistent::Exchange kExchange>
 struct Launcher {
   static srn::persistent::Plan plan(const srn::persistent::Sizes& sizes, int device, std::string& reason);
   static void launch(const srn::persistent::Plan& plan, const Call& call, int device, void* stream);

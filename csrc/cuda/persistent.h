@@ -41,6 +41,7 @@ struct Call {
   Sizes sizes;
   const int32_t* offsets;  // (T + 1): the first row of each step, and their number; or null: all steps have B rows
   uint32_t* mailbox;  // Plan::mailbox_words: where the blocks of a team leave numbers for each other; undefined before
+  int64_t* stamps;    // (blocks, kMostParts), which a build with SRN_STAMPS adds to (stamps.h); or null
 };
 
 struct ForwardCall : Call {

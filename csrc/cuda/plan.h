@@ -30,6 +30,10 @@ namespace persistent {
 
 enum class Pass { kForward, kBackward };
 
+// How the members of a team leave numbers for each other: in global memory (mailbox.h), or in each other's shared memory,
+// where the hardware has clusters of blocks (cluster.h).
+enum class Exchange { kMailbox, kCluster };
+
 constexpr int kWarps = 8;      // of a block
 constexpr int kTileRows = 16;  // of a tile of weights
 constexpr int kTileWords = 8;  // of 32 bits, that a tile's depth takes in a row of its other operand
@@ -38,9 +42,14 @@ constexpr int kResident = 16;  // tiles of each product that a warp keeps in reg
 constexpr int kStagingBytes = kWarps * kResident * kTileBytes;  // of shared memory, while registers are filled
 constexpr int kScatterBatch = 4;                                // of the sources that one thread adds up
 
+constexpr int kMessageUnits = 4;  // whose numbers a message within a cluster has
+constexpr int kMostMembers = 16;  // of a cluster: the most that hardware has
+
 // Whether there are kernels for groups of so many rows: always of 8, of 16 for three tasks only, as two tasks are rarer
-// and every kernel is compiled for every architecture.
-SRN_PLAN constexpr bool has_rows(int rows, int tasks) { return rows == 8 || (rows == 16 && tasks == 3); }
+// and every kernel is compiled for every architecture; within a cluster of 8 and for three tasks.
+SRN_PLAN constexpr bool has_kernel(Exchange exchange, int rows, int tasks) {
+  return exchange == Exchange::kCluster ? rows == 8 && tasks == 3 : rows == 8 || (rows == 16 && tasks == 3);
+}
 
 SRN_PLAN int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
@@ -91,9 +100,10 @@ SRN_PLAN Span whole_span(const Tiles& tiles, int warp) {
   return {first * tiles.depths, (last - first) * tiles.depths};
 }
 
-// A team's mailbox has two slots for the scattered partial sums, [owner][source][unit][row], and two for the gathered
-// numbers, [unit][row], used in turn.
+// A team's mailbox has two slots for the scattered partial sums, [source][unit][row], and two for the gathered numbers,
+// [unit][row], used in turn.
 struct Plan {
+  Exchange exchange = Exchange::kMailbox;
   int rows = 0;        // of a team, 8 or 16
   int units = 0;       // of a member; the last one may have fewer
   int members = 0;     // of a team
@@ -104,6 +114,7 @@ struct Plan {
   int partials = 0;    // the most partial sums of a tile row of the first product
   int extra[2] = {};   // tiles of a warp of either product that are kept in shared memory
   Divisor by_units;
+  Divisor by_messages;  // that a member has for each other one, once a step; of a cluster
   int64_t shared_bytes = 0;
   int64_t scatter_words = 0, gather_words = 0, team_words = 0;  // of mailbox: a slot of either kind, and all of a team
 

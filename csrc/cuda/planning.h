@@ -12,6 +12,7 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
+using srn::persistent::Exchange;
 using srn::persistent::Pass;
 using srn::persistent::Sizes;
 using srn::persistent::Span;
@@ -19,7 +20,7 @@ using srn::persistent::Tiles;
 
 struct Gpu {
   int processors;            // multiprocessors: a block needs one for itself
-  int64_t shared_per_block;  // bytes, the most that a block can have
+  int64_t shared_per_block;  // bytes, the most that a plan can have for a block
 };
 
 constexpr int kMaxUnits = 64;
@@ -44,8 +45,9 @@ int64_t shared_bytes(Pass pass, const Plan& plan) {
 
 // The plan of these rows a team and units a member, whether or not it fits.
 template <typename Element, int kRows, int N>
-Plan plan_of(Pass pass, const Sizes& sizes, int units) {
+Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units) {
   Plan plan;
+  plan.exchange = exchange;
   plan.rows = kRows;
   plan.units = units;
   plan.members = ceil_div(sizes.hidden, units);
@@ -60,7 +62,9 @@ Plan plan_of(Pass pass, const Sizes& sizes, int units) {
   plan.extra[0] = extra_tiles(plan.gathered, srn::persistent::even_span);
   plan.extra[1] = extra_tiles(plan.owned, srn::persistent::whole_span);
   plan.by_units = srn::persistent::Divisor(units);
+  plan.by_messages = srn::persistent::Divisor(ceil_div(units, srn::persistent::kMessageUnits) * kRows);
   plan.shared_bytes = shared_bytes<Element, kRows, N>(pass, plan);
+  if (exchange == Exchange::kCluster) return plan;
   plan.gather_words = int64_t(plan.members) * units * kRows;
   plan.scatter_words = plan.members * plan.gather_words;
   plan.team_words = 2 * (plan.scatter_words + plan.gather_words);
@@ -80,33 +84,48 @@ inline double estimate(const Plan& plan, const Sizes& sizes) {
   return ceil_div(plan.row_groups, plan.teams) * step;
 }
 
+// Whether units can be dealt out so: not if as many members could have fewer each. A message within a cluster is of units
+// of one member.
+inline bool deals_out(const Sizes& sizes, Exchange exchange, int units) {
+  const int members = ceil_div(sizes.hidden, units);
+  const int step = exchange == Exchange::kCluster ? srn::persistent::kMessageUnits : 1;
+  return units % step == 0 && (members == 1 || ceil_div(ceil_div(sizes.hidden, members), step) * step == units);
+}
+
 template <typename Element, int kRows, int N>
-void best_of(Pass pass, const Sizes& sizes, const Gpu& gpu, Plan& best, int64_t& least_shared) {
-  for (int units = 1; units <= std::min(kMaxUnits, sizes.hidden); ++units) {
-    const int members = ceil_div(sizes.hidden, units);
-    if (members > 1 && ceil_div(sizes.hidden, members) != units) continue;  // as many members with fewer units each
-    const int most = gpu.processors / (sizes.directions * members);
-    if (most == 0) continue;
-    Plan plan = plan_of<Element, kRows, N>(pass, sizes, units);
+void best_of(Pass pass, const Sizes& sizes, const Gpu& gpu, Exchange exchange, Plan& best, int64_t& least_shared) {
+  for (int units = 1; units <= kMaxUnits; ++units) {
+    if (!deals_out(sizes, exchange, units)) continue;
+    const int members = ceil_div(sizes.hidden, units), teams = gpu.processors / (sizes.directions * members);
+    if (teams == 0 || (exchange == Exchange::kCluster && members > srn::persistent::kMostMembers)) continue;
+    Plan plan = plan_of<Element, kRows, N>(pass, sizes, exchange, units);
     least_shared = std::min(least_shared, plan.shared_bytes);
     if (plan.shared_bytes > gpu.shared_per_block) continue;
     if (!fits_a_share(plan.gathered) || !fits_a_share(plan.owned)) continue;
-    plan.teams = std::min(plan.row_groups, most);
+    plan.teams = std::min(plan.row_groups, teams);
     if (best.rows == 0 || estimate(plan, sizes) < estimate(best, sizes)) best = plan;
+    if (members == 1) break;
   }
+}
+
+inline std::string too_many_units(const Sizes& sizes, const Gpu& gpu, Exchange exchange) {
+  const bool cluster = exchange == Exchange::kCluster;
+  const int64_t blocks = cluster ? srn::persistent::kMostMembers : gpu.processors / sizes.directions;
+  return std::to_string(sizes.hidden) + " hidden units are more than the " + std::to_string(blocks * kMaxUnits) +
+         (cluster ? " that the blocks of a cluster can share" : " that this GPU's multiprocessors can share");
 }
 
 // The plan of a pass. Where there is none, its `rows` are 0 and `reason` is a sentence.
 template <typename Element, int N>
-Plan choose_plan(Pass pass, const Sizes& sizes, const Gpu& gpu, std::string& reason) {
+Plan choose_plan(Pass pass, const Sizes& sizes, const Gpu& gpu, Exchange exchange, std::string& reason) {
   Plan best;
   int64_t least = INT64_MAX;
-  best_of<Element, 8, N>(pass, sizes, gpu, best, least);
-  if constexpr (srn::persistent::has_rows(16, N)) best_of<Element, 16, N>(pass, sizes, gpu, best, least);
+  best_of<Element, 8, N>(pass, sizes, gpu, exchange, best, least);
+  if constexpr (srn::persistent::has_kernel(Exchange::kMailbox, 16, N)) {
+    if (exchange == Exchange::kMailbox) best_of<Element, 16, N>(pass, sizes, gpu, exchange, best, least);
+  }
   if (best.rows == 0) {
-    reason = least == INT64_MAX ? std::to_string(sizes.hidden) + " hidden units are more than the " +
-                                      std::to_string(int64_t(gpu.processors) / sizes.directions * kMaxUnits) +
-                                      " that this GPU's multiprocessors can share"
+    reason = least == INT64_MAX ? too_many_units(sizes, gpu, exchange)
                                 : "its weights do not fit on chip: a block would need " + std::to_string(least) +
                                       " bytes of shared memory, this GPU has " + std::to_string(gpu.shared_per_block);
   }

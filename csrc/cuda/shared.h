@@ -45,7 +45,10 @@ struct TeamShared {
 
   Piece<Operand> gathered, owned;        // [row][Tiles::stride], of either product
   Piece<float> partials;                 // [partial sum][row][partial_stride], of the first product
-  Piece<float> sums;                     // [split][unit][row], of the scattered partial sums
+  Piece<float> sums;                     // [split][unit][row], of the scattered partial sums; of a mailbox
+  Piece<float> slots;                    // [source][unit][row], the partial sums themselves; these three of a cluster
+  Piece<Operand> outbox;                 // [row][unit], what is to be gathered
+  Piece<uint64_t> gates;                 // of the scattered and the gathered numbers
   Piece<int> first_warp, partial_count;  // of each tile row of the first product
   Piece<uint8_t> marks[2];               // of the tiles of either product
   Piece<unsigned char> extra[2];         // tiles that registers do not hold, of either product
@@ -55,7 +58,11 @@ struct TeamShared {
     arena.take(gathered, kRows * plan.gathered.stride() * kPerWord);
     arena.take(owned, kRows * plan.owned.stride() * kPerWord);
     arena.take(partials, int64_t(plan.partials) * kRows * partial_stride(plan));
-    arena.take(sums, int64_t(ceil_div(plan.members, kScatterBatch)) * plan.units * kRows);
+    const bool cluster = plan.exchange == srn::persistent::Exchange::kCluster;
+    arena.take(sums, cluster ? 0 : int64_t(ceil_div(plan.members, kScatterBatch)) * plan.units * kRows);
+    arena.take(slots, cluster ? int64_t(plan.members) * plan.units * kRows : 0);
+    arena.take(outbox, cluster ? kRows * plan.units : 0);
+    arena.take(gates, cluster ? 2 : 0);
     arena.take(first_warp, plan.gathered.tile_rows);
     arena.take(partial_count, plan.gathered.tile_rows);
     for (int product = 0; product < 2; ++product) {

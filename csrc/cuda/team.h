@@ -1,4 +1,4 @@
-// What both passes share: the rows of a team at a step, its two channels, and the two exchanges.
+// What both passes share: the rows of a team at a step, its two products, and the two exchanges.
 #pragma once
 
 #include "cuda/exchange.h"
@@ -8,8 +8,6 @@
 namespace srn {
 namespace SRN_ISA {
 namespace persistent {
-
-using srn::persistent::Call;
 
 // Rows of one group at every step. Sequences are sorted, the longest first: the group's own steps are the first `steps`.
 struct RowGroup {
@@ -56,8 +54,8 @@ class Team {
         plan_(plan),
         hidden_(call.sizes.hidden),
         place_(plan, call.sizes.hidden, block.index()),
-        call_(call),
-        shared_(shared) {}
+        shared_(shared),
+        exchange_(block, plan, call, place_, shared) {}
 
   SRN_BODY const Place& place() const { return place_; }
 
@@ -77,6 +75,32 @@ class Team {
       const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
       if (unit < place_.units) f(index, row_and_a / blocks, row_and_a % blocks, unit);
     });
+  }
+
+  // As each_of, from global memory to shared memory in two parts, so that what lies between them hides the way: `ask` loads
+  // a thread's first numbers, `take` stores them, and what a large plan has beyond these it loads as well.
+  // load(row, a, unit), store(index, row, a, unit, number).
+  template <int kMost, typename Load>
+  SRN_BODY void ask(Stored (&numbers)[kMost], int blocks, int rows, const Load& load) const {
+    unrolled<0, kMost>([&](auto turn) SRN_INLINE_LAMBDA {
+      constexpr int k = decltype(turn)::value;
+      each_turn(k, blocks, rows, [&](int, int row, int a, int unit) { numbers[k] = load(row, a, unit); });
+    });
+  }
+  template <int kMost, typename Load, typename Store>
+  SRN_BODY void take(const Stored (&numbers)[kMost], int blocks, int rows, const Load& load, const Store& store) const {
+    unrolled<0, kMost>([&](auto turn) SRN_INLINE_LAMBDA {
+      constexpr int k = decltype(turn)::value;
+      each_turn(k, blocks, rows,
+                [&](int index, int row, int a, int unit) { store(index, row, a, unit, Element::load(numbers[k])); });
+    });
+    const int turns = ceil_div(rows * blocks * plan_.units, block_.threads());
+    SRN_UNROLL(1)
+    for (int k = kMost; k < turns; ++k) {
+      each_turn(k, blocks, rows, [&](int index, int row, int a, int unit) {
+        store(index, row, a, unit, Element::load(load(row, a, unit)));
+      });
+    }
   }
 
   // The slice of the weights in both products. `gathered(a, unit, other)` and `owned(a, unit, other)` are the weights
@@ -111,10 +135,7 @@ class Team {
     });
   }
 
-  // Where a number of a team's row lies in the operands of the products: `unit` of all, `index` = a * units + unit.
-  SRN_BODY Operand& gathered(int row, int unit) const {
-    return at(shared_.gathered)[row * plan_.gathered.stride() * kPerWord + unit];
-  }
+  // Where a number of a team's row lies in the operand of the second product: index = a * units + unit.
   SRN_BODY Operand& owned(int row, int index) const {
     return at(shared_.owned)[row * plan_.owned.stride() * kPerWord + index];
   }
@@ -144,100 +165,39 @@ class Team {
 
   // Second product: its sums go to the owners of their units.
   SRN_BODY void multiply_owned_and_scatter() {
-    Word* const slot = scatter_slot();
-    const Word phase = scatter_.phase();
+    const auto scatter = exchange_.scatterer();
     second_.run(block_, at(shared_.owned), at(shared_.extra[1]), at(shared_.marks[1]),
                 [&](int, int tile_row, const typename Block::Sum& sum) {
                   block_.pairs(sum, [&](int row, int column, float one, float next) {
                     const int unit = tile_row * kTileRows + row;
-                    if (unit >= hidden_) return;
-                    const int owner = plan_.by_units.quotient(unit), own = plan_.by_units.remainder(unit);
-                    const int64_t source = int64_t(owner) * plan_.members + place_.member;
-                    block_.write(slot + (source * plan_.units + own) * kRows + column, encode(one, phase),
-                                 encode(next, phase));
+                    if (unit < hidden_) scatter(unit, column, one, next);
                   });
                 });
   }
 
-  // The partial sums that are meant for this member, in a few sums. To be followed by a barrier, and then by `scattered`.
-  SRN_BODY void await_scattered() {
-    const int quads = place_.units * (kRows / 4), splits = ceil_div(plan_.members, kScatterBatch);
-    const int64_t source = int64_t(plan_.units) * kRows;
-    const Word* const mine = scatter_slot() + int64_t(place_.member) * plan_.members * source;
-    // Quads of the whole slice, those that a smaller last member does not have included: it has none to read there.
-    const int slice = plan_.units * (kRows / 4);
-    SRN_UNROLL(1)  // there are hardly more of them than threads
-    for (int i = block_.thread(); i < splits * slice; i += block_.threads()) {
-      const int split = plan_.by_units.quotient(i / (kRows / 4)), quad = i - split * slice;
-      if (quad >= quads) continue;
-      const int first = split * kScatterBatch, left = plan_.members - first;
-      float numbers[kScatterBatch][4];
-      await(block_, mine + first * source + quad * 4, source, left < kScatterBatch ? left : kScatterBatch,
-            scatter_.phase(), numbers);
-      for (int j = 0; j < 4; ++j) {
-        float sum = numbers[0][j];
-        for (int k = 1; k < kScatterBatch; ++k) sum += numbers[k][j];
-        at(shared_.sums)[i * 4 + j] = sum;
-      }
-    }
-    scatter_.next();
-  }
-
-  // What the second products of all members make of an own unit's row. item = unit * kRows + row.
-  SRN_BODY float scattered(int item) const {
-    const int splits = ceil_div(plan_.members, kScatterBatch), each = plan_.units * kRows;
-    float sum = 0;
-    for (int split = 0; split < splits; ++split) sum += at(shared_.sums)[split * each + item];
-    return sum;
-  }
-
-  // An own unit's number to everybody; each item once an exchange, then await_gathered() by all threads.
-  SRN_BODY void gather(int item, float value) {
-    block_.write(gather_slot() + int64_t(place_.member) * plan_.units * kRows + item, encode(value, gather_.phase()));
-  }
-
-  // Everybody's numbers, into the operand of the first product. To be followed by a barrier.
-  SRN_BODY void await_gathered() {
-    constexpr int kBatch = 4, kQuads = kRows / 4;
-    const int count = hidden_ * kQuads, threads = block_.threads();
-    for (int i = block_.thread(); i < count; i += kBatch * threads) {
-      const int left = ceil_div(count - i, threads);
-      float numbers[kBatch][4];
-      await(block_, gather_slot() + i * 4, int64_t(threads) * 4, left < kBatch ? left : kBatch, gather_.phase(),
-            numbers);
-      unrolled<0, kBatch>([&](auto index) SRN_INLINE_LAMBDA {
-        constexpr int k = decltype(index)::value;
-        if (k < left) {
-          const int quad = i + k * threads, unit = quad / kQuads, row = quad % kQuads * 4;
-          for (int j = 0; j < 4; ++j) gathered(row + j, unit) = Element::operand(numbers[k][j]);
-        }
-      });
-    }
-    gather_.next();
-  }
+  SRN_BODY ExchangeOf<Block>& exchange() { return exchange_; }
 
  private:
+  // Of what each_of deals out, a thread's k-th.
+  template <typename F>
+  SRN_BODY void each_turn(int k, int blocks, int rows, const F& f) const {
+    const int index = block_.thread() + k * block_.threads();
+    const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
+    if (index < rows * blocks * plan_.units && unit < place_.units)
+      f(index, row_and_a / blocks, row_and_a % blocks, unit);
+  }
+
   template <typename X>
   SRN_BODY X* at(const Piece<X>& piece) const {
     return piece.in(block_.memory());
-  }
-
-  // Not kept in registers, which are few: what they follow from lies in the kernel's parameters.
-  SRN_BODY Word* scatter_slot() const {
-    return call_.mailbox + place_.team * plan_.team_words + scatter_.slot() * plan_.scatter_words;
-  }
-  SRN_BODY Word* gather_slot() const {
-    return call_.mailbox + place_.team * plan_.team_words + 2 * plan_.scatter_words +
-           gather_.slot() * plan_.gather_words;
   }
 
   const Block& block_;
   const Plan& plan_;
   const int hidden_;
   const Place place_;
-  const Call& call_;
   const TeamShared<Element, kRows>& shared_;
-  Channel scatter_, gather_;
+  ExchangeOf<Block> exchange_;
   Product<Block, false> first_;
   Product<Block, true> second_;
 };

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/kernels.h"
+#include "cuda/stamps.h"
 #include "python/bindings.h"
 
 namespace py = pybind11;
@@ -27,6 +28,9 @@ Sizes sizes_of(const py::kwargs& given) {
   return sizes;
 }
 
+// Where every call leaves its stamps, or null.
+int64_t* stamps = nullptr;
+
 template <typename Call>
 Call call_of(const Sizes& sizes, uintptr_t offsets, uintptr_t mailbox, const std::vector<py::dict>& directions,
              const srn::Fields& fields) {
@@ -35,6 +39,7 @@ Call call_of(const Sizes& sizes, uintptr_t offsets, uintptr_t mailbox, const std
   call.sizes = sizes;
   call.offsets = reinterpret_cast<const int32_t*>(offsets);
   call.mailbox = reinterpret_cast<uint32_t*>(mailbox);
+  call.stamps = stamps;
   for (int d = 0; d < sizes.directions; ++d) {
     call.direction[d] = srn::from_keywords<std::decay_t<decltype(*call.direction)>>(directions[size_t(d)], fields);
   }
@@ -42,10 +47,14 @@ Call call_of(const Sizes& sizes, uintptr_t offsets, uintptr_t mailbox, const std
 }
 
 // (plan, None), or (None, the reason why there is none).
-py::tuple plan(const std::string& pass, const Sizes& sizes, int device) {
+py::tuple plan(const std::string& pass, const Sizes& sizes, const std::string& exchange, int device) {
   if (pass != "forward" && pass != "backward") throw py::value_error("pass should be forward or backward, got " + pass);
+  if (exchange != "mailbox" && exchange != "cluster") {
+    throw py::value_error("exchange should be mailbox or cluster, got " + exchange);
+  }
   std::string reason;
-  const Plan plan = plan_pass(pass == "forward" ? Pass::kForward : Pass::kBackward, sizes, device, reason);
+  const Plan plan = plan_pass(pass == "forward" ? Pass::kForward : Pass::kBackward, sizes,
+                              exchange == "mailbox" ? Exchange::kMailbox : Exchange::kCluster, device, reason);
   if (plan.rows == 0) return py::make_tuple(py::none(), reason);
   return py::make_tuple(plan, py::none());
 }
@@ -85,13 +94,23 @@ void bind_cuda(py::module_& m) {
       .def_readonly("shared_bytes", &Plan::shared_bytes)
       .def("blocks", &Plan::blocks, py::arg("directions"))
       .def("mailbox_words", &Plan::mailbox_words, py::arg("directions"));
-  m.def("plan", &plan, py::arg("pass_"), py::arg("sizes"), py::arg("device"));
+  m.def("plan", &plan, py::arg("pass_"), py::arg("sizes"), py::arg("exchange"), py::arg("device"));
 
   // Each direction is a dictionary: the fields of ForwardDirection or BackwardDirection in persistent.h.
   m.def("forward", &run_forward, py::arg("plan"), py::arg("sizes"), py::kw_only(), py::arg("offsets"),
         py::arg("mailbox"), py::arg("directions"), py::arg("device"), py::arg("stream"));
   m.def("backward", &run_backward, py::arg("plan"), py::arg("sizes"), py::kw_only(), py::arg("offsets"),
         py::arg("mailbox"), py::arg("directions"), py::arg("device"), py::arg("stream"));
+
+#if defined(SRN_STAMPS)
+  const auto names = [](const char* const* first, int count) { return std::vector<std::string>(first, first + count); };
+  m.attr("MOST_PARTS") = kMostParts;
+  m.attr("FORWARD_PARTS") = names(kForwardPartNames, kForwardParts);
+  m.attr("BACKWARD_PARTS") = names(kBackwardPartNames, kBackwardParts);
+  m.def(
+      "stamp_to", [](uintptr_t address) { stamps = reinterpret_cast<int64_t*>(address); }, py::arg("address"),
+      "Has every call add its blocks' ticks, (blocks, MOST_PARTS) int64, to the numbers at an address of the device.");
+#endif
 }
 
 }  // namespace srn

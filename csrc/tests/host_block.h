@@ -4,11 +4,14 @@
 // is the body's own: who multiplies what, what lies where, who waits for whom.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <thread>
+#include <vector>
 
 #include "cuda/block.h"
 #include "tests/memory.h"
@@ -38,7 +41,20 @@ class Barrier {
   int waiting_ = 0, round_ = 0;
 };
 
-template <typename ElementType, int kRowCount>
+// The blocks of a team, where they are a cluster: each other's shared memory, of which a gate counts what comes.
+struct HostCluster {
+  struct Member {
+    unsigned char* memory;
+    std::mutex mutex;    // of what others write here
+    bool ended = false;  // so that nobody may any more
+  };
+  explicit HostCluster(int members, int threads) : member(size_t(members)), barrier(members * threads) {}
+
+  std::vector<Member> member;
+  Barrier barrier;
+};
+
+template <typename ElementType, int kRowCount, srn::persistent::Exchange kExchangeKind>
 class HostBlock {
   static constexpr int kDepth = ElementType::kDepth, kTileRows = srn::persistent::kTileRows;
 
@@ -46,6 +62,7 @@ class HostBlock {
   using Element = ElementType;
   using Operand = typename Element::Operand;
   static constexpr int kRows = kRowCount;
+  static constexpr srn::persistent::Exchange kExchange = kExchangeKind;
 
   struct Tile {
     Operand numbers[kTileRows][kDepth];
@@ -66,11 +83,17 @@ class HostBlock {
     X all_[srn::persistent::kWarps];
   };
 
-  HostBlock(int index, int thread, int threads, unsigned char* memory, Barrier& barrier)
-      : index_(index), thread_(thread), threads_(threads), memory_(memory), barrier_(barrier) {}
+  // The block is a member of its cluster, and has its shared memory there.
+  HostBlock(int index, int thread, int threads, Barrier& barrier, HostCluster& cluster, int member)
+      : index_(index),
+        thread_(thread),
+        threads_(threads),
+        barrier_(barrier),
+        cluster_(cluster),
+        own_(cluster.member[size_t(member)]) {}
 
   int index() const { return index_; }
-  unsigned char* memory() const { return memory_; }
+  unsigned char* memory() const { return own_.memory; }
   int thread() const { return thread_; }
   int threads() const { return threads_; }
   void sync() const { barrier_.wait(); }
@@ -124,20 +147,83 @@ class HostBlock {
   void read(const uint32_t* from, uint32_t (&words)[4]) const {
     for (int i = 3; i >= 0; --i) words[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
   }
-  void wait(uint32_t looks) const {
-    if (looks == kMostLooks) {
-      fprintf(stderr, "block %d, thread %d waits for what never comes\n", index_, thread_);
-      abort();
+  void sync_cluster() const { cluster_.barrier.wait(); }
+  void open(uint64_t* gate) const {
+    const std::lock_guard<std::mutex> lock(own_.mutex);
+    new (gate) Gate{0, 0, 0};
+  }
+  void expect(uint64_t* gate, int bytes) const {
+    const std::lock_guard<std::mutex> lock(own_.mutex);
+    Gate& at = *reinterpret_cast<Gate*>(gate);
+    if (at.expected) complain("a gate is told twice in a phase what to expect");
+    at.missing += bytes, at.expected = 1;
+    at.pass_if_all_came();
+  }
+  bool passed(uint64_t* gate, uint32_t phase) const {
+    const std::lock_guard<std::mutex> lock(own_.mutex);
+    return reinterpret_cast<Gate*>(gate)->phase != phase;
+  }
+  template <size_t kWords>
+  void send(int member, void* to, const uint32_t (&words)[kWords], uint64_t* gate) const {
+    HostCluster::Member& other = cluster_.member[size_t(member)];
+    const auto there = [&](void* p) { return other.memory + (static_cast<unsigned char*>(p) - own_.memory); };
+    if (reinterpret_cast<uintptr_t>(there(to)) % sizeof(words) != 0)
+      complain("a message for an address it cannot have");
+    const std::lock_guard<std::mutex> lock(other.mutex);
+    if (other.ended) complain("a message for a block that has ended");
+    memcpy(there(to), words, sizeof(words));
+    Gate& at = *reinterpret_cast<Gate*>(there(gate));
+    at.missing -= int32_t(sizeof(words));
+    at.pass_if_all_came();
+  }
+  // For the launch: after a thread's last operation.
+  void end() const {
+    const std::lock_guard<std::mutex> lock(own_.mutex);
+    own_.ended = true;
+  }
+
+  // In nanoseconds.
+  void begin_stamps() const { last_ = std::chrono::steady_clock::now(); }
+  void stamp(int part) const {
+    const auto now = std::chrono::steady_clock::now();
+    ticks_[part] += std::chrono::nanoseconds(now - last_).count();
+    last_ = now;
+  }
+  void end_stamps(int64_t* stamps) const {
+    if (thread_ != 0 || stamps == nullptr) return;
+    for (int part = 0; part < srn::persistent::kMostParts; ++part) {
+      stamps[index_ * srn::persistent::kMostParts + part] += ticks_[part];
     }
+  }
+  void wait(uint32_t looks) const {
+    if (looks == kMostLooks) complain("waits for what never comes");
     std::this_thread::yield();
   }
 
  private:
   static constexpr uint32_t kMostLooks = 1u << 26;
 
+  struct Gate {
+    int32_t missing;  // bytes
+    uint16_t expected, phase;
+
+    void pass_if_all_came() {
+      if (expected && missing == 0) expected = 0, phase ^= 1;
+    }
+  };
+  static_assert(sizeof(Gate) == sizeof(uint64_t), "as the hardware's");
+
+  void complain(const char* what) const {
+    fprintf(stderr, "block %d, thread %d: %s\n", index_, thread_, what);
+    abort();
+  }
+
   const int index_, thread_, threads_;
-  unsigned char* const memory_;
   Barrier& barrier_;
+  HostCluster& cluster_;
+  HostCluster::Member& own_;
+  mutable std::chrono::steady_clock::time_point last_;
+  mutable int64_t ticks_[srn::persistent::kMostParts] = {};
 };
 
 }  // namespace test

@@ -40,10 +40,14 @@ void with_all(const Sizes& sizes, int rows, const F& f) {
 
 }  // namespace
 
-Plan plan_pass(Pass pass, const Sizes& sizes, int, std::string& reason) {
+Plan plan_pass(Pass pass, const Sizes& sizes, Exchange exchange, int, std::string& reason) {
   Plan plan;
+  if (!has_kernel(exchange, 8, sizes.tasks)) {
+    reason = "the kernels for clusters serve three tasks";
+    return plan;
+  }
   with_all(sizes, 8, [&](auto element, auto, auto tasks) {
-    plan = choose_plan<decltype(element), decltype(tasks)::value>(pass, sizes, kGpu, reason);
+    plan = choose_plan<decltype(element), decltype(tasks)::value>(pass, sizes, kGpu, exchange, reason);
   });
   return plan;
 }

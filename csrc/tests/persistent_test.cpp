@@ -37,6 +37,7 @@ double stored_roundoff(DType dtype) { return dtype == DType::kFloat32 ? FLT_EPSI
 
 // What of a plan does not show in a result's bits.
 struct Way {
+  Exchange exchange;
   int threads, teams;
 };
 
@@ -88,8 +89,10 @@ class PersistentTest {
   void summary() const {
     printf("persistent kernels on the host: %d shapes, %d failures; largest error %.2f of %g roundings\n", shapes_,
            failures_, worst_, kRoundings);
-    printf("%d with several members, %d with tiles in shared memory, %d with several groups a team\n", shared_, extra_,
-           queued_);
+    printf(
+        "%d launches with several members, %d with tiles in shared memory, %d with several groups a team, %d in "
+        "clusters\n",
+        shared_, extra_, queued_, clusters_);
   }
 
  private:
@@ -104,8 +107,15 @@ class PersistentTest {
 
   template <typename Element, int kRows, int N>
   void run() {
+    run<Element, kRows, N>(Exchange::kMailbox);
+    if constexpr (srn::persistent::has_kernel(Exchange::kCluster, kRows, N)) run<Element, kRows, N>(Exchange::kCluster);
+  }
+
+  template <typename Element, int kRows, int N>
+  void run(Exchange exchange) {
     const int groups = ceil_div(sizes_.batch, kRows);
-    const Way first = {1, groups}, more[] = {{2, groups}, {3, 1}, {1, std::max(1, groups / 2)}};
+    const Way first = {exchange, 1, groups};
+    const Way more[] = {{exchange, 2, groups}, {exchange, 3, 1}, {exchange, 1, std::max(1, groups / 2)}};
     const auto saved = forward<Element, kRows, N>(first, true);
     for (const Way& way : more) compare_bits(saved, forward<Element, kRows, N>(way, true), way);
     compare_bits(saved, forward<Element, kRows, N>(first, false), first);
@@ -188,7 +198,10 @@ class PersistentTest {
   // Draws up the call; f(plan, call) runs it.
   template <typename Element, int kRows, int N, typename Call, typename F>
   void launch(Pass pass, Call& call, const Way& way, const F& f) {
-    Plan plan = plan_of<Element, kRows, N>(pass, sizes_, units_);
+    const bool cluster = way.exchange == Exchange::kCluster;
+    const int step = cluster ? srn::persistent::kMessageUnits : 1;
+    Plan plan = plan_of<Element, kRows, N>(pass, sizes_, way.exchange, ceil_div(units_, step) * step);
+    clusters_ += cluster;
     plan.teams = std::min(way.teams, plan.row_groups);
     shared_ += plan.members > 1, extra_ += plan.extra[0] + plan.extra[1] > 0, queued_ += plan.teams < plan.row_groups;
     const Memory mailbox(size_t(plan.mailbox_words(sizes_.directions)) * sizeof(uint32_t), cases_[0].guard, 16);
@@ -247,7 +260,7 @@ class PersistentTest {
   bool ragged_ = false, failed_ = false;
   int units_ = 0;
   uint64_t number_ = 0;
-  int shapes_ = 0, failures_ = 0, shared_ = 0, extra_ = 0, queued_ = 0;
+  int shapes_ = 0, failures_ = 0, shared_ = 0, extra_ = 0, queued_ = 0, clusters_ = 0;
   double worst_ = 0;
 };
 
@@ -280,8 +293,35 @@ int test_elements() {
   return wrong;
 }
 
+// approximate.h where 2^x and 1 / x are exact, and at its ends. Returns how many values are wrong.
+int test_approximate() {
+  constexpr double kBound = 0x1p-17;
+  int wrong = 0;
+  double worst = 0;
+  const auto check = [&](double value, double exact) {
+    const double error = value == exact ? 0 : std::fabs(value - exact) / std::fabs(exact);
+    worst = std::max(worst, error), wrong += !(error <= kBound);
+  };
+  Draw draw(2);
+  for (int i = 0; i < 1 << 20; ++i) {
+    const float x = float(std::ldexp(draw.uniform(1), int(draw.between(-30, 6))));
+    check(Approximate::tanh(x), std::tanh(double(x)));
+    check(Approximate::sigmoid(x), 1 / (1 + std::exp(-double(x))));
+  }
+  for (const float sign : {-1.0f, 1.0f}) {
+    for (const float x : {1e4f, FLT_MAX, INFINITY}) {
+      wrong += Approximate::tanh(sign * x) != sign || Approximate::sigmoid(sign * x) != (sign > 0 ? 1 : 0);
+    }
+    wrong += std::signbit(Approximate::tanh(sign * 0.0f)) != std::signbit(sign) || Approximate::tanh(0) != 0;
+    wrong += Approximate::sigmoid(sign * 0.0f) != 0.5f;
+  }
+  wrong += !std::isnan(Approximate::tanh(NAN)) || !std::isnan(Approximate::sigmoid(NAN));
+  printf("functions: %d values wrong; largest error 2^%.1f of 2^%.0f\n", wrong, std::log2(worst), std::log2(kBound));
+  return wrong;
+}
+
 int run(uint64_t count, uint64_t first) {
-  if (test_elements() != 0) return EXIT_FAILURE;
+  if (test_elements() + test_approximate() != 0) return EXIT_FAILURE;
   PersistentTest test;
   for (uint64_t number = first; number < first + count; ++number) test.test(number);
   test.summary();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from srn_kernels.transfer import to_device
 DEVICE_TYPE = "cuda"
 NOT_BUILT = "this build has no CUDA kernels: no nvcc was found, or it was switched off (SRN_KERNELS_CUDA)"
 FORWARD, BACKWARD = "forward", "backward"
+EXCHANGE, EXCHANGES = "SRN_KERNELS_EXCHANGE", ("mailbox", "cluster")
+"""Environment: how the blocks of a team leave numbers for each other, through global memory unless it says otherwise."""
 _DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
 
 
@@ -135,6 +138,18 @@ def _stream(device: torch.device) -> int:
     return torch.cuda.current_stream(device).cuda_stream
 
 
+def exchange() -> str:
+    """What the environment asks for.
+
+    Raises:
+        ValueError: it asks for what there is not.
+    """
+    asked = os.environ.get(EXCHANGE) or EXCHANGES[0]
+    if asked not in EXCHANGES:
+        raise ValueError(f"{EXCHANGE} should be {' or '.join(EXCHANGES)}, got {asked!r}")
+    return asked
+
+
 def tf32_allowed() -> bool:
     """Whether float32 may be multiplied as TF32, by the switch that ``nn.LSTM`` follows; it may unless it is changed."""
     return torch.backends.cudnn.rnn.fp32_precision == "tf32"
@@ -160,12 +175,12 @@ def _sizes(key: _Key, steps: int) -> Any:
 
 def _plan(pass_: str, problem: Problem) -> tuple[Any, str | None]:
     """The kernels' plan for a pass, or None and the reason why there is none."""
-    return _kept_plan(pass_, _key(problem), _index(problem.device))
+    return _kept_plan(pass_, _key(problem), exchange(), _index(problem.device))
 
 
 @lru_cache(maxsize=256)
-def _kept_plan(pass_: str, key: _Key, device: int) -> tuple[Any, str | None]:
-    return kernels().plan(pass_, _sizes(key, steps=1), device)
+def _kept_plan(pass_: str, key: _Key, exchange: str, device: int) -> tuple[Any, str | None]:
+    return kernels().plan(pass_, _sizes(key, steps=1), exchange, device)
 
 
 def _offsets(steps: Steps, batch: int, device: torch.device) -> Tensor | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import sleep, time
 from types import SimpleNamespace
+from typing import Any
 
 import gpu as script
 import pytest
@@ -17,7 +18,18 @@ import torch
 from rehearsal import STAND_INS
 from samples import MACHINE, cell, gpu_cell
 from srn_benchmarks import machine, process, proving, stages
-from srn_benchmarks.names import BARS, FUSION, GPU_CELL, GPU_PACKED, GPU_SMOKE, GPU_STEP, GPU_SWEEP, LATE, LSTM
+from srn_benchmarks.names import (
+    BARS,
+    FUSION,
+    GPU_CELL,
+    GPU_PACKED,
+    GPU_PARTS,
+    GPU_SMOKE,
+    GPU_STEP,
+    GPU_SWEEP,
+    LATE,
+    LSTM,
+)
 from srn_benchmarks.process import Ending
 from srn_benchmarks.proving import Ground, Outcome, outcome, record_passed
 from srn_benchmarks.results import FAILED, TIMED, Results
@@ -110,6 +122,8 @@ def test_nothing_but_whole_and_clean_runs_count_as_passed(tmp_path: Path):
     hung = outcome(Ending(None, "was not done", "tests/a.py::test_streams "), tmp_path / "none.xml")
     assert hung.problem == "the tests' process was not done, at tests/a.py::test_streams"
     assert (hung + outcome_of(tmp_path, PASSED)).problem == hung.problem
+    worker = Ending(1, "", "[gw3] [ 12%] PASSED tests/a.py::test_one[x] \n[gw0] [ 13%] FAILED tests/a.py::test_two[y] \n")
+    assert worker.last_test == ", at tests/a.py::test_two[y]"
     assert (Outcome(skipped=3) + outcome_of(tmp_path, PASSED)).problem is None  # no compute-sanitizer, say
 
 
@@ -243,7 +257,13 @@ def test_stages_of_tests_are_run_by_backend_and_their_outcomes_added_up(
 # -- what a run makes of it --------------------------------------------------------------------------------------------
 
 
-def run_of(folder: Path, monkeypatch: pytest.MonkeyPatch, endings: dict[tuple[str, str], Ending], **options) -> Run:
+def run_of(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endings: dict[tuple[str, str], Ending],
+    names: Sequence[str] = ("new", "wrong"),
+    **options: Any,
+) -> Run:
     """A run whose processes end as given by stage and backend, with a row each, or tests that pass if they exit with 0."""
 
     def run(command: list[str], log: Path, seconds: float) -> Ending:
@@ -261,7 +281,7 @@ def run_of(folder: Path, monkeypatch: pytest.MonkeyPatch, endings: dict[tuple[st
     monkeypatch.setattr(stages, "run", run)
     monkeypatch.setattr(machine, "describe", lambda: dict(MACHINE))
     said: list[str] = []
-    made = Run(folder, STAGES, ["new", "wrong"], say=said.append, **options)
+    made = Run(folder, STAGES, names, say=said.append, **options)
     made.said = said
     return made
 
@@ -270,12 +290,26 @@ def test_every_stage_is_run_whatever_became_of_the_one_before(tmp_path: Path, mo
     made = run_of(tmp_path, monkeypatch, {("smoke", "new"): Ending(None, "was not done after 60 s, and was killed")})
     assert not made.go()
     notes = made.results.notes[BARS]
-    assert [note.split()[0] for note in notes] == [stage.name for stage in STAGES for _ in range(2 + stage.eager)]
+    counts = {stage.name: 1 if stage.stamped else 2 + stage.eager for stage in STAGES}
+    assert [note.split()[0] for note in notes] == [name for name, count in counts.items() for _ in range(count)]
+    assert "parts left out: no module with stamps was given (--stamped)" in notes
     assert notes[0] == "smoke of new was not done after 60 s, and was killed, after 0 s"
     rows = [case.name for case in made.results.of(GPU_CELL)]
     assert rows == [LSTM, "SRN new", "SRN wrong", "SRN reference"]  # nn.LSTM, which each process has timed, once
-    assert "forward: time over nn.LSTM" in made.said[-1]  # what was reached comes last
+    assert "forward, H 300: time over nn.LSTM" in made.said[-1]  # what was reached comes last
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "records.json", "report.md", "results.json"]
+
+
+def test_a_module_with_stamps_is_for_the_persistent_kernels_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(backends.BACKENDS, stages.STAMPED, STAND_INS["new"])
+    made = run_of(tmp_path / "out", monkeypatch, {}, ["new", stages.STAMPED], stamped=tmp_path / "_C.so")
+    commands: list[list[str]] = []
+    run = stages.run
+    monkeypatch.setattr(stages, "run", lambda command, *rest: commands.append(command) or run(command, *rest))
+    assert made.go()
+    [command] = [command for command in commands if "--stamped" in command]
+    assert command[command.index("--stamped") + 1] == str(tmp_path / "_C.so")
+    assert command[command.index("-k") + 1] == GPU_PARTS and command[command.index("--backend") + 1] == stages.STAMPED
 
 
 @pytest.mark.usefixtures("with_gpu")

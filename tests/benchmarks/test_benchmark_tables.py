@@ -159,9 +159,9 @@ def test_a_step_is_a_slope_less_that_of_its_products():
 
 def test_bars_say_what_was_reached():
     rows = found(on_a_gpu())
-    assert rows["forward: time over nn.LSTM", "bfloat16", CUDA] == ["at most 1", "0.500", "yes"]
-    assert rows["forward+backward: time over nn.LSTM", "bfloat16", CUDA] == ["at most 1", "0.500", "yes"]
-    assert rows["forward: time over nn.LSTM", "tf32", CUDA] == ["at most 1", NOTHING, "not measured"]
+    assert rows["forward, H 300: time over nn.LSTM", "bfloat16", CUDA] == ["at most 0.5", "0.500", "yes"]
+    assert rows["forward+backward, H 300: time over nn.LSTM", "bfloat16", CUDA] == ["at most 0.6", "0.500", "yes"]
+    assert rows["forward, H 256: time over nn.LSTM", "float16", CUDA] == ["at most 1", NOTHING, "not measured"]
     assert rows["forward: recurrence, µs a step", "bfloat16", CUDA] == ["at most 1.5", "1.25", "yes"]
     assert rows["backward: recurrence, µs a step", "bfloat16", CUDA] == ["at most 2", "2.50", "no"]
     assert rows["packed sentences: time over nn.LSTM", "bfloat16", CUDA] == ["at most 0.5", "0.400", "yes"]
@@ -176,14 +176,14 @@ def test_a_backend_that_failed_has_reached_nothing():
     results.cases.append(gpu_cell(TRITON, 0.001))
     results.cases[-1].status = "failed"
     rows = found(results)
-    assert rows["forward: time over nn.LSTM", "bfloat16", TRITON] == ["at most 1", NOTHING, "not measured"]
+    assert rows["forward, H 300: time over nn.LSTM", "bfloat16", TRITON] == ["at most 1.5", NOTHING, "not measured"]
     assert {rows[key][2] for key in rows if key[2] == TRITON} == {"not measured"}
 
 
 def test_without_nn_lstm_there_is_no_ratio():
     results = on_a_gpu()
     results.cases[0].status = "failed"
-    assert found(results)["forward: time over nn.LSTM", "bfloat16", CUDA][2] == "not measured"
+    assert found(results)["forward, H 300: time over nn.LSTM", "bfloat16", CUDA][2] == "not measured"
 
 
 def test_bars_of_a_run_that_measured_no_backend_are_there_and_empty():
@@ -216,4 +216,4 @@ def test_what_is_unproved_is_marked_so():
     case(results.cases, CUDA).labels["unproved"] = 1
     by_kind = {section.kind: section for section in sections(results)}
     assert [cells[4] for cells in by_kind[GPU_CELL].tables[0].rows][:2] == [LSTM, f"{CUDA} (unproved)"]
-    assert found(results)["forward: time over nn.LSTM", "bfloat16", CUDA][2] == "yes"
+    assert found(results)["forward, H 300: time over nn.LSTM", "bfloat16", CUDA][2] == "yes"

@@ -22,15 +22,15 @@ code version = [1,8]
 Resource usage:
  Common:
   GLOBAL:0
- Function _ZN3srn3gpu10persistent15backward_kernelINS1_8BFloat16ELi16ELi3EEEvNS_10persistent12BackwardCallENS4_4PlanE:
+ Function _ZN3srn3gpu10persistent15backward_kernelINS1_8BFloat16ELi16ELi3ELNS_10persistent8ExchangeE0EEEvNS_10persistent12BackwardCallENS4_4PlanE:
   REG:254 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:856 TEXTURE:0 SURFACE:0 SAMPLER:0
- Function _ZN3srn3gpu10persistent14forward_kernelINS1_13TensorFloat32ELi8ELi2EEEvNS_10persistent11ForwardCallENS4_4PlanE:
+ Function _ZN3srn3gpu10persistent14forward_kernelINS1_13TensorFloat32ELi8ELi2ELN3srn10persistent8ExchangeE0EEEvNS_10persistent11ForwardCallENS4_4PlanE:
   REG:240 STACK:16 SHARED:0 LOCAL:0 CONSTANT[0]:856 TEXTURE:0 SURFACE:0 SAMPLER:0
  Function _ZN9somethingElseEv:
   REG:8 STACK:8 SHARED:0 LOCAL:0
 Fatbin elf code:
 arch = sm_100
- Function _ZN3srn3gpu10persistent14forward_kernelINS1_7Float16ELi8ELi3EEEvNS_10persistent11ForwardCallENS4_4PlanE:
+ Function _ZN3srn3gpu10persistent14forward_kernelINS1_7Float16ELi8ELi3ELNS3_8ExchangeE1EEEvNS_10persistent11ForwardCallENS4_4PlanE:
   REG:239 STACK:0 SHARED:0
 """
 
@@ -46,9 +46,9 @@ def resources() -> ModuleType:
 
 def test_reads_kernels_by_architecture(resources: ModuleType) -> None:
     assert list(resources.parse(PRINTED)) == [
-        resources.Usage(90, "backward", "bfloat16", 16, 3, registers=254, stack=0),
-        resources.Usage(90, "forward", "float32", 8, 2, registers=240, stack=16),
-        resources.Usage(100, "forward", "float16", 8, 3, registers=239, stack=0),
+        resources.Usage(90, "backward", "mailbox", "bfloat16", 16, 3, registers=254, stack=0),
+        resources.Usage(90, "forward", "mailbox", "float32", 8, 2, registers=240, stack=16),
+        resources.Usage(100, "forward", "cluster", "float16", 8, 3, registers=239, stack=0),
     ]
 
 
@@ -72,12 +72,15 @@ def test_a_module_without_kernels_is_wrong(resources: ModuleType) -> None:
 
 
 def test_the_record_is_whole_and_without_spills(resources: ModuleType) -> None:
-    """Both passes, three dtypes, 8 rows with two tasks, 8 and 16 with three, on every default architecture."""
+    """Both passes, three dtypes, 8 rows with two tasks, 8 and 16 with three, on every default architecture; and those
+    for clusters, where there are any."""
     kernels = [resources.Usage(**kernel) for kernel in RECORD["kernels"]]
     for architecture in (80, 90, 100, 120):
-        own = {(k.kernel, k.dtype, k.rows, k.tasks) for k in kernels if k.architecture == architecture}
-        assert len(own) == 2 * 3 * 3
-    assert len(kernels) == 4 * 18
+        own = [k for k in kernels if k.architecture == architecture]
+        assert len({(k.kernel, k.dtype, k.rows, k.tasks) for k in own if k.exchange == "mailbox"}) == 2 * 3 * 3
+        clusters = {(k.kernel, k.dtype, k.rows, k.tasks) for k in own if k.exchange == "cluster"}
+        assert len(clusters) == (0 if architecture < 90 else 2 * 3)
+    assert len(kernels) == 4 * 18 + 3 * 6
     assert all(kernel.stack == 0 for kernel in kernels)
 
 

@@ -14,6 +14,7 @@ from srn_benchmarks.precision import tf32
 from torch import Tensor
 
 from srn_kernels import backends
+from srn_kernels.backends.cuda import EXCHANGE
 from srn_kernels.testing import TF32
 
 pytestmark = [pytest.mark.gpu, NO_QUIET_DETOUR]
@@ -70,6 +71,21 @@ def test_the_papers_sizes_are_served(backend: str, dtype: torch.dtype) -> None:
 @each_precision
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_results(case: Case, dtype: torch.dtype, allow_tf32: bool, backend: str) -> None:
+    with tf32(allow_tf32):
+        check_accuracy(backend, case, dtype, TF32 if allow_tf32 else None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "allow_tf32"), [(torch.bfloat16, False), (torch.float32, True)], ids=["bfloat16", "tf32"]
+)
+@pytest.mark.parametrize("case", [case for case in CASES if case.tasks == 3 and not case.proj_size], ids=str)
+def test_results_within_clusters(
+    case: Case, dtype: torch.dtype, allow_tf32: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exchange that has to be asked for."""
+    if backend != "cuda":
+        pytest.skip(f"{backend} has no exchange to choose")
+    monkeypatch.setenv(EXCHANGE, "cluster")
     with tf32(allow_tf32):
         check_accuracy(backend, case, dtype, TF32 if allow_tf32 else None)
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from srn_kernels import backends, layout, reference
+from srn_kernels import backends, layout, native, reference
 from srn_kernels.backends import cuda
 from srn_kernels.reference import Direction
 from srn_kernels.testing import TF32, assert_within, movements, unit_roundoff
 
 from .accuracy import assert_accurate, assert_gradients_accurate, backend_results, draw_seeds, longest_sum
-from .builds import build, load, serve_on_host
+from .builds import ROOT, build, load, serve_on_host
 from .cases import Case, draw
 
 CASES = [
@@ -34,6 +34,14 @@ CASES = [
     Case(steps=6, batch=5, hidden_size=16, tasks=2, directions=2, ragged=True, bias=False),
     Case(steps=3, batch=4, hidden_size=130, input_size=40),
 ]
+
+
+EXCHANGED = [
+    (case, exchange) for case in CASES for exchange in cuda.EXCHANGES if exchange == "mailbox" or case.tasks == 3
+]
+"""With how numbers are exchanged: within clusters there are three tasks."""
+
+each_exchange = pytest.mark.parametrize("exchange", cuda.EXCHANGES)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +57,16 @@ def host_kernels(host_library: Path) -> ModuleType:
 
 
 @pytest.fixture
-def on_host(host_kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def exchange() -> str:
+    """Of a test that does not name one."""
+    return "mailbox"
+
+
+@pytest.fixture
+def on_host(host_kernels: ModuleType, exchange: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The backend ``cuda`` serves CPU tensors, by those kernels."""
     serve_on_host(monkeypatch, host_kernels)
+    monkeypatch.setenv(cuda.EXCHANGE, exchange)
     yield
     cuda._kept_plan.cache_clear()
 
@@ -62,13 +77,13 @@ def test_the_binding_can_be_loaded_twice(host_kernels: ModuleType, host_library:
     assert again.Sizes is not host_kernels.Sizes
     sizes = {"dtype": "bfloat16", "tasks": 3, "directions": 1, "steps": 2, "batch": 3, "hidden": 8}
     for module in (again, host_kernels):
-        plan, reason = module.plan("forward", module.Sizes(**sizes), 0)
+        plan, reason = module.plan("forward", module.Sizes(**sizes), "mailbox", 0)
         assert isinstance(plan, module.Plan) and reason is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "exchange"), EXCHANGED, ids=str)
 def test_results(case: Case, dtype: torch.dtype, on_host: None) -> None:
     """Values, final states, memories and every gradient, each within a few times what roundings move."""
     call = draw(case, dtype)
@@ -80,7 +95,7 @@ def test_results(case: Case, dtype: torch.dtype, on_host: None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "exchange"), EXCHANGED, ids=str)
 def test_float32_is_multiplied_as_tf32(case: Case, on_host: None) -> None:
     """Errors are those of 10 bits of mantissa, and of no more."""
     call = draw(case, torch.float32)
@@ -106,6 +121,7 @@ def test_nothing_to_do(case: Case, on_host: None) -> None:
 
 
 @pytest.mark.slow
+@each_exchange
 def test_memories_and_gradients_do_not_change_the_values(on_host: None) -> None:
     call = draw(Case(steps=7, batch=5, hidden_size=19, directions=2, ragged=True), torch.bfloat16)
     full, bare = call.leaves().run("cuda"), call.run("cuda", memories=False)
@@ -114,6 +130,7 @@ def test_memories_and_gradients_do_not_change_the_values(on_host: None) -> None:
 
 
 @pytest.mark.slow
+@each_exchange
 def test_a_direction_by_itself(on_host: None) -> None:
     """A call of the reverse direction alone, which no layer makes, is the reference's too."""
     case = Case(steps=5, batch=9, hidden_size=12, ragged=True)
@@ -133,6 +150,7 @@ def test_a_direction_by_itself(on_host: None) -> None:
 
 
 @pytest.mark.slow
+@each_exchange
 def test_one_gradient_at_a_time(on_host: None) -> None:
     """The backward pass where only some results have a gradient."""
     call = draw(Case(steps=5, batch=9, hidden_size=12, directions=2, ragged=True), torch.bfloat16)
@@ -158,10 +176,63 @@ def test_what_it_does_not_serve(case: Case, dtype: torch.dtype, reason: str, on_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "exchange", "reason"),
+    [
+        (Case(tasks=2), "cluster", "clusters serve three tasks"),
+        (Case(hidden_size=1025), "cluster", "more than the 1024 that the blocks of a cluster can share"),
+    ],
+    ids=str,
+)
+def test_what_clusters_do_not_serve(case: Case, reason: str, on_host: None) -> None:
+    with pytest.raises(RuntimeError, match=reason):
+        draw(case, torch.bfloat16).run("cuda")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exchange", ["pigeons"])
+def test_an_exchange_that_there_is_not(on_host: None) -> None:
+    with pytest.raises(ValueError, match="SRN_KERNELS_EXCHANGE should be mailbox or cluster, got 'pigeons'"):
+        draw(Case(), torch.bfloat16).run("cuda")
+
+
+@pytest.mark.slow
 def test_float32_is_refused_where_tf32_is_not_allowed(on_host: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
     with pytest.raises(RuntimeError, match="fp32_precision does not allow"):
         draw(Case(), torch.float32).run("cuda")
+
+
+@pytest.mark.slow
+def test_where_the_time_of_a_step_goes(
+    on_host: None, host_library: Path, host_kernels: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark of it, over kernels with stamps: every part of both passes, with either exchange."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from srn_benchmarks.bench import Bench
+    from srn_benchmarks.names import GPU_PARTS
+    from srn_benchmarks.options import Options
+    from srn_benchmarks.registry import items
+    from srn_benchmarks.results import MEASURED, Results
+    from srn_benchmarks.tables import sections
+    from srn_benchmarks.workloads import parts
+
+    stamped = Path(shutil.copy(host_library, tmp_path))  # a module of its own, as it is there
+    options = Options(False, False, True, None, tmp_path, 1, ("cuda",), None, stamped=stamped)
+    (item,) = [item for item in items(options) if item.table == GPU_PARTS]
+    results = Results({})
+    parts.measure(Bench(options, results, lambda: None), item, "cuda")
+    for exchange in cuda.EXCHANGES:
+        for kind, names in (("forward", host_kernels.FORWARD_PARTS), ("backward", host_kernels.BACKWARD_PARTS)):
+            own = [case for case in results.cases if (case.labels["exchange"], case.labels["pass"]) == (exchange, kind)]
+            assert [case.labels["part"] for case in own] == names
+            assert all(case.status == MEASURED and case.work["cycles"] > 0 for case in own)
+            assert sum(case.work["cycles"] for case in own) == pytest.approx(own[0].work["all cycles"], rel=0.01)
+    (section,) = [section for section in sections(results) if section.kind == GPU_PARTS]
+    (table,) = section.tables
+    assert list(table.headers) == ["pass", "exchange", "part", "cycles/step", "of the step"]
+    with pytest.raises(ValueError, match="was not built with SRN_STAMPS"):
+        parts.load(Path(shutil.copy(native.module().__file__, tmp_path)))
 
 
 def test_without_a_gpu_it_says_so() -> None:
