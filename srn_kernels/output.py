@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from srn_kernels import layout
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single truth value: a result equals itself
-class SRNOutput:
-    """Output, final state and memory representations of the last layer.
+class SRNOutput(NamedTuple):
+    """Output, final state and memory representations of the last layer: a tuple, in which hooks, checkpointing and
+    parallel wrappers find the tensors as in that of ``nn.LSTM``. What makes a plain tuple of it (reentrant checkpointing)
+    leaves the order: ``SRNOutput(*result)`` has the names again.
 
     Shapes are those of a batch-first call; as in ``nn.LSTM``, T comes first without ``batch_first``, B is absent for
     unbatched input, and for a ``PackedSequence`` every field over time is one too, with rows (S, ...). ``directions·H``
@@ -28,6 +28,16 @@ class SRNOutput:
     """(B, T, M, directions·H): tanh(s_S) for every non-empty subset S of the tasks, Eq. 10"""
     tasks: tuple[str, ...]
     """The tasks' names, in order"""
+
+    # Tensors have no single truth value: a result equals itself.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def memory(self, *tasks: str | int) -> Tensor | PackedSequence:
         """The memory shared by exactly these tasks: (B, T, directions·H).
@@ -59,7 +69,3 @@ class SRNOutput:
         if isinstance(self.memories, PackedSequence):
             return self.memories._replace(data=self.memories.data[..., list(memories), :].flatten(-2))
         return self.memories[..., list(memories), :].flatten(-2)
-
-
-# So that torch.export takes a module that returns one.
-torch.export.register_dataclass(SRNOutput, serialized_type_name="srn_kernels.SRNOutput")

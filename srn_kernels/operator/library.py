@@ -34,9 +34,17 @@ LIBRARY.define(
 LAYER = torch.ops.srn_kernels.layer.default
 LAYER_BACKWARD = torch.ops.srn_kernels.layer_backward.default
 
-# The compiler stays out of what runs behind the operators. Private: `torch.compiler.disable` imports the compiler, a
-# second of an import that few programs need; this puts that off until something is compiled.
-not_compiled = torch._disable_dynamo
+
+def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks what runs behind the operators: the compiler passes by the function, and by all that it calls.
+
+    ``torch.compiler.disable`` says the same, but imports the compiler: a second and tens of megabytes, in every program.
+    """
+    # Private: nothing public leaves the mark without that import. It is the mark that the compiler itself leaves.
+    mark = torch._C._dynamo.eval_frame
+    skip = mark._FrameAction.SKIP
+    mark.set_code_exec_strategy(function.__code__, mark._FrameExecStrategy(skip, skip))
+    return function
 
 
 def below_autograd(operator: Callable[..., Any], *arguments: Any) -> Any:

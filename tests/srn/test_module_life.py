@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -188,3 +190,23 @@ def test_a_cell_without_bias_has_its_biases_as_none() -> None:
     cell = SRNCell(5, 6, bias=False)
     assert cell.bias_ih is None and cell.bias_hh is None
     assert set(cell.state_dict()) == {"weight_ih", "weight_hh", "weight_mc"}
+
+
+NO_COMPILER = """
+import sys, torch
+from torch.nn.utils.rnn import pack_sequence
+from srn_kernels import SRN, SRNCell
+rnn, x = SRN(4, 6, num_layers=2, bidirectional=True), torch.randn(5, 3, 4, requires_grad=True)
+out = rnn(x, return_memories=True)
+grad, = torch.autograd.grad(out.memories.sum() + out.output.sum(), x, create_graph=True)
+grad.sum().backward()
+rnn(pack_sequence([torch.randn(3, 4), torch.randn(2, 4)]))
+SRNCell(4, 6)(x[0])
+print("compiler:", "torch._dynamo" in sys.modules)
+"""
+
+
+def test_nothing_imports_the_compiler() -> None:
+    """It would take a second and tens of megabytes, in every program."""
+    done = subprocess.run([sys.executable, "-c", NO_COMPILER], capture_output=True, text=True, check=True)
+    assert done.stdout == "compiler: False\n"

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
+from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import checkpoint
 
 from srn_kernels import SRN, SRNOutput
 
@@ -155,3 +157,38 @@ def test_results_can_be_compared_and_kept_in_sets() -> None:
     one, other = rnn(x, return_memories=True), rnn(x, return_memories=True)
     assert one == one and one != other  # noqa: PLR0124
     assert len({one, other}) == 2
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_keeps_the_gradients(reentrant: bool) -> None:
+    x, rnn = torch.randn(T, B, D, requires_grad=True), SRN(D, H, tasks=TASKS)
+
+    def gradients(out: SRNOutput) -> tuple[Tensor, ...]:
+        loss = out.output.sum() + out.task("subject").square().sum()
+        rnn.zero_grad()
+        loss.backward()
+        return tuple(parameter.grad.clone() for parameter in rnn.parameters())
+
+    expected = gradients(rnn(x, return_memories=True))
+    again = checkpoint(lambda x: rnn(x, return_memories=True), x, use_reentrant=reentrant)
+    for got, one in zip(gradients(SRNOutput(*again)), expected, strict=True):
+        assert torch.equal(got, one)
+
+
+def test_full_backward_hooks_fire() -> None:
+    rnn, fired = SRN(D, H, tasks=TASKS), []
+    rnn.register_full_backward_hook(lambda module, inputs, outputs: fired.append(outputs))
+    out = rnn(torch.randn(T, B, D, requires_grad=True), return_memories=True)
+    assert isinstance(out, SRNOutput) and out.tasks == TASKS
+    out.memory("entity").sum().backward()
+    ((_, of_state, of_memories, of_names),) = fired
+    assert of_memories.abs().sum() > 0 and of_state is of_names is None
+
+
+def test_tensors_are_found_in_a_result() -> None:
+    """By torch's own walk through nested values, which rebuilds it; and by position."""
+    _, out = run(torch.randn(T, B, D))
+    doubled = tree_map_only(Tensor, lambda tensor: 2 * tensor, out)
+    assert isinstance(doubled, SRNOutput) and torch.equal(doubled.task("object"), 2 * out.task("object"))
+    output, (h_n, _), memories, tasks = out
+    assert output is out.output and h_n is out.hx[0] and memories is out.memories and tasks == TASKS
