@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from srn_kernels import backends, layout, validation
 from srn_kernels.operator import srn_layer
 from srn_kernels.output import SRNOutput
+from srn_kernels.tracing import call_module
 
 
 class SRNCell(nn.Module):
@@ -79,6 +81,8 @@ class SRNCell(nn.Module):
             RuntimeError: wrong sizes or devices.
             TypeError: ``hx`` is not a pair of tensors.
         """
+        if isinstance(input, Proxy):
+            return call_module(self, input, hx, {"return_memories": return_memories} if return_memories else {})
         if input.dim() not in (1, 2):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         batched = input.dim() == 2

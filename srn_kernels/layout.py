@@ -10,7 +10,7 @@ M = 2^N - 1 memories.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, combinations, pairwise
 from typing import NamedTuple
 
@@ -101,8 +101,32 @@ def split_weights(weights: Sequence[Tensor], directions: int) -> list[DirectionW
     return split
 
 
+MOST_KEPT_STEPS = 4096
+"""Of a call whose tables are kept for the next: they take some bytes a step, and longer calls do not feel their making."""
+
+
+class Repeated(Sequence[int]):
+    """A number, over and over: the list [value] * count, without its memory."""
+
+    def __init__(self, value: int, count: int) -> None:
+        self._value, self._places = value, range(count)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, place):  # type: ignore[override]
+        found = self._places[place]
+        return Repeated(self._value, len(found)) if isinstance(place, slice) else self._value
+
+
 class Steps:
-    """Packed rows: step t is rows ``offsets[t]`` to ``offsets[t] + sizes[t]``, its row b belongs to sequence b."""
+    """Packed rows: step t is rows ``offsets[t]`` to ``offsets[t] + sizes[t]``, its row b belongs to sequence b.
+
+    Equal lengths have no tables, but for ``batch_sizes`` once a kernel asks for it.
+    """
+
+    sizes: Sequence[int]
+    offsets: Sequence[int]
 
     def __init__(self, batch_sizes: Tensor | None, rows: int, batch: int) -> None:
         """Takes a PackedSequence's ``batch_sizes``, (T,) whole numbers, or None for ``batch`` equal lengths.
@@ -111,22 +135,31 @@ class Steps:
             ValueError: sizes that are not positive and non-increasing from ``batch``, or do not add up to ``rows``.
         """
         if batch_sizes is None:
-            batch_sizes = torch.full((rows // batch if batch else 0,), batch, dtype=torch.int64)
-        self.batch_sizes = batch_sizes.to("cpu", torch.int64).contiguous()  # kernels read its memory
-        self.sizes: list[int] = self.batch_sizes.tolist()
-        self.offsets = [0, *accumulate(self.sizes)]
+            self.sizes = Repeated(batch, rows // batch if batch else 0)
+            self.offsets = range(0, len(self.sizes) * batch + 1, batch or 1)
+        else:
+            self.batch_sizes = batch_sizes.to("cpu", torch.int64).contiguous()
+            self.sizes = self.batch_sizes.tolist()
+            self.offsets = [0, *accumulate(self.sizes)]
         if self.offsets[-1] != rows or (self.sizes and not (self.sizes[0] == batch and self.sizes[-1] > 0)):
             raise ValueError(
                 f"batch_sizes should start at the batch size {batch}, stay positive and add up to the {rows} rows of "
                 f"the input; they are {self.sizes[:3]}... of {len(self.sizes)} steps and add up to {self.offsets[-1]}"
             )
-        if any(size < after for size, after in pairwise(self.sizes)):
+        if batch_sizes is not None and any(size < after for size, after in pairwise(self.sizes)):
             raise ValueError("batch_sizes should never increase: sequences are packed longest first")
 
     @classmethod
     def of(cls, batch_sizes: Tensor | None, rows: int, batch: int) -> Steps:
-        """The same; those of equal lengths are made once."""
-        return _equal_steps(rows, batch) if batch_sizes is None else cls(batch_sizes, rows, batch)
+        """The same; those of equal lengths are made once, unless they are many."""
+        if batch_sizes is None and rows <= MOST_KEPT_STEPS * batch:
+            return _equal_steps(rows, batch)
+        return cls(batch_sizes, rows, batch)
+
+    @cached_property
+    def batch_sizes(self) -> Tensor:
+        """(T,) int64, on the CPU and contiguous: kernels read its memory."""
+        return torch.full((len(self.sizes),), self.sizes[0] if self.sizes else 0, dtype=torch.int64, device="cpu")
 
     def __len__(self) -> int:
         return len(self.sizes)

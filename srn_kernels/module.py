@@ -8,12 +8,14 @@ from typing import overload
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from srn_kernels import backends, layout, validation
 from srn_kernels.operator import srn_layer
 from srn_kernels.output import SRNOutput
+from srn_kernels.tracing import call_module
 
 
 class SRN(nn.Module):
@@ -105,15 +107,80 @@ class SRN(nn.Module):
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """Each direction's parameters, layer by layer, as ``nn.LSTM`` lists them."""
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    # -- what code that knows nn.LSTM inside out reads, sets and calls ------------------------------------------------
+
+    @property
+    def _all_weights(self) -> list[list[str]]:
         return [
-            [getattr(self, name) for name in self._names(layer, reverse)]
+            self._names(layer, reverse)
             for layer in range(self.num_layers)
             for reverse in (False, True)[: self._directions]
         ]
 
     @property
-    def _flat_weights(self) -> list[nn.Parameter]:
-        return [weight for weights in self.all_weights for weight in weights]
+    def _flat_weights_names(self) -> list[str]:
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [getattr(self, name) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, weights: Sequence[Tensor]) -> None:
+        """The next call computes with these, by way of the attributes, of which there is no second list."""
+        for name, weight in zip(self._flat_weights_names, weights, strict=True):
+            if getattr(self, name, None) is not weight:
+                if not isinstance(weight, nn.Parameter):
+                    self._parameters.pop(name, None)  # a module refuses a plain tensor in a parameter's place
+                setattr(self, name, weight)
+
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """As ``nn.LSTM``'s: the dtype, rank and width of an input, packed rows (S, D) if there are ``batch_sizes``.
+
+        Raises:
+            ValueError: a dtype that is not the weights'.
+            RuntimeError: another rank or width.
+        """
+        validation.input_dtype(input, self._flat_weights[0])
+        rank = 3 if batch_sizes is None else 2
+        if input.dim() != rank:
+            raise RuntimeError(f"input must have {rank} dimensions, got {input.dim()}")
+        validation.input_width(input, self.input_size)
+
+    def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """The shape of h_0 for such an input."""
+        return self._state_shapes(self._batch(input, batch_sizes))[0]
+
+    def get_expected_cell_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """The shape of c_0 for such an input."""
+        return self._state_shapes(self._batch(input, batch_sizes))[1]
+
+    def check_hidden_size(
+        self, hx: Tensor, expected_hidden_size: tuple[int, ...], msg: str = "Expected hidden size {}, got {}"
+    ) -> None:
+        """Raises RuntimeError with ``msg`` if a state has another shape."""
+        if tuple(hx.shape) != tuple(expected_hidden_size):
+            raise RuntimeError(msg.format(expected_hidden_size, list(hx.shape)))
+
+    def check_forward_args(self, input: Tensor, hidden: tuple[Tensor, Tensor], batch_sizes: Tensor | None) -> None:
+        """:meth:`check_input`, and the sizes of a state (h_0, c_0)."""
+        self.check_input(input, batch_sizes)
+        validation.state_sizes(hidden, *self._state_shapes(self._batch(input, batch_sizes)))
+
+    def permute_hidden(self, hx: tuple[Tensor, Tensor], permutation: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A state (layers·directions, B, ·) with its sequences in another order; None leaves it."""
+        if permutation is None:
+            return hx
+        return hx[0].index_select(1, permutation), hx[1].index_select(1, permutation)
+
+    def _batch(self, input: Tensor, batch_sizes: Tensor | None) -> int:
+        return input.shape[0 if self.batch_first else 1] if batch_sizes is None else int(batch_sizes[0])
+
+    def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        states = self.num_layers * self._directions
+        return (states, batch, self._state_size), (states, batch, self.hidden_size)
 
     def flatten_parameters(self) -> None:
         """Does nothing: the parameters are never required to share one memory. Here for code that calls it."""
@@ -170,6 +237,8 @@ class SRN(nn.Module):
             RuntimeError: wrong sizes, ranks or devices; or a backend asked for by name that cannot serve the call.
             TypeError: ``hx`` is not a pair of tensors.
         """
+        if isinstance(input, Proxy):
+            return call_module(self, input, hx, {"return_memories": return_memories} if return_memories else {})
         if isinstance(input, PackedSequence):
             data, batch_sizes, sorted_indices, unsorted_indices = input
             if data.dim() != 2:
@@ -183,13 +252,11 @@ class SRN(nn.Module):
             if hx is not None:
                 h, c = validation.pair(hx)
                 self._check(data, (h, c), batch)
-                if sorted_indices is not None:
-                    hx = h.index_select(1, sorted_indices), c.index_select(1, sorted_indices)
+                hx = self.permute_hidden((h, c), sorted_indices)
             else:
                 self._check(data, None, batch)
             output, h_n, c_n, memories = self._run(data, hx, batch_sizes, batch, return_memories)
-            if unsorted_indices is not None:
-                h_n, c_n = h_n.index_select(1, unsorted_indices), c_n.index_select(1, unsorted_indices)
+            h_n, c_n = self.permute_hidden((h_n, c_n), unsorted_indices)
 
             def repack(data: Tensor) -> PackedSequence:
                 return PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
@@ -233,8 +300,7 @@ class SRN(nn.Module):
         validation.input_dtype(input, weight)
         validation.input_width(input, self.input_size)
         if hx is not None:
-            first = self.num_layers * self._directions
-            validation.state_sizes(hx, (first, batch, self._state_size), (first, batch, self.hidden_size))
+            validation.state_sizes(hx, *self._state_shapes(batch))
         validation.devices(input, weight, hx or ())
         if hx is not None:
             validation.state_dtypes(hx, input)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,10 @@ BACKENDS: dict[str, Backend] = {
 }
 """Every backend by name, fastest first: the order in which ``auto`` asks them."""
 
-AUTO = "auto"
+AUTO, REFERENCE = "auto", "reference"
+
+_warned_of: set[str] = set()
+"""Why the reference was taken, each reason told once."""
 
 _recorders: list[list[str]] = []
 _recorders_lock = threading.Lock()
@@ -56,6 +60,8 @@ def select(problem: Problem, name: str = AUTO) -> Backend:
             if backend.needs_proof and (on_cpu or proof.unproven(backend, problem.device) is not None):
                 continue
             if refusal(backend, problem) is None:
+                if backend.name == REFERENCE:
+                    _warn_of_reference(problem)
                 return backend
         raise RuntimeError(f"no backend serves this call: {_reasons(problem)}")
     backend = BACKENDS[check_name(name)]
@@ -65,12 +71,26 @@ def select(problem: Problem, name: str = AUTO) -> Backend:
     return backend
 
 
-def _reasons(problem: Problem) -> str:
-    """Why ``auto`` takes none of the backends."""
+def _reasons(problem: Problem, *, kernels: bool = False) -> str:
+    """Why ``auto`` takes none of the backends; or none of the ``kernels`` that are made for the problem's device."""
+    on_cpu = problem.device.type == "cpu"
     return "; ".join(
         f"{name}: {refusal(backend, problem) or proof.unproven(backend, problem.device)}"
         for name, backend in BACKENDS.items()
+        if not kernels or (name != REFERENCE and backend.needs_proof != on_cpu)
     )
+
+
+def _warn_of_reference(problem: Problem) -> None:
+    """Once for each reason: what serves the call is several times slower than what would be expected."""
+    reasons = _reasons(problem, kernels=True)
+    if reasons not in _warned_of:
+        _warned_of.add(reasons)
+        warnings.warn(
+            f"SRN runs on its reference in plain PyTorch, several times slower than on its kernels ({reasons}); "
+            f"backend={REFERENCE!r} takes it without this warning, `python -m srn_kernels.info` tells what can be used",
+            stacklevel=2,
+        )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from srn_kernels import gradients, native
+from srn_kernels import gradients, layout, native
 from srn_kernels.backends import buffers
 from srn_kernels.backends.backend import Backend
 from srn_kernels.call import DirectionCall, LayerCall, Problem
@@ -58,13 +58,14 @@ class CPUBackend(Backend):
 
 def _forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
     shape = _shape(call)
-    workspace = _workspace(shape.forward_workspace)
+    workspace = _workspaces.take(shape.forward_workspace + native.module().ALIGNMENT)
     native.module().forward(
         shape,
         input=call.input.data_ptr(),
         workspace=_aligned(workspace),
         **buffers.forward_fields(call, out, memories, save),
     )
+    _workspaces.give_back(workspace)
 
 
 def _backward_in_parts(
@@ -171,7 +172,7 @@ def _backward(
 ) -> DirectionGradients:
     shape = _shape(call)
     rows = buffers.empty_row_gradients(call, saved)
-    workspace = _workspace(shape.backward_workspace)
+    workspace = _workspaces.take(shape.backward_workspace + native.module().ALIGNMENT)
     native.module().backward(
         shape,
         dh=buffers.address(rows.dh),
@@ -179,6 +180,7 @@ def _backward(
         workspace=_aligned(workspace),
         **buffers.backward_fields(call, saved, grad, rows),
     )
+    _workspaces.give_back(workspace)
     return gradients.finish(rows, call, saved, need_input, need_weights, total)
 
 
@@ -186,15 +188,21 @@ def _shape(call: DirectionCall):
     (batch, state), weights = call.h0.shape, call.weights
     sizes = batch, call.input.shape[1], weights.hidden_size, state
     options = call.input.dtype, call.tasks, weights.hr is not None, call.reverse
-    return _native_shape(call.steps, sizes, options, torch.get_num_threads())
+    shape = _kept_shape if len(call.steps) <= layout.MOST_KEPT_STEPS else _native_shape
+    return shape(call.steps, sizes, options, torch.get_num_threads())
 
 
 @lru_cache(maxsize=64)
-def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
-    """Kept for calls of equal lengths, whose ``steps`` is the same object; the shape points into its memory.
+def _kept_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
+    """For calls of equal lengths, whose ``steps`` is the same object.
 
     Those of unequal lengths are found no second time, and leave with the 64th that comes after.
     """
+    return _native_shape(steps, sizes, options, threads)
+
+
+def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
+    """The shape points into the memory of ``steps``."""
     batch, input_size, hidden, state = sizes
     dtype, tasks, projection, reverse = options
     return native.module().Shape(
@@ -213,21 +221,38 @@ def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads:
     )
 
 
-_KEPT_BYTES = 1 << 26
-_kept = threading.local()
-
-
-def _workspace(size: int) -> Tensor:
-    """Memory for one call. Each thread keeps its own for the next call, up to a size.
+class Workspaces:
+    """Memory for calls, kept from one to the next, whichever thread makes it: at most ``most`` bytes in all.
 
     New memory costs more than the shortest calls take: the system clears it page by page.
     """
-    size += native.module().ALIGNMENT
-    if size > _KEPT_BYTES:
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._free: list[Tensor] = []
+        self._lock = threading.Lock()
+
+    def kept(self) -> int:
+        """Bytes that no call has at the moment."""
+        return sum(memory.numel() for memory in self._free)
+
+    def take(self, size: int) -> Tensor:
+        """Some ``size`` bytes or more, for nobody else until they are given back."""
+        with self._lock:
+            for index in range(len(self._free) - 1, -1, -1):  # the last one first: it may be in a cache
+                if self._free[index].numel() >= size:
+                    return self._free.pop(index)
         return torch.empty(size, dtype=torch.uint8, device="cpu")
-    if getattr(_kept, "memory", None) is None or _kept.memory.numel() < size:
-        _kept.memory = torch.empty(size, dtype=torch.uint8, device="cpu")
-    return _kept.memory
+
+    def give_back(self, memory: Tensor) -> None:
+        """For the next call; those that have been here longest make room. What fails need not: its memory is freed."""
+        with self._lock:
+            self._free.append(memory)
+            while self.kept() > self._most:
+                self._free.pop(0)
+
+
+_workspaces = Workspaces(1 << 26)
 
 
 def _aligned(workspace: Tensor) -> int:

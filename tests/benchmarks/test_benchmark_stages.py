@@ -122,7 +122,9 @@ def test_nothing_but_whole_and_clean_runs_count_as_passed(tmp_path: Path):
     hung = outcome(Ending(None, "was not done", "tests/a.py::test_streams "), tmp_path / "none.xml")
     assert hung.problem == "the tests' process was not done, at tests/a.py::test_streams"
     assert (hung + outcome_of(tmp_path, PASSED)).problem == hung.problem
-    worker = Ending(1, "", "[gw3] [ 12%] PASSED tests/a.py::test_one[x] \n[gw0] [ 13%] FAILED tests/a.py::test_two[y] \n")
+    worker = Ending(
+        1, "", "[gw3] [ 12%] PASSED tests/a.py::test_one[x] \n[gw0] [ 13%] FAILED tests/a.py::test_two[y] \n"
+    )
     assert worker.last_test == ", at tests/a.py::test_two[y]"
     assert (Outcome(skipped=3) + outcome_of(tmp_path, PASSED)).problem is None  # no compute-sanitizer, say
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from srn_kernels import SRN, backends
+from srn_kernels import SRN, backends, native
 
 from .accuracy import VALUES, assert_accurate, backend_results, draw_seeds
 from .cases import USABLE, Case, draw
@@ -307,3 +308,35 @@ def test_arguments_that_do_not_fit_raise(broken: str, backend: str) -> None:
         wrong = type(call)(*changed[:3], tuple(changed[3:]), None, tasks=2)
     with pytest.raises((RuntimeError, ValueError, TypeError)):
         wrong.run(backend)
+
+
+@pytest.fixture
+def nothing_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_warned_of", set())
+
+
+@pytest.mark.usefixtures("nothing_warned_of")
+def test_the_reference_is_not_taken_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning for each reason, with the reason."""
+    x = torch.randn(3, 2, 4)
+    with pytest.warns(
+        UserWarning, match=r"reference in plain PyTorch.*cpu: it serves at most 4 tasks, these are 5.*info"
+    ):
+        SRN(4, 6, tasks=5)(x)
+    with pytest.warns(UserWarning, match=r"cpu: it computes in .*, the tensors are torch.float16"):
+        SRN(4, 6).half()(x.half())
+    monkeypatch.setattr(native, "_missing", "it was never built")
+    with pytest.warns(UserWarning, match=r"\(cpu: it was never built\)"):
+        SRN(4, 6)(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SRN(4, 6)(x)  # told already
+        monkeypatch.setattr(backends, "_warned_of", set())
+        SRN(4, 6, backend="reference")(x)
+
+
+@pytest.mark.usefixtures("nothing_warned_of")
+def test_kernels_are_taken_without_a_word() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SRN(4, 6, tasks=4)(torch.randn(3, 2, 4))

@@ -132,7 +132,7 @@ def switched(path: Path, serve: Callable[[pytest.MonkeyPatch, ModuleType], None]
 def serve_native(patch: pytest.MonkeyPatch, library: ModuleType) -> None:
     """Has the backend ``cpu`` run another library."""
     patch.setattr(native, "module", lambda: library)
-    patch.setattr(cpu, "_native_shape", cpu._native_shape.__wrapped__)  # keeps nothing of the real one
+    patch.setattr(cpu, "_kept_shape", cpu._native_shape)  # keeps nothing of the real one
 
 
 # In bfloat16 sums of this length in bfloat16 lose no more than the operands' own roundings do.

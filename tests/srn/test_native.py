@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ import pybind11
 import pytest
 import torch
 
-from srn_kernels import native, srn_layer
+from srn_kernels import SRN, layout, native, srn_layer
 from srn_kernels.backends import cpu
 
 from .accuracy import assert_accurate, backend_results, draw_seeds, result_names
@@ -64,14 +66,15 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
     """Bytes behind the workspace keep their value, and bytes in it may have any."""
     guard, mark, allocated = 4096, 0xA5, []
 
-    def workspace(size: int) -> torch.Tensor:
-        memory = torch.full((size + native.module().ALIGNMENT + guard,), 0xFF, dtype=torch.uint8)
-        behind = cpu._aligned(memory) - memory.data_ptr() + size
-        memory[behind:] = mark
-        allocated.append((memory, behind))
-        return memory
+    class Guarded(cpu.Workspaces):
+        def take(self, size: int) -> torch.Tensor:
+            memory = torch.full((size + guard,), 0xFF, dtype=torch.uint8)
+            behind = cpu._aligned(memory) - memory.data_ptr() + size - native.module().ALIGNMENT
+            memory[behind:] = mark
+            allocated.append((memory, behind))
+            return memory
 
-    monkeypatch.setattr(cpu, "_workspace", workspace)
+    monkeypatch.setattr(cpu, "_workspaces", Guarded(0))
     call = draw(case, dtype)
     seeds = draw_seeds(call)
     backend_results(call, seeds, "cpu")
@@ -172,7 +175,7 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
 
 RUN_SAVED = """
 import sys, torch
-from srn_kernels import native, srn_layer
+from srn_kernels import SRN, layout, native, srn_layer
 done = []
 for tensors, batch_sizes, seeds in torch.load(sys.argv[1]):
     for tensor in tensors:
@@ -254,3 +257,47 @@ def test_batch_sizes_of_any_integer_type_and_layout(batch_sizes: torch.Tensor) -
     expected = srn_layer(*arguments, torch.tensor([3, 2, 1]), backend="cpu")
     for one, other in zip(got[:3], expected[:3], strict=True):
         assert torch.equal(one, other)
+
+
+def test_workspaces_are_bounded_in_all() -> None:
+    """However many threads call at once, and however often sizes change."""
+    kept = cpu.Workspaces(1000)
+    taken = [kept.take(400) for _ in range(8)]
+    assert len({memory.data_ptr() for memory in taken}) == 8 and kept.kept() == 0
+    for memory in taken:
+        kept.give_back(memory)
+    assert kept.kept() == 800
+    assert kept.take(300).data_ptr() == taken[-1].data_ptr() and kept.kept() == 400
+    large = kept.take(700)
+    kept.give_back(large)
+    assert kept.kept() == 700  # the smaller one has made room
+    kept.give_back(kept.take(5000))
+    assert kept.kept() == 0  # and so has all else for what is itself too large to be kept
+
+
+def test_threads_that_wait_hold_no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_workspaces", cpu.Workspaces(1 << 26))
+    rnn, x = SRN(30, 64), torch.randn(8, 4, 30)
+    expected = rnn(x)[0]
+    one, together, turn = cpu._workspaces.kept(), threading.Barrier(8), threading.Lock()
+
+    def serve(_: int) -> torch.Tensor:
+        together.wait()
+        with turn:
+            return rnn(x)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(torch.equal(output, expected) for output in pool.map(serve, range(8)))
+        assert cpu._workspaces.kept() == one > 0
+
+
+def test_long_calls_leave_no_tables_behind() -> None:
+    rnn = SRN(1, 2, tasks=1)
+    rnn(torch.zeros(3, 1, 1))
+    gc.collect()
+    before = [cpu._kept_shape.cache_info().currsize, layout._equal_steps.cache_info().currsize]
+    for more in range(3):
+        steps = layout.Steps.of(None, 2 * (20_000 + more), 2)
+        assert sys.getsizeof(steps.sizes) + sys.getsizeof(steps.offsets) < 200
+        rnn(torch.zeros(20_000 + more, 2, 1))
+    assert [cpu._kept_shape.cache_info().currsize, layout._equal_steps.cache_info().currsize] == before

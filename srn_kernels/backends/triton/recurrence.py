@@ -84,7 +84,7 @@ class _Part:
 
 def _rows(tensor: Tensor | None, steps: Steps) -> Sequence[Tensor | None]:
     """The rows of each step."""
-    return [None] * len(steps) if tensor is None else tensor.split(steps.sizes)
+    return [None] * len(steps) if tensor is None else tensor.split(list(steps.sizes))
 
 
 def _strides(tensor: Tensor | None) -> tuple[int, int]:
