@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from srn_kernels import backends, layout, validation
+from srn_kernels.initialization import UNIFORM, check_name, initialize
 from srn_kernels.operator import srn_layer
 from srn_kernels.output import SRNOutput
 from srn_kernels.tracing import call_module
@@ -26,6 +26,7 @@ class SRNCell(nn.Module):
         hidden_size: H.
         bias: whether there are bias parameters.
         tasks: the tasks' names, or their number.
+        init: how the parameters begin, as in :class:`srn_kernels.SRN`.
         backend: the implementation to use by name, or ``"auto"``.
     """
 
@@ -38,6 +39,7 @@ class SRNCell(nn.Module):
         dtype: torch.dtype | None = None,
         *,
         tasks: int | Sequence[str] = 3,
+        init: str = UNIFORM,
         backend: str = backends.AUTO,
     ) -> None:
         super().__init__()
@@ -47,6 +49,7 @@ class SRNCell(nn.Module):
         self.hidden_size = hidden_size
         self.bias = bias
         self.tasks = validation.task_names(tasks)
+        self.init = check_name(init)
         self.backend = backends.check_name(backend)
         self._names = [name.removesuffix("_l0") for name in layout.parameter_names(0, False, bias, False)]
         shapes = layout.parameter_shapes(input_size, hidden_size, 0, len(self.tasks), bias)
@@ -58,14 +61,13 @@ class SRNCell(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws every parameter from U(-1/√H, 1/√H)."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for weight in self.parameters():
-            nn.init.uniform_(weight, -bound, bound)
+        """Draws every parameter as ``init`` says."""
+        initialize(self, self.hidden_size, len(self.tasks), self.init)
 
     def extra_repr(self) -> str:
         bias = "" if self.bias else ", bias=False"
-        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}"
+        init = "" if self.init == UNIFORM else f", init={self.init}"
+        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}{init}"
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, return_memories: bool = False

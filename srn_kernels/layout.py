@@ -42,6 +42,15 @@ def visible_memories(tasks: int, task: int) -> tuple[int, ...]:
     return tuple(index for index, subset in enumerate(subsets(tasks)) if task in subset)
 
 
+def union_coefficients(tasks: int) -> tuple[int, ...]:
+    """A coefficient for each memory, with which the gates of Eq. 4, 5 add up to the union 1 - ∏(1 - ρ_i) of the masters.
+
+    The exclusive gates of single tasks have 1. Written out in products of masters they give k(-1)^(k-1) of each product of
+    k ≥ 2, and the union has (-1)^(k+1): the inclusive gate of k tasks makes up the difference, (-1)^(k+1) (1 - k).
+    """
+    return tuple(1 if len(subset) == 1 else (-1) ** (len(subset) + 1) * (1 - len(subset)) for subset in subsets(tasks))
+
+
 class DirectionWeights(NamedTuple):
     """The parameters of one direction of one layer; biases are all there or all None, ``hr`` only with a projection."""
 

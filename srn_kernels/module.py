@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import overload
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from srn_kernels import backends, layout, validation
+from srn_kernels.initialization import UNIFORM, check_name, initialize
 from srn_kernels.operator import srn_layer
 from srn_kernels.output import SRNOutput
 from srn_kernels.tracing import call_module
@@ -30,7 +30,7 @@ class SRN(nn.Module):
     - ``weight_hr_l[k]`` (P, H): with ``proj_size`` only
 
     where D is ``input_size``, or directions·P above layer 0, H is ``hidden_size`` and P is ``proj_size`` or H. All are
-    drawn from U(-1/√H, 1/√H).
+    drawn from U(-1/√H, 1/√H), unless ``init`` says otherwise.
 
     Args:
         input_size: number of features of the input.
@@ -43,6 +43,8 @@ class SRN(nn.Module):
         proj_size: size of a projected hidden state, 0 for none.
         tasks: the tasks' names, or their number.
         recurrent_dropout: probability of zeroing an element of ``weight_hh``, one mask a forward pass, in training.
+        init: how the parameters begin: ``"uniform"``, or ``"carry"``, with which a unit's state goes on in that unit
+            (:mod:`srn_kernels.initialization`), for dependencies over more than a few steps.
         backend: the implementation to use by name, or ``"auto"`` for the fastest that serves the call.
 
     Example:
@@ -68,6 +70,7 @@ class SRN(nn.Module):
         *,
         tasks: int | Sequence[str] = 3,
         recurrent_dropout: float = 0.0,
+        init: str = UNIFORM,
         backend: str = backends.AUTO,
     ) -> None:
         super().__init__()
@@ -84,6 +87,7 @@ class SRN(nn.Module):
         self.proj_size = proj_size
         self.tasks = validation.task_names(tasks)
         self.recurrent_dropout = float(recurrent_dropout)
+        self.init = check_name(init)
         self.backend = backends.check_name(backend)
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._directions * self._state_size
@@ -186,10 +190,8 @@ class SRN(nn.Module):
         """Does nothing: the parameters are never required to share one memory. Here for code that calls it."""
 
     def reset_parameters(self) -> None:
-        """Draws every parameter from U(-1/√H, 1/√H)."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for weight in self.parameters():
-            nn.init.uniform_(weight, -bound, bound)
+        """Draws every parameter as ``init`` says."""
+        initialize(self, self.hidden_size, len(self.tasks), self.init)
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]
@@ -197,7 +199,7 @@ class SRN(nn.Module):
         defaults |= {"bidirectional": False}
         parts += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         parts.append(f"tasks={self.tasks}")
-        defaults = {"recurrent_dropout": 0, "backend": backends.AUTO}
+        defaults = {"recurrent_dropout": 0, "init": UNIFORM, "backend": backends.AUTO}
         parts += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(parts)
 
