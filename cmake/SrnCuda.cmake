@@ -1,7 +1,7 @@
-# Whether CUDA kernels are compiled, with which nvcc, and for which GPUs. No GPU and no framework is asked, only nvcc.
+# Whether CUDA kernels are compiled, with which nvcc, and for which GPUs. Only nvcc is asked, no GPU and no framework.
 
-# Cubins for every generation of GPU, and PTX, from which a driver compiles for later ones. A cubin runs on
-# what comes after it with the same first number: 80's on 86 and 89, 100's on 103, 120's on 121.
+# Cubins for every generation of GPU, and PTX, from which a driver compiles for later ones. A cubin runs on later GPUs
+# with the same first number: 80's on 86 and 89, 100's on 103, 120's on 121.
 set(SRN_DEFAULT_CUDA_ARCHITECTURES 80-real 90-real 100-real 120)
 
 # `nvcc`: the path of the nvcc to use, `version`: "nvcc 13.0.48"; both "" where CUDA kernels are not to be compiled.
@@ -61,8 +61,9 @@ function(srn_find_nvcc result)
   set(${result} "${path}" PARENT_SCOPE)
 endfunction()
 
-# The list for CMAKE_CUDA_ARCHITECTURES: TORCH_CUDA_ARCH_LIST (environment), else CMAKE_CUDA_ARCHITECTURES, else CUDAARCHS
-# (environment), else the default, less what this nvcc does not know. What was asked for by name is never left out.
+# The list for CMAKE_CUDA_ARCHITECTURES: TORCH_CUDA_ARCH_LIST (environment), else CMAKE_CUDA_ARCHITECTURES, else
+# CUDAARCHS (environment), else the default, without those that this nvcc does not know. Those asked for by name are
+# never left out.
 function(srn_cuda_architectures nvcc result)
   execute_process(COMMAND "${nvcc}" --list-gpu-code OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCHALL "sm_[0-9]+" known "${text}")
@@ -110,9 +111,9 @@ function(srn_with_clusters architectures result)
   set(${result} "${kept}" PARENT_SCOPE)
 endfunction()
 
-# nvcc's option that makes one PTX, of the least of the architectures, and the cubins of all from it: the kernels have no
-# code for any one of them, and making a PTX takes longer than all the rest. "" where that would not do: words, features of
-# one architecture ("90a"), or one older than 80, for which there is no code.
+# nvcc's option that makes one PTX, for the lowest of the architectures, and all cubins from it: no kernel has code for
+# a particular one, and making a PTX takes longer than all the rest. "" where that would not do: words, features of one
+# architecture ("90a"), or one older than 80, for which there is no code.
 function(srn_cuda_one_ptx architectures result)
   set(${result} "" PARENT_SCOPE)
   set(numbers "")
@@ -137,8 +138,8 @@ function(srn_cuda_one_ptx architectures result)
   set(${result} "--generate-code=arch=compute_${least},code=[${codes}]" PARENT_SCOPE)
 endfunction()
 
-# "8.0;9.0+PTX", PyTorch's way to say it, to "80-real;90", CMake's: a bare number there means both cubin and PTX.
-# Separated by semicolons, commas or spaces; "native" stays.
+# From PyTorch's "8.0;9.0+PTX" to CMake's "80-real;90", where a bare number means both cubin and PTX. Separated by
+# semicolons, commas or spaces; "native" stays.
 function(srn_parse_torch_arch_list text result)
   string(REGEX REPLACE "[ ,;]+" ";" items "${text}")
   list(REMOVE_ITEM items "")

@@ -1,5 +1,5 @@
-# The C++ tests: of the CPU core, and of the GPU kernels' body on the host; with or without a sanitizer. docs/building.md
-# tells how to run them.
+# The C++ tests: of the CPU core, and of the GPU kernels' body on the host; with or without a sanitizer.
+# docs/building.md tells how to run them.
 option(SRN_TESTS "Build the C++ tests" OFF)
 set(SRN_SANITIZE "" CACHE STRING "Sanitizers to build everything with: address,undefined or thread; empty: none")
 
@@ -9,7 +9,7 @@ endif()
 if(SRN_SANITIZE)
   set(options -fsanitize=${SRN_SANITIZE} -fno-sanitize-recover=all -g1 -O1) # -g1: lines, for reports
   if(SRN_SANITIZE MATCHES "undefined")
-    # What AddressSanitizer finds as well; half of the time that compiling takes.
+    # AddressSanitizer finds these too, and they take half of the time to compile.
     list(APPEND options -fno-sanitize=null,object-size,pointer-overflow)
   endif()
   if(SRN_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -38,7 +38,7 @@ if(SRN_TESTS)
   target_link_libraries(srn_persistent_test PRIVATE srn_common Threads::Threads)
   add_dependencies(srn_tests srn_persistent_test)
   add_test(NAME srn_persistent_test COMMAND srn_persistent_test)
-  # And its Python binding over the same, which the backend's own tests import.
+  # And the Python binding over it, which the backend's tests import.
   pybind11_add_module(srn_persistent_host MODULE NO_EXTRAS EXCLUDE_FROM_ALL csrc/tests/persistent_host.cpp
                       csrc/python/cuda.cpp)
   target_compile_definitions(srn_persistent_host PRIVATE SRN_STAMPS)

@@ -18,8 +18,8 @@
 #define SRN_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
-// Host code is compiled once per instruction set: each copy lives in a namespace of its own, so that the linker can
-// never merge a function compiled for one processor with its twin for another.
+// Host code is compiled once per instruction set: each copy lives in its own namespace, so that the linker can never
+// merge a function compiled for one processor with its twin for another.
 #if !defined(SRN_ISA)
 #define SRN_ISA portable
 #endif
@@ -38,7 +38,7 @@ SRN_INLINE To bits_as(From from) {
 }
 
 // The element type of a vector of units, and the unsigned integers of the same width and count; a scalar is its own
-// element. Unsigned, as the bits of a NaN must be free to overflow.
+// element. Unsigned, because the bits of a NaN may overflow.
 template <typename A>
 struct Lanes;
 template <>
@@ -66,9 +66,9 @@ struct ExpTraits<float> {
   static constexpr int kBias = 127;
   static constexpr float kLn2High = 0.693359375f;  // few enough bits that n * kLn2High is exact
   static constexpr float kLn2Low = -2.12194440e-4f;
-  static constexpr float kLimit = 88.0f;  // round(kLimit / ln 2) = 127: 2^-n is 0 in the bits of a float, as it should
+  static constexpr float kLimit = 88.0f;  // round(kLimit / ln 2) = 127: the bits of 2^-n are 0, as they should be
   static constexpr int kTerms = 6;
-  // Of (e^r - 1 - r) / r^2, least in the largest relative error of e^r - 1 over |r| <= ln 2 / 2: 2^-26.
+  // Of (e^r - 1 - r) / r^2, minimising the largest relative error of e^r - 1 over |r| <= ln 2 / 2: 2^-26.
   static SRN_CONSTEXPR double coefficient(int term) {
     return term == 2   ? 0x1.fffffep-2
            : term == 3 ? 0x1.5554aep-3
@@ -107,7 +107,7 @@ SRN_INLINE A exp_series(A r) {
   }
 }
 
-// a in [0, kLimit], where the scale of the last is 0; or NaN, which gives NaN in p.
+// a is in [0, kLimit], and kLimit has scale 0; or a is NaN, and then so is p.
 template <typename A>
 SRN_INLINE Expm1Parts<A> expm1_of_minus(A a) {
   using E = Element<A>;
@@ -126,7 +126,7 @@ SRN_INLINE constexpr typename Lanes<E>::Int sign_bit() {
   return typename Lanes<E>::Int(1) << (sizeof(E) * 8 - 1);
 }
 
-// |x| and at most `limit`. Written so that NaN, which compares false, passes through.
+// |x|, but at most `limit`. NaN, which compares false, passes through.
 template <typename A>
 SRN_INLINE A magnitude(A x, Element<A> limit) {
   using Int = typename Lanes<A>::Int;
@@ -135,14 +135,14 @@ SRN_INLINE A magnitude(A x, Element<A> limit) {
   return most < a ? most : a;
 }
 
-// a / b for b in [1, 2]. Specialised where the processor has something better than its division.
+// a / b for b in [1, 2]. Specialised where the processor has something better than division.
 template <typename A>
 struct Quotient {
   static SRN_INLINE A of(A a, A b) { return a / b; }
 };
 
-// e / (1 + e) with e = e^-|x|, so that nothing overflows; for x > 0 what that leaves of 1. Exact to 3 units in the last
-// place where the result is normal, and 0 where it is not.
+// e / (1 + e) with e = e^-|x|, so that nothing overflows; for x > 0, 1 minus that. Exact to 3 units in the last place
+// where the result is normal, and 0 elsewhere.
 template <typename A>
 SRN_INLINE A sigmoid(A x) {
   using E = Element<A>;
@@ -152,8 +152,8 @@ SRN_INLINE A sigmoid(A x) {
   return x > A{} ? E(1) - q : q;
 }
 
-// (1 - e) / (1 + e) with e = e^-2|x|, and the sign of x; where that is large, 1 - 2e / (1 + e). From e - 1 itself, so
-// that it is exact near zero too: to 3 units in the last place.
+// (1 - e) / (1 + e) with e = e^-2|x|, with the sign of x; 1 - 2e / (1 + e) where that is large. Computed from e - 1
+// itself, so it is exact near zero too, to 3 units in the last place.
 template <typename A>
 SRN_INLINE A tanh(A x) {
   using E = Element<A>;
@@ -168,7 +168,7 @@ SRN_INLINE A tanh(A x) {
   return bits_as<A>(Int(bits_as<Int>(size) | (bits_as<Int>(x) & sign_bit<E>())));
 }
 
-// The functions of a cell, unless it is given others.
+// A cell's functions, unless it is given others.
 struct Exact {
   template <typename A>
   static SRN_INLINE A sigmoid(A x) {
@@ -189,13 +189,13 @@ enum Gate { kForget = 0, kOutput = 1, kCandidate = 2, kFirstMaster = 3 };
 
 SRN_CONSTEXPR int bit_count(int mask) { return mask == 0 ? 0 : (mask & 1) + bit_count(mask >> 1); }
 
-// Whether subset a (bit i: task i) comes before b: the smaller first, then the one that holds the lowest task at which
-// the two differ, which is lexicographic order for subsets of equal size.
+// Whether subset a (bit i: task i) comes before b: the smaller comes first; of equal sizes, the one that holds the
+// lowest task in which they differ, which is lexicographic order.
 SRN_CONSTEXPR bool comes_before(int a, int b) {
   return bit_count(a) != bit_count(b) ? bit_count(a) < bit_count(b) : (a & ((a ^ b) & -(a ^ b))) != 0;
 }
 
-// The subset behind memory `index` of `tasks` tasks: the one that exactly `index` others come before.
+// The subset behind memory `index` of `tasks` tasks: the one preceded by exactly `index` others.
 SRN_CONSTEXPR int subset_of(int tasks, int index) {
   for (int mask = 1; mask < (1 << tasks); ++mask) {
     int before = 0;
@@ -227,7 +227,7 @@ struct Cell {
   static constexpr int M = memory_count(N);
   static constexpr Element<A> kOne = 1;
 
-  // Eq. 1, 3: gates before activation to gates.
+  // Eq. 1, 3: activates the gates.
   static SRN_INLINE void activate(const A (&z)[G], A (&gate)[G]) {
     unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA {
       constexpr int i = decltype(g)::value;
@@ -271,8 +271,8 @@ struct Cell {
     return dc + dh * output_gate * (kOne - t * t);
   }
 
-  // Backward of Eq. 1-7: from the gradients ds of the memories to those dz of the gates before activation. `dh` and `c`
-  // are the gradient of h and the new cell state, for the output gate. Returns the gradient of c_prev.
+  // Backward of Eq. 1-7: from the gradients of the memories, ds, to those of the gates before activation, dz. `dh` and
+  // `c`, the gradient of h and the new cell state, are for the output gate. Returns the gradient of c_prev.
   static SRN_INLINE A backward(const A (&gate)[G], A c_prev, A c, A dh, const A (&ds)[M], A (&dz)[G]) {
     const A history = gate[kForget] * c_prev;
     A d_candidate{}, d_history{};

@@ -1,11 +1,11 @@
 // The contract of the native kernels: what each takes, with every buffer's shape, layout, owner and lifetime.
 //
 // Nothing here knows torch or Python. Every buffer belongs to the caller, is dense in its last dimension, and lives at
-// least until the call returns; kernels allocate nothing and keep nothing. Rows of a matrix lie `*_stride` elements
-// apart where a stride is named, and otherwise as many as the last dimension has.
+// least until the call returns; kernels allocate nothing and keep nothing. Rows of a matrix are `*_stride` elements
+// apart where a stride is named, and adjacent otherwise.
 //
-// Notation: T steps, B sequences, S packed rows, D input size, H hidden size, P state size (with a projection its size,
-// otherwise H), N tasks, G = 3 + 2N gate blocks, M = 2^N - 1 memories. Gates lie in the order f, o, c^, rho^_1..rho^_N
+// Notation: T steps, B sequences, S packed rows, D input size, H hidden size, P state size (a projection's size, or H
+// without one), N tasks, G = 3 + 2N gate blocks, M = 2^N - 1 memories. Gates lie in the order f, o, c^, rho^_1..rho^_N
 // (on the candidate), rho~_1..rho~_N (on the filtered history); memories by subset size, then lexicographically.
 #pragma once
 
@@ -14,8 +14,8 @@
 
 namespace srn {
 
-// Element type of every buffer of a call but the workspace. bfloat16 is computed in float32. float16 is the GPU's only
-// (cuda/persistent.h).
+// Element type of every buffer of a call except the workspace. bfloat16 is computed in float32; only the GPU has
+// float16 (cuda/persistent.h).
 enum class DType { kFloat32, kFloat64, kBFloat16, kFloat16 };
 
 // The most tasks that the native kernels serve.
@@ -32,7 +32,7 @@ struct Shape {
   int64_t state;               // P
   bool projection;             // whether h passes through w_hr; without, P = H
   bool reverse;                // whether the recurrence starts at the last step
-  int threads;                 // at most so many threads work on the call
+  int threads;                 // the most threads that may work on the call
   const int64_t* batch_sizes;  // (T): rows of each step, never increasing, from B down to at least 1
 };
 
@@ -63,8 +63,8 @@ struct ForwardBuffers {
   void* cells;  // (S, H), or null with gates: c_t, for the backward pass
 };
 
-// The same of the backward recurrence. What follows from its results without a recurrence (input and weight gradients)
-// is a few matrix products over all rows, and is left to the caller.
+// The same for the backward recurrence. Input and weight gradients follow from its results by a few matrix products
+// over all rows, which are left to the caller.
 struct BackwardBuffers {
   Weights weights;
   const void* c0;     // (B, H)
@@ -86,8 +86,8 @@ struct BackwardBuffers {
   void* grad_c0;  // (B, H)
 };
 
-// A call of the CPU kernels. A step's gates lie where its rows would, but in the order in which both passes need them:
-// [unit group][G][row][unit]; a unit group is 8 units.
+// A call of the CPU kernels. A step's gates take the place of its rows, but in the order in which both passes need
+// them: [unit group][G][row][unit]; a unit group is 8 units.
 struct ForwardParams : ForwardBuffers {
   Shape shape;
   const void* input;  // (S, D)

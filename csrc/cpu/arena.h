@@ -10,7 +10,7 @@
 namespace srn {
 namespace SRN_ISA {
 
-// Hands out pieces one after the other; from a null base it only measures, so one plan serves both.
+// Hands out pieces one after the other; with a null base it only measures, so one plan serves both.
 class Arena {
  public:
   explicit Arena(void* base) : base_(static_cast<char*>(base)) {}

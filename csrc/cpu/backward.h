@@ -1,9 +1,9 @@
 // The backward recurrence on a CPU: the forward's phases in the opposite order, over the same unit groups.
 //
-//   1. the own columns of h's gradient, summed over its parts, and from them those of c's gradient (with a projection,
-//      W_hr lies in between)
-//   2. part by part, the gradients of its memories, ds = dc W_mc, through the cell those of its gates, and what these
-//      contribute to all of dh = dz W_hh: reads all dc, writes part sums of dh
+//   1. the thread's columns of h's gradient, summed over the parts, and from them those of c's gradient (with a
+//      projection, by way of W_hr)
+//   2. part by part: the gradients of its memories, ds = dc W_mc, through the cell those of its gates, and what these
+//      contribute to all of dh = dz W_hh; reads all of dc, writes partial sums of dh
 //
 // As in the forward pass, a step reads each weight once, and every other step takes the parts backwards.
 #pragma once
@@ -68,7 +68,7 @@ class Backward {
       barrier_.wait(threads_);
       for (int64_t i = 0; i < parts_.size(); ++i) {
         const int64_t part = part_in_turn(parts_, i, count);
-        // Past the last it is the same again, in the step ahead.
+        // After the last comes the same one, in the step ahead.
         const int64_t after = i + 1 < parts_.size() ? part_in_turn(parts_, i + 1, count) : part;
         gate_gradient(strips, size_.part(part), step, ahead);
         contribute(strips, part, after);
@@ -79,11 +79,11 @@ class Backward {
     }
     for (int64_t group = state_.begin; group < state_.end; ++group) {
       scatter(plan_.dh(group), shape_.batch, valid_columns(shape_.state, group),
-              static_cast<T*>(params_.grad_h0) + group * kGroup, shape_.state);
+              static_cast<T*>(params_.grad_h0) + group * kUnitGroup, shape_.state);
     }
     for (int64_t group = units_.begin; group < units_.end; ++group) {
       scatter(plan_.dc(group), shape_.batch, valid_columns(shape_.hidden, group),
-              static_cast<T*>(params_.grad_c0) + group * kGroup, shape_.hidden);
+              static_cast<T*>(params_.grad_c0) + group * kUnitGroup, shape_.hidden);
     }
   }
 
@@ -92,18 +92,18 @@ class Backward {
     pack_weights();
     for (int64_t group = units_.begin; group < units_.end; ++group) {
       const T* grad = static_cast<const T*>(params_.grad_c_n);
-      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.hidden, shape_.batch,
+      initial_rows(grad == nullptr ? nullptr : grad + group * kUnitGroup, shape_.hidden, shape_.batch,
                    valid_columns(shape_.hidden, group), plan_.dc(group));
       initial_rows<T>(nullptr, 0, shape_.batch, 0, plan_.dm(group));
     }
     for (int64_t group = state_.begin; group < state_.end; ++group) {
       const T* grad = static_cast<const T*>(params_.grad_h_n);
-      initial_rows(grad == nullptr ? nullptr : grad + group * kGroup, shape_.state, shape_.batch,
+      initial_rows(grad == nullptr ? nullptr : grad + group * kUnitGroup, shape_.state, shape_.batch,
                    valid_columns(shape_.state, group), plan_.dh(group));
     }
   }
 
-  // The own parts' weights, as panels.
+  // The weights of the thread's parts, as panels.
   void pack_weights() const {
     const int64_t hidden = shape_.hidden, state = shape_.state;
     const T* mc = static_cast<const T*>(params_.weights.mc);
@@ -114,37 +114,37 @@ class Backward {
       const int64_t exist = size_.unit_count(groups);
       const FlatBlocks<A> gates = plan_.hh(groups);
       for (int64_t gate = 0; gate < G; ++gate) {
-        pack_panels(hh + (gate * hidden + groups.begin * kGroup) * state, exist, state, state, gates.block(gate));
+        pack_panels(hh + (gate * hidden + groups.begin * kUnitGroup) * state, exist, state, state, gates.block(gate));
         for (int64_t panel = 0; panel < size_.state_groups; ++panel) {  // units that do not exist
           A* rest = gates(panel, gate, exist);
-          for (int64_t i = 0; i < (gates.rows - exist) * kGroup; ++i) rest[i] = A(0);
+          for (int64_t i = 0; i < (gates.rows - exist) * kUnitGroup; ++i) rest[i] = A(0);
         }
       }
     }
     for (int64_t row = 0; row < hidden; ++row) {  // outermost: each row is read once, whole
       for (int64_t m = 0; m < M; ++m) {
         for (int64_t group = units_.begin; group < units_.end; ++group) {
-          gather_row(mc + (row * M + m) * hidden + group * kGroup, valid_columns(hidden, group),
+          gather_row(mc + (row * M + m) * hidden + group * kUnitGroup, valid_columns(hidden, group),
                      plan_.mc(group, m, row));
         }
       }
     }
     for (int64_t group = units_.begin; shape_.projection && group < units_.end; ++group) {
       const FlatRows<A> panel = {plan_.hr(group), state};
-      pack_panels(hr + group * kGroup, state, hidden, valid_columns(hidden, group), panel);
+      pack_panels(hr + group * kUnitGroup, state, hidden, valid_columns(hidden, group), panel);
     }
   }
 
-  // Phase 1: the whole gradient of h_t, own columns. Without a projection this is the gradient of the hidden units.
+  // Phase 1: the whole gradient of h_t, for one group. Without a projection this is the gradient of the hidden units.
   void hidden_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
-    const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
+    const int64_t valid = valid_columns(shape_.state, group), first = group * kUnitGroup;
     const T* grad = static_cast<const T*>(params_.grad_output);
     A* to = shape_.projection ? plan_.dh(group) : plan_.dm(group);
     const A* next = plan_.dh(group);
     for (int64_t b = 0; b < step.rows; ++b) {
       const T* from = grad == nullptr ? nullptr : grad + (step.row + b) * params_.grad_output_stride + first;
-      for (int64_t u = 0; u < kGroup; ++u) {
-        const int64_t at = b * kGroup + u;
+      for (int64_t u = 0; u < kUnitGroup; ++u) {
+        const int64_t at = b * kUnitGroup + u;
         to[at] = next[at] + (from == nullptr || u >= valid ? A(0) : widen(from[u]));
       }
     }
@@ -157,14 +157,14 @@ class Backward {
   // The gradient of the hidden units before a projection, for one group: dm = dh W_hr.
   void unproject(const Strips<A>& strips, int64_t group) const {
     const FlatRows<A> panel = {plan_.hr(group), shape_.state};
-    const StripVectors<A> dm = {scratch_, kGroup};
+    const StripVectors<A> dm = {scratch_, kUnitGroup};
     ColumnsProduct<A>(plan_.dh_spread, panel, 1, panel(1), dm).run(strips);
     for (int64_t i = 0; i < strips.count(); ++i) store_rows(strips[i], dm(i), plan_.dm(group, strips[i].row));
   }
 
   // Lanes of one group to flat rows, those of the strip and no others.
   static void store_rows(const Strip& strip, const A* sums, A* flat) {
-    alignas(kAlignment) A rows[kMostRows * kGroup];
+    alignas(kAlignment) A rows[kMostRows * kUnitGroup];
     with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
       using B = Block<A, decltype(depth)::value>;
       V v[B::kCount];
@@ -172,31 +172,31 @@ class Backward {
       B::exchange(v);
       B::store_flat(v, rows);
     });
-    memcpy(flat, rows, sizeof(A) * strip.rows * kGroup);
+    memcpy(flat, rows, sizeof(A) * strip.rows * kUnitGroup);
   }
 
-  // Phase 1, the end: the whole gradient of c_t, own columns.
+  // Phase 1, the end: the whole gradient of c_t, for one group.
   void cell_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
-    const int64_t hidden = shape_.hidden, first = group * kGroup, valid = valid_columns(hidden, group);
+    const int64_t hidden = shape_.hidden, first = group * kUnitGroup, valid = valid_columns(hidden, group);
     const KeptGates<const T, G> gates = kept_gates(step);
     const T* cells = static_cast<const T*>(params_.cells) + step.row * hidden + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      alignas(kAlignment) A o[kMostRows * kGroup] = {}, c[kMostRows * kGroup] = {};
+      alignas(kAlignment) A o[kMostRows * kUnitGroup] = {}, c[kMostRows * kUnitGroup] = {};
       gather(gates(group, kOutput, strip.row), valid, strip.rows, valid, o);
       gather(cells + strip.row * hidden, hidden, strip.rows, valid, c);
       if (shape_.projection) {
-        alignas(kAlignment) A m[kMostRows * kGroup];
-        for (int64_t at = 0; at < kMostRows * kGroup; at += lanes)
+        alignas(kAlignment) A m[kMostRows * kUnitGroup];
+        for (int64_t at = 0; at < kMostRows * kUnitGroup; at += lanes)
           store(m + at, Unit::hidden(load(o + at), load(c + at)));
         scatter(m, strip.rows, valid, static_cast<T*>(params_.m) + (step.row + strip.row) * hidden + first, hidden);
       }
       A* dc = plan_.dc(group, strip.row);
       const A* dm = plan_.dm(group, strip.row);
-      for (int64_t at = 0; at < strip.rows * kGroup; at += lanes) {
+      for (int64_t at = 0; at < strip.rows * kUnitGroup; at += lanes) {
         store(o + at, Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at)));
       }
-      memcpy(dc, o, sizeof(A) * strip.rows * kGroup);
+      memcpy(dc, o, sizeof(A) * strip.rows * kUnitGroup);
     }
     scatter(plan_.dc(group), step.rows, valid, static_cast<T*>(params_.dc) + step.row * hidden + first, hidden);
     flat_to_spread(strips, plan_.dc, group, plan_.dc_spread);
@@ -206,11 +206,11 @@ class Backward {
     return {static_cast<const T*>(params_.gates), shape_.hidden, step.row, step.rows};
   }
 
-  // What products read and leave of a part's memories and gates, a vector for each of its units: (M, units) in lanes,
-  // and, behind all strips of those, (G, units) spread.
-  StripVectors<A> memory_gradients(Range part) const { return {scratch_, part.size() * M * kGroup}; }
+  // What products leave for a part's memories and read for its gates, a vector for each of its units: (M, units) in
+  // lanes and, after all strips of those, (G, units) spread.
+  StripVectors<A> memory_gradients(Range part) const { return {scratch_, part.size() * M * kUnitGroup}; }
   StripVectors<A> gate_gradients(const Strips<A>& strips, Range part) const {
-    return {memory_gradients(part)(strips.count()), part.size() * G * kGroup};
+    return {memory_gradients(part)(strips.count()), part.size() * G * kUnitGroup};
   }
 
   // Phase 2 for one part of the units: Eq. 8, 10 and then 7-1 backwards.
@@ -235,7 +235,7 @@ class Backward {
   // A part's gates, cell states and gradients of tanh(s), for the rows of a strip; rows past its last keep what they
   // have.
   void read_part(Range part, const Strip& strip, const Schedule::Step& step, const Schedule::Step& ahead) const {
-    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kGroup;
+    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kUnitGroup;
     const int64_t row = step.row + strip.row;
     const KeptGates<const T, G> gates = kept_gates(step);
     for (int64_t group = part.begin; group < part.end; ++group) {
@@ -261,7 +261,7 @@ class Backward {
   }
 
   void write_part(Range part, const Strip& strip, const Schedule::Step& step) const {
-    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kGroup;
+    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kUnitGroup;
     const int64_t row = step.row + strip.row;
     const MatrixBlocks<T> s = {static_cast<T*>(params_.s), M * hidden, hidden};
     const MatrixBlocks<T> dz = {static_cast<T*>(params_.dz), G * hidden, hidden};
@@ -283,12 +283,12 @@ class Backward {
     }
     through_cell(gates_(0, group), s_(0, group), c_prev_(0, group), c_(0, group),
                  plan_.dm(part.begin + group, strip.row), ds[0], dc, kCount, gates_.block_stride());
-    memcpy(plan_.dc(part.begin + group, strip.row), dc, sizeof(A) * strip.rows * kGroup);
+    memcpy(plan_.dc(part.begin + group, strip.row), dc, sizeof(A) * strip.rows * kUnitGroup);
     for (int gate = 0; gate < G; ++gate) {
       V v[B::kCount];
       B::load_flat(gates_(gate, group), v);
       B::exchange(v);
-      B::store_spread(v, dz_spread + (gate * part.size() + group) * kGroup * lanes);
+      B::store_spread(v, dz_spread + (gate * part.size() + group) * kUnitGroup * lanes);
     }
   }
 
@@ -311,8 +311,8 @@ class Backward {
     }
   }
 
-  // Phase 2, the end: what a part's gates contribute to the gradient of the state before, all columns. `after`: the
-  // part that comes next.
+  // Phase 2, the end: what a part's gates contribute to all columns of the previous state's gradient. `after`: the next
+  // part.
   void contribute(const Strips<A>& strips, int64_t part, int64_t after) const {
     const Range groups = size_.part(part);
     const A* next = plan_.mc(size_.part(after).begin, 0, 0);
@@ -321,11 +321,11 @@ class Backward {
         .run(strips);
   }
 
-  // The own columns of the gradient of the state before, its parts added up in order.
+  // The previous state's gradient for one group, its parts added up in order.
   void sum_hidden_gradient(const Strips<A>& strips, int64_t group) const {
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      alignas(kAlignment) A rows[kMostRows * kGroup];
+      alignas(kAlignment) A rows[kMostRows * kUnitGroup];
       with_depth<A, kMaxSpread<A>>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
@@ -334,7 +334,7 @@ class Backward {
         B::store_flat(v, rows);
       });
       clear_columns(rows, strip.rows, valid_columns(shape_.state, group));
-      memcpy(plan_.dh(group, strip.row), rows, sizeof(A) * strip.rows * kGroup);
+      memcpy(plan_.dh(group, strip.row), rows, sizeof(A) * strip.rows * kUnitGroup);
     }
   }
 

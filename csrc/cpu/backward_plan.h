@@ -1,5 +1,5 @@
-// What a backward call works with: its sizes, and where each buffer lies in the workspace. Threads share one and change
-// nothing in it.
+// What a backward call works with: its sizes, and where each buffer lies in the workspace. Its threads share it and
+// change nothing in it.
 #pragma once
 
 #include "cpu/recurrence.h"
@@ -17,16 +17,16 @@ struct BackwardPlan {
   Extents size;
   Arena arena;
 
-  FlatBlocks<A> mc;           // panels: (groups, M, H, kGroup)
+  FlatBlocks<A> mc;           // panels: (groups, M, H, kUnitGroup)
   A* hh_parts;                // panels by part: hh
-  FlatRows<A> hr;             // panels: (groups, P, kGroup)
-  FlatRows<A> dh;             // (state groups, B, kGroup): gradient of h, that from later steps or the whole
-  FlatRows<A> dc;             // (groups, B, kGroup): the same of c
-  FlatRows<A> dm;             // (groups, B, kGroup): the step's gradient of the hidden units
+  FlatRows<A> hr;             // panels: (groups, P, kUnitGroup)
+  FlatRows<A> dh;             // (state groups, B, kUnitGroup): gradient of h, from later steps or whole
+  FlatRows<A> dc;             // (groups, B, kUnitGroup): the same for c
+  FlatRows<A> dm;             // (groups, B, kUnitGroup): the step's gradient of the hidden units
   StripVectors<A> dc_spread;  // (strips, hidden, lanes): the step's gradient of c
   StripVectors<A> dh_spread;  // (strips, state, lanes): the step's gradient of h, with a projection
   PartSums<A> sums;           // (parts, strips, state, lanes): of dh
-  ThreadPieces<A> strip;      // (G + M + 2, a part's groups, lanes, kGroup): what a strip's cells take and give
+  ThreadPieces<A> strip;      // (G + M + 2, a part's groups, lanes, kUnitGroup): what a strip's cells take and give
   ThreadPieces<A> scratch;    // (strips, (M + G) * a part's units, lanes): gradients of its memories and of its gates
 
   BackwardPlan(const Shape& shape, void* workspace) : shape(shape), size(shape), arena(workspace) {
@@ -42,12 +42,12 @@ struct BackwardPlan {
     sums = PartSums<A>::take(arena, size.parts, strips, size.state);
     strip = ThreadPieces<A>::take(arena, size.team, PartRows<A>::size(G + M + 2, size.part_groups));
     scratch =
-        ThreadPieces<A>::take(arena, size.team, StripVectors<A>::size(strips, (M + G) * size.part_groups * kGroup));
+        ThreadPieces<A>::take(arena, size.team, StripVectors<A>::size(strips, (M + G) * size.part_groups * kUnitGroup));
   }
 
-  // A part's gates in W_hh: (state groups, G, the part's units, kGroup).
+  // A part's gates in W_hh: (state groups, G, the part's units, kUnitGroup).
   FlatBlocks<A> hh(Range part) const {
-    return {hh_parts + part.begin * G * kGroup * size.state, G, part.size() * kGroup};
+    return {hh_parts + part.begin * G * kUnitGroup * size.state, G, part.size() * kUnitGroup};
   }
 };
 

@@ -8,9 +8,9 @@
 namespace srn {
 namespace SRN_ISA {
 
-// A call's threads meet here more often than OpenMP's own barrier is made for: that one spins on, and where another
-// process has taken the processor of the thread that is waited for, each meeting costs that process's whole time slice.
-// This one spins for about as long as a phase may be uneven, and then lets others run.
+// A call's threads meet more often than OpenMP's barrier is made for: that one keeps spinning, and if another process
+// has taken a late thread's processor, each meeting costs that process's whole time slice. This one spins for about as
+// long as a phase may be uneven, and then lets others run.
 class Barrier {
  public:
   void wait(int threads) {

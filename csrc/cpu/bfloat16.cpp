@@ -1,5 +1,5 @@
-// The CPU kernels of an instruction set that multiplies bfloat16 by itself: compiled once for each, as kernels.cpp is.
-// All but the forward pass of bfloat16 is AVX-512's.
+// The CPU kernels of an instruction set with products of bfloat16: compiled once for each, as kernels.cpp is.
+// Everything but bfloat16's forward pass is AVX-512's.
 #include <type_traits>
 
 #include "cpu/ceiling.h"
@@ -16,7 +16,7 @@ namespace {
 
 static_assert(std::is_same_v<Operand<BFloat16>, BFloat16>, "compiled with the flags of such an instruction set");
 
-// Products take pairs of weights, so rows of an odd number of them are left to AVX-512.
+// Products take pairs of weights, so rows with an odd number of them are left to AVX-512.
 bool applies(const Shape& shape) {
   return shape.dtype == DType::kBFloat16 && shape.input % 2 == 0 && shape.state % 2 == 0 && shape.hidden % 2 == 0;
 }

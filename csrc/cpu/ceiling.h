@@ -1,4 +1,4 @@
-// The processor's own limit: multiply-adds that touch no memory. What a kernel's speed is to be compared with.
+// The processor's limit, to compare a kernel's speed with: multiply-adds that touch no memory.
 #pragma once
 
 #include "cpu/numeric.h"

@@ -1,4 +1,4 @@
-// Chooses among the compiled instruction sets, once a process.
+// Chooses among the compiled instruction sets, once per process.
 #if defined(SRN_HAVE_AMX)
 #include <cpuid.h>
 #if defined(__linux__)
@@ -43,8 +43,8 @@ extern const CpuKernels kKernels;
 namespace {
 
 #if defined(SRN_HAVE_AMX)
-// Whether the processor has AMX with bfloat16, and the system lets this process use its registers: Linux wants to be
-// asked once, as they make every thread's saved state 8 KiB larger.
+// Whether the processor has AMX with bfloat16, and the system lets this process use its registers: Linux must be asked
+// once, as they make every thread's saved state 8 KiB larger.
 bool may_use_amx() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;

@@ -3,10 +3,10 @@
 // A team of threads works on one call. Each thread owns a range of the unit groups: their gates, their memories, and
 // their columns of c and h. A step has two phases, a barrier after each:
 //
-//   1. part by part (a few groups), the gates of its units, their memories, and what these contribute to all of
-//      c = W_mc s: reads all of h, writes part sums of c
-//   2. the own columns of c, summed over its parts, and of h = o tanh(c)
-//   3. with a projection, the own columns of W_hr m
+//   1. part by part (a few groups): the gates of its units, their memories, and what these contribute to all of
+//      c = W_mc s; reads all of h, writes partial sums of c
+//   2. the thread's columns of c, summed over the parts, and of h = o tanh(c)
+//   3. with a projection, the thread's columns of W_hr m
 //
 // A step reads each weight once. Within phase 1 parts may come in any order, so every other step takes them backwards:
 // the weights that the caches still hold come first. The input's part of the gates is computed a chunk of steps at a
@@ -71,7 +71,7 @@ class Forward {
       if (!chunk.contains(step.row)) {
         chunk = chunk_from(schedule, step);
         const Strips<A> strips(chunk.size(), kDeepest);
-        barrier_.wait(threads_);  // all have done with the chunk before
+        barrier_.wait(threads_);  // all are done with the chunk before
         input_lanes(strips, chunk.begin);
         barrier_.wait(threads_);
         input_gates(strips);
@@ -102,15 +102,15 @@ class Forward {
     }
     for (int64_t group = units_.begin; group < units_.end; ++group) {
       scatter(plan_.c(group), shape_.batch, valid_columns(shape_.hidden, group),
-              static_cast<T*>(params_.c_n) + group * kGroup, shape_.hidden);
+              static_cast<T*>(params_.c_n) + group * kUnitGroup, shape_.hidden);
     }
     for (int64_t group = state_.begin; group < state_.end; ++group) {
       scatter(plan_.h(group), shape_.batch, valid_columns(shape_.state, group),
-              static_cast<T*>(params_.h_n) + group * kGroup, shape_.state);
+              static_cast<T*>(params_.h_n) + group * kUnitGroup, shape_.state);
     }
   }
 
-  // Weights, biases and the initial state of the own groups; with weights stored in another type, a share of them all.
+  // Weights, biases and initial state of the thread's groups, and its share of all weights stored in another type.
   void prepare(const Schedule::Step& first) const {
     const Weights& weights = params_.weights;
     const int64_t hidden = shape_.hidden;
@@ -120,19 +120,19 @@ class Forward {
     memories_.prepare(parts_, thread_, threads_);
     for (int64_t group = units_.begin; group < units_.end; ++group) {
       const int64_t valid = valid_columns(hidden, group);
-      for (int64_t u = 0; u < kGroup; ++u) {
-        const int64_t unit = group * kGroup + u;
+      for (int64_t u = 0; u < kUnitGroup; ++u) {
+        const int64_t unit = group * kUnitGroup + u;
         for (int gate = 0; gate < G; ++gate) {
           plan_.bias(group, gate)[u] = u < valid ? gate_bias(gate * hidden + unit) : A(0);
         }
         const T* bias = static_cast<const T*>(weights.b_mc);
         plan_.bias_mc[unit] = bias != nullptr && u < valid ? widen(bias[unit]) : A(0);
       }
-      initial_rows(static_cast<const T*>(params_.c0) + group * kGroup, hidden, shape_.batch, valid, plan_.c(group));
+      initial_rows(static_cast<const T*>(params_.c0) + group * kUnitGroup, hidden, shape_.batch, valid, plan_.c(group));
     }
     const Strips<A> strips(first.rows, kDeepest);
     for (int64_t group = state_.begin; group < state_.end; ++group) {
-      initial_rows(static_cast<const T*>(params_.h0) + group * kGroup, shape_.state, shape_.batch,
+      initial_rows(static_cast<const T*>(params_.h0) + group * kUnitGroup, shape_.state, shape_.batch,
                    valid_columns(shape_.state, group), plan_.h(group));
       flat_to_lanes<T>(strips, plan_.h, group, plan_.h_lanes);
     }
@@ -144,7 +144,7 @@ class Forward {
     return (ih == nullptr ? A(0) : widen(ih[column])) + (hh == nullptr ? A(0) : widen(hh[column]));
   }
 
-  // As many whole steps as fit, the one given included.
+  // As many whole steps as fit, including the given one.
   Range chunk_from(const Schedule& schedule, Schedule::Step step) const {
     Range rows = {step.row, step.row + step.rows};
     for (step = schedule.next(step); !schedule.done(step) && rows.size() + step.rows <= plan_.chunk_rows;
@@ -154,16 +154,16 @@ class Forward {
     return rows;
   }
 
-  // Lays out a chunk's input for the products, a share of its strips.
+  // Lays out the thread's share of a chunk's input for the products.
   void input_lanes(const Strips<A>& strips, int64_t begin) const {
     const T* x = static_cast<const T*>(params_.input) + begin * shape_.input;
-    const int64_t groups = plan_.x.columns / kGroup;
-    const Range own = share(strips.count() * groups, thread_, threads_);
-    alignas(kAlignment) A flat[kMostRows * kGroup] = {};  // lanes without a row: any normal number
-    for (int64_t i = own.begin; i < own.end; ++i) {
+    const int64_t groups = plan_.x.columns / kUnitGroup;
+    const Range items = share(strips.count() * groups, thread_, threads_);
+    alignas(kAlignment) A flat[kMostRows * kUnitGroup] = {};  // lanes without a row: any normal number
+    for (int64_t i = items.begin; i < items.end; ++i) {
       const Strip strip = strips[i / groups];
       const int64_t group = i % groups;
-      gather(x + strip.row * shape_.input + group * kGroup, shape_.input, strip.rows,
+      gather(x + strip.row * shape_.input + group * kUnitGroup, shape_.input, strip.rows,
              valid_columns(shape_.input, group), flat);
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
@@ -174,7 +174,7 @@ class Forward {
     }
   }
 
-  // z = W_ih x + b of the own units for the rows of a chunk.
+  // z = W_ih x + b of the thread's units for the rows of a chunk.
   void input_gates(const Strips<A>& strips) const {
     const StripVectors<A> sums = gate_sums();
     for (int64_t group = units_.begin; group < units_.end; ++group) {
@@ -185,7 +185,7 @@ class Forward {
           using B = Block<A, decltype(depth)::value>;
           for (int gate = 0; gate < G; ++gate) {
             V v[B::kCount];
-            sums_to_flat(sums(i, gate * kGroup), v, B{});
+            sums_to_flat(sums(i, gate * kUnitGroup), v, B{});
             add_bias(plan_.bias(group, gate), v, B{});
             B::store_flat(v, plan_.z(group, gate, strip.row));
           }
@@ -196,18 +196,18 @@ class Forward {
 
   // The weights of a group's gates: a block of rows of each gate.
   WeightBlocks<X> gate_weights(const X* weight, int64_t width, int64_t group) const {
-    const X* first = weight + group * kGroup * width;
-    return {first, G, shape_.hidden * width, width, valid_columns(shape_.hidden, group), first + kGroup * width};
+    const X* first = weight + group * kUnitGroup * width;
+    return {first, G, shape_.hidden * width, width, valid_columns(shape_.hidden, group), first + kUnitGroup * width};
   }
 
   // What their product leaves: a vector for each unit, gate by gate.
-  StripVectors<A> gate_sums() const { return {scratch_, G * kGroup}; }
+  StripVectors<A> gate_sums() const { return {scratch_, G * kUnitGroup}; }
 
-  // A group's bias, added to each flat row.
+  // Adds a group's bias to each flat row.
   template <typename B>
   static SRN_INLINE void add_bias(const A* bias, V (&v)[B::kCount], B) {
     unrolled<0, B::kCount>([&](auto i) SRN_INLINE_LAMBDA {
-      constexpr int first = B::flat_at(i.value) * lanes % kGroup;
+      constexpr int first = B::flat_at(i.value) * lanes % kUnitGroup;
       v[i.value] += broadcast<A, B::kInner>(bias + first);
     });
   }
@@ -238,14 +238,14 @@ class Forward {
     alignas(kAlignment) A s[M][kCount];
     for (int gate = 0; gate < G; ++gate) {
       V v[B::kCount];
-      sums_to_flat(sums + gate * kGroup * lanes, v, B{});
+      sums_to_flat(sums + gate * kUnitGroup * lanes, v, B{});
       const A* z = plan_.z(group, gate, chunk_row + strip.row);
       unrolled<0, B::kCount>([&](auto i) SRN_INLINE_LAMBDA {
         constexpr int at = B::flat_at(i.value) * lanes;
         store(gates[gate] + at, v[i.value] + load(z + at));
       });
     }
-    if (valid < kGroup) clear_columns(gates[0], G * kCount / kGroup, valid);  // units that do not exist: then s = 0
+    if (valid < kUnitGroup) clear_columns(gates[0], G * kCount / kUnitGroup, valid);  // no units: s = 0
     select(gates[0], plan_.c(group, strip.row), s[0], kCount);
     memcpy(plan_.o(group, strip.row), gates[kOutput], sizeof(A) * kCount);
     memories_.put(strip, part, group, s[0], B{});
@@ -263,7 +263,7 @@ class Forward {
     }
   }
 
-  // Gates before activation to gates, in place, and the memories: `count` numbers of each, in vectors.
+  // Activates gates in place and computes the memories: `count` numbers of each, in vectors.
   static void select(A* gates, const A* c_prev, A* s, int count) {
     for (int i = 0; i < count; i += lanes) {
       V before[G], gate[G], memory[M];
@@ -283,10 +283,10 @@ class Forward {
   // The caller's memories, from a row and a unit group on.
   MatrixBlocks<T> caller_memories(int64_t row, int64_t group) const {
     const MatrixBlocks<T> all = {static_cast<T*>(params_.memories), params_.memories_row_stride, params_.memory_stride};
-    return all.from(row, group * kGroup);
+    return all.from(row, group * kUnitGroup);
   }
 
-  // What a part will write, while its products keep the processor busy.
+  // Prefetches what a part will write, while its products keep the processor busy.
   void prefetch_memories(Range part, const Schedule::Step& step) const {
     const MatrixBlocks<T> memories = caller_memories(step.row, part.begin);
     for (int m = 0; m < M; ++m) {
@@ -303,12 +303,12 @@ class Forward {
 
   // Phase 2 for one group: Eq. 8, 9.
   void cell_and_hidden(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
-    const int64_t valid = valid_columns(shape_.hidden, group), first = group * kGroup;
+    const int64_t valid = valid_columns(shape_.hidden, group), first = group * kUnitGroup;
     T* cells = static_cast<T*>(params_.cells);
     T* output = static_cast<T*>(params_.output);
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      alignas(kAlignment) A c[kMostRows * kGroup], h[kMostRows * kGroup];
+      alignas(kAlignment) A c[kMostRows * kUnitGroup], h[kMostRows * kUnitGroup];
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
@@ -321,12 +321,12 @@ class Forward {
           store(c + at, v[j.value]);
           store(h + at, Unit::hidden(load(o + at), v[j.value]));
         });
-        if (valid < kGroup) {
+        if (valid < kUnitGroup) {
           clear_columns(c, strip.rows, valid);
           clear_columns(h, strip.rows, valid);
         }
       });
-      memcpy(plan_.c(group, strip.row), c, sizeof(A) * strip.rows * kGroup);
+      memcpy(plan_.c(group, strip.row), c, sizeof(A) * strip.rows * kUnitGroup);
       const int64_t row = step.row + strip.row;
       if (cells != nullptr) scatter(c, strip.rows, valid, cells + row * shape_.hidden + first, shape_.hidden);
       if (shape_.projection) {
@@ -337,7 +337,7 @@ class Forward {
           store_operands(v, plan_.m_lanes(strip.row, group, B{}), B{});
         });
       } else {
-        memcpy(plan_.h(group, strip.row), h, sizeof(A) * strip.rows * kGroup);
+        memcpy(plan_.h(group, strip.row), h, sizeof(A) * strip.rows * kUnitGroup);
         scatter(h, strip.rows, valid, output + row * params_.output_stride + first, params_.output_stride);
       }
     }
@@ -345,24 +345,24 @@ class Forward {
 
   // Phase 3 for one group of the state's columns.
   void project(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
-    const int64_t valid = valid_columns(shape_.state, group), first = group * kGroup;
+    const int64_t valid = valid_columns(shape_.state, group), first = group * kUnitGroup;
     const X* weights = hr_ + first * shape_.hidden;
-    const StripVectors<A> sums = {scratch_, kGroup};
+    const StripVectors<A> sums = {scratch_, kUnitGroup};
     RowsProduct<X>(shape_.hidden, plan_.m_lanes,
-                   {weights, 1, 0, shape_.hidden, valid, weights + kGroup * shape_.hidden}, sums)
+                   {weights, 1, 0, shape_.hidden, valid, weights + kUnitGroup * shape_.hidden}, sums)
         .run(strips);
     T* output = static_cast<T*>(params_.output) + step.row * params_.output_stride + first;
     for (int64_t i = 0; i < strips.count(); ++i) {
       const Strip strip = strips[i];
-      alignas(kAlignment) A h[kMostRows * kGroup];
+      alignas(kAlignment) A h[kMostRows * kUnitGroup];
       with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
         using B = Block<A, decltype(depth)::value>;
         V v[B::kCount];
         sums_to_flat(sums(i), v, B{});
         B::store_flat(v, h);
       });
-      if (valid < kGroup) clear_columns(h, strip.rows, valid);
-      memcpy(plan_.h(group, strip.row), h, sizeof(A) * strip.rows * kGroup);
+      if (valid < kUnitGroup) clear_columns(h, strip.rows, valid);
+      memcpy(plan_.h(group, strip.row), h, sizeof(A) * strip.rows * kUnitGroup);
       scatter(h, strip.rows, valid, output + strip.row * params_.output_stride, params_.output_stride);
     }
   }
@@ -379,7 +379,7 @@ class Forward {
   const X* hh_;
   const X* hr_;
   const MemoryProduct<T, N> memories_;
-  A* kept_;  // the thread's pieces of the plan's
+  A* kept_;  // the thread's pieces of the plan
   A* scratch_;
 };
 

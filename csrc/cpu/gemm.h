@@ -44,7 +44,7 @@ SRN_INLINE void each_wide(const Strips<A>& strips, const F& f) {
   }
 }
 
-// Calls f(Index<depth>, strip) for each of the others.
+// Calls f(Index<depth>, strip) for each other strip.
 template <typename A, int deepest, typename F>
 SRN_INLINE void each_deep(const Strips<A>& strips, const F& f) {
   for (int64_t i = strips.wide(); i < strips.count(); ++i) {
@@ -52,7 +52,7 @@ SRN_INLINE void each_deep(const Strips<A>& strips, const F& f) {
   }
 }
 
-// Calls f(Index<count>, first) for the things from `first` to `end`, if there are any: fewer than kMost.
+// Calls f(Index<count>, first) for the items from `first` to `end`, if there are any: fewer than kMost.
 template <int kMost, typename F>
 SRN_INLINE void fewer(int64_t first, int64_t end, const F& f) {
   if constexpr (kMost > 1) {
@@ -64,7 +64,7 @@ SRN_INLINE void fewer(int64_t first, int64_t end, const F& f) {
   }
 }
 
-// Calls it for any number of things: kMost at a time, then all that are left.
+// The same for any number of items: kMost at a time, then the rest.
 template <int kMost, typename F>
 SRN_INLINE void each_tile(int64_t count, const F& f) {
   int64_t first = 0;
@@ -74,10 +74,10 @@ SRN_INLINE void each_tile(int64_t count, const F& f) {
 
 // -- by rows ----------------------------------------------------------------------------------------------------------
 
-// Columns are taken in fours, of consecutive rows of weights.
+// Columns are taken in fours: consecutive rows of weights.
 constexpr int kQuad = 4;
 
-// The vector of x that holds the last columns, `rest` of them. In a strip of one row there may be nothing behind those.
+// The vector of x that holds the last columns, `rest` of them. In a strip of one row nothing need follow them.
 template <typename A, int depth>
 SRN_INLINE Vector<A> last_of(const A* x, int64_t rest) {
   if constexpr (depth == kLanes<A>) {
@@ -87,19 +87,19 @@ SRN_INLINE Vector<A> last_of(const A* x, int64_t rest) {
   }
 }
 
-// y (+)= x w for `length` vectors of x, where column c takes the weights from columns[c] on, and `rest` weights more.
+// y (+)= x w for `length` vectors of x and `rest` more weights; column c takes its weights from columns[c] on.
 //   x: [length][lanes], strips x_stride apart; y: [column][lanes] of part sums, strips y_stride apart.
-// kRegular: columns lie `stride` apart within every kQuad of them, which spares registers.
-// next: for each kQuad columns the first of those that will be wanted next. They are asked for a cache line at a
-// time: the processor's own prefetchers do not follow as many streams of memory as a tile has columns.
+// kRegular: columns lie `stride` apart within every kQuad of them, which saves registers.
+// next: for each kQuad columns, the first of those needed next. They are prefetched a cache line at a time: the
+// processor's prefetchers do not follow as many streams of memory as a tile has columns.
 template <typename A, int depth, int kColumns, int kStrips, bool kRegular>
 void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t stride, const A* const* next, const A* x,
                int64_t x_stride, bool add, A* y, int64_t y_stride) {
   using V = Vector<A>;
   constexpr int lanes = kLanes<A>;
   constexpr int every = kRegular ? kQuad : 1;
-  constexpr bool kAhead = depth < 4;  // deeper, a line serves so few products that asking costs more than it gains
-  constexpr int kLine = 64 / int(sizeof(A)) / depth;  // as many vectors of x take a cache line of each column
+  constexpr bool kAhead = depth < 4;                  // deeper, a line serves too few products to be worth prefetching
+  constexpr int kLine = 64 / int(sizeof(A)) / depth;  // vectors of x for a cache line of each column
   const A* at[kColumns / every];
 #pragma GCC unroll 24
   for (int i = 0; i < kColumns / every; ++i) at[i] = columns[i * every];
@@ -143,11 +143,11 @@ void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t st
   }
 }
 
-// The weights of a product by rows: W's rows are the columns of y, in blocks of kGroup rows.
+// The weights of a product by rows: W's rows are the columns of y, in blocks of kUnitGroup rows.
 template <typename A>
 struct WeightBlocks {
   const A* first;
-  int64_t count, distance;  // blocks, and from one to the next
+  int64_t count, distance;  // how many blocks, and from one to the next
   int64_t stride;           // from one row to the next
   int64_t valid;            // rows of every block that exist; columns of y past those hold anything
   const A* after;           // what will be read next
@@ -157,7 +157,7 @@ struct WeightBlocks {
 template <typename A>
 class RowsProduct {
   static constexpr int lanes = kLanes<A>;
-  static constexpr int kQuads = kGroup / kQuad;  // to a block
+  static constexpr int kQuads = kUnitGroup / kQuad;  // in a block
 
  public:
   RowsProduct(int64_t K, const RowLanes<A>& x, const WeightBlocks<A>& weights, const StripVectors<A>& y)
@@ -180,19 +180,19 @@ class RowsProduct {
   }
 
  private:
-  // All columns for the strips from one on, piece by piece.
+  // All columns for kStrips strips, piece by piece.
   template <int depth, int kStrips>
   void pass(int64_t row, int64_t strip) const {
     constexpr int kMost = kTileSums / (kQuad * kStrips);  // fours of columns to a tile
     const int64_t length = K_ / depth, pieces = piece_count<A>(length, kStrips), quads = weights_.count * kQuads;
     for (int64_t piece = 0; piece < pieces; ++piece) {
-      const Piece own = {length * piece / pieces, length * (piece + 1) / pieces, piece + 1 == pieces};
-      if (weights_.valid == kGroup) {
+      const Piece bounds = {length * piece / pieces, length * (piece + 1) / pieces, piece + 1 == pieces};
+      if (weights_.valid == kUnitGroup) {
         each_tile<kMost>(quads, [&](auto count, int64_t quad) SRN_INLINE_LAMBDA {
-          compute<depth, decltype(count)::value, kStrips, true>(quad, row, strip, own);
+          compute<depth, decltype(count)::value, kStrips, true>(quad, row, strip, bounds);
         });
       } else {
-        for (int64_t quad = 0; quad < quads; ++quad) compute<depth, 1, kStrips, false>(quad, row, strip, own);
+        for (int64_t quad = 0; quad < quads; ++quad) compute<depth, 1, kStrips, false>(quad, row, strip, bounds);
       }
     }
   }
@@ -225,7 +225,7 @@ class RowsProduct {
         const int64_t missing = kRegular || at < weights_.valid ? 0 : at - weights_.valid + 1;  // the last row instead
         columns[b * kQuad + c] = first + (c - missing) * weights_.stride;
       }
-      // Weights are fetched once, for the first strips; then they are near.
+      // Weights are fetched once, for the first strips; then the caches have them.
       next[b] = strip > 0 ? first : weights_at(quad + kTile + b, piece, piece.begin * depth);
     }
     rows_tile<A, depth, kColumns, kStrips, kRegular>(
@@ -241,22 +241,22 @@ class RowsProduct {
 
 // -- by columns -------------------------------------------------------------------------------------------------------
 
-// y = x W for kPanels panels of kGroup columns each: a panel holds the weights of its columns side by side, row by row.
-//   x: [length][lanes], spread, strips x_stride apart; y: [panel][kGroup / depth][lanes], strips y_stride apart.
-// next: the panels that will be wanted next, asked for a cache line at a time.
+// y = x W for kPanels panels of kUnitGroup columns: a panel holds its columns' weights side by side, row by row.
+//   x: [length][lanes], spread, strips x_stride apart; y: [panel][kUnitGroup / depth][lanes], strips y_stride apart.
+// next: the panels needed next, prefetched a cache line at a time.
 template <typename A, int depth, int kPanels, int kStrips>
 void columns_tile(int64_t length, const A* panels, int64_t distance, const A* next, const A* x, int64_t x_stride,
                   bool add, A* y, int64_t y_stride) {
   using V = Vector<A>;
-  constexpr int lanes = kLanes<A>, kVectors = kGroup / depth;  // of a panel
-  constexpr int kLine = 64 / int(sizeof(A)) / kGroup;          // rows of a panel to a cache line
+  constexpr int lanes = kLanes<A>, kVectors = kUnitGroup / depth;  // of a panel
+  constexpr int kLine = 64 / int(sizeof(A)) / kUnitGroup;          // rows of a panel to a cache line
   const A* at[kPanels];
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) at[p] = panels + p * distance;
   V sum[kPanels * kVectors][kStrips] = {};
   for (int64_t k = 0; k < length;) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) __builtin_prefetch(next + p * distance + k * kGroup, 0, 2);
+    for (int p = 0; p < kPanels; ++p) __builtin_prefetch(next + p * distance + k * kUnitGroup, 0, 2);
     const int64_t end = smaller(k + kLine, length);
 #pragma GCC unroll 1
     for (; k < end; ++k) {
@@ -265,7 +265,7 @@ void columns_tile(int64_t length, const A* panels, int64_t distance, const A* ne
       for (int s = 0; s < kStrips; ++s) value[s] = load(x + s * x_stride + k * lanes);
 #pragma GCC unroll 24
       for (int v = 0; v < kPanels * kVectors; ++v) {
-        const V weight = broadcast<A, depth>(at[v / kVectors] + k * kGroup + v % kVectors * depth);
+        const V weight = broadcast<A, depth>(at[v / kVectors] + k * kUnitGroup + v % kVectors * depth);
 #pragma GCC unroll 4
         for (int s = 0; s < kStrips; ++s) sum[v][s] += value[s] * weight;
       }
@@ -281,8 +281,8 @@ void columns_tile(int64_t length, const A* panels, int64_t distance, const A* ne
   }
 }
 
-// y = x W for every strip: `count` panels of kGroup columns, (panels, K, kGroup). x: spread, a vector for each of at
-// least K columns; y: lanes, panel by panel.
+// y = x W for every strip: `count` panels of kUnitGroup columns, (panels, K, kUnitGroup). x: spread, a vector for each
+// of at least K columns; y: lanes, panel by panel.
 template <typename A>
 class ColumnsProduct {
   static constexpr int lanes = kLanes<A>;
@@ -302,8 +302,8 @@ class ColumnsProduct {
  private:
   template <int depth, int kStrips>
   void pass(int64_t strip) const {
-    // As many panels as there are registers for sums; addresses allow no more than eight.
-    constexpr int kVectors = kGroup / depth, fit = kTileSums / (kVectors * kStrips);
+    // As many panels as there are registers for sums, but at most eight, for their addresses.
+    constexpr int kVectors = kUnitGroup / depth, fit = kTileSums / (kVectors * kStrips);
     constexpr int kPanels = fit > 8 ? 8 : fit < 1 ? 1 : fit;
     const int64_t pieces = piece_count<A>(K_, kStrips);
     for (int64_t piece = 0; piece < pieces; ++piece) {
@@ -319,8 +319,8 @@ class ColumnsProduct {
     const A* panels = panels_(panel, begin);
     const A* next = strip > 0 ? panels : panels_(panel + kPanels, begin);
     if (strip == 0 && panel + kPanels >= count_) next = end < K_ ? panels_(0, end) : after_;
-    columns_tile<A, depth, kPanels, kStrips>(end - begin, panels, K_ * kGroup, next, x_(strip, begin),
-                                             x_.strip_stride(), begin > 0, y_(strip, panel * (kGroup / depth)),
+    columns_tile<A, depth, kPanels, kStrips>(end - begin, panels, K_ * kUnitGroup, next, x_(strip, begin),
+                                             x_.strip_stride(), begin > 0, y_(strip, panel * (kUnitGroup / depth)),
                                              y_.strip_stride());
   }
 
@@ -332,13 +332,13 @@ class ColumnsProduct {
   StripVectors<A> y_;
 };
 
-// Packs the first columns of `rows` rows of weights, `stride` apart, in panels. Columns past the `columns` that exist
+// Packs the first columns of `rows` rows of weights, `stride` apart, into panels. Columns past the `columns` that exist
 // are zeros.
 template <typename T>
 void pack_panels(const T* from, int64_t rows, int64_t stride, int64_t columns, const FlatRows<Compute<T>>& panels) {
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t first = 0; first < columns; first += kGroup) {
-      gather_row(from + row * stride + first, smaller(columns - first, kGroup), panels(first / kGroup, row));
+    for (int64_t first = 0; first < columns; first += kUnitGroup) {
+      gather_row(from + row * stride + first, smaller(columns - first, kUnitGroup), panels(first / kUnitGroup, row));
     }
   }
 }

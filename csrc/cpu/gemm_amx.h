@@ -26,10 +26,10 @@ class RowsProduct<BFloat16> {
       uint16_t bytes[16] = {};
       uint8_t rows[16] = {};
     } config;
-    for (int tile = 0; tile < 4; ++tile) config.bytes[tile] = 64, config.rows[tile] = kGroup;
-    config.bytes[4] = 64, config.rows[4] = kGroup;
+    for (int tile = 0; tile < 4; ++tile) config.bytes[tile] = 64, config.rows[tile] = kUnitGroup;
+    config.bytes[4] = 64, config.rows[4] = kUnitGroup;
     config.bytes[5] = 64, config.rows[5] = kStep / 2;
-    config.bytes[6] = uint16_t(rest > 0 ? 2 * rest : 64), config.rows[6] = kGroup;
+    config.bytes[6] = uint16_t(rest > 0 ? 2 * rest : 64), config.rows[6] = kUnitGroup;
     config.bytes[7] = 64, config.rows[7] = uint8_t(rest > 0 ? rest / 2 : kStep / 2);
     _tile_loadconfig(&config);
     each_tile<2>(weights_.count, [&](auto blocks, int64_t block) SRN_INLINE_LAMBDA {
@@ -43,10 +43,10 @@ class RowsProduct<BFloat16> {
  private:
   static constexpr int64_t kStep = 32;
 
-  // Rows that do not exist must not be read: a block that lacks some is read from a copy.
-  const BFloat16* rows_of(int64_t block, int64_t k, int64_t columns, BFloat16 (&copy)[kGroup][kStep]) const {
+  // Rows that do not exist must not be read: a block with missing rows is read from a copy.
+  const BFloat16* rows_of(int64_t block, int64_t k, int64_t columns, BFloat16 (&copy)[kUnitGroup][kStep]) const {
     const BFloat16* from = weights_.first + block * weights_.distance + k;
-    if (weights_.valid == kGroup) return from;
+    if (weights_.valid == kUnitGroup) return from;
     for (int64_t row = 0; row < weights_.valid; ++row) {
       memcpy(copy[row], from + row * weights_.stride, sizeof(BFloat16) * columns);
     }
@@ -55,8 +55,8 @@ class RowsProduct<BFloat16> {
 
   template <int kBlocks, int kStrips>
   void compute(int64_t block, int64_t strip) const {
-    alignas(64) BFloat16 copy[kGroup][kStep] = {};
-    const int64_t stride = weights_.valid == kGroup ? weights_.stride * int64_t(sizeof(BFloat16)) : sizeof(copy[0]);
+    alignas(64) BFloat16 copy[kUnitGroup][kStep] = {};
+    const int64_t stride = weights_.valid == kUnitGroup ? weights_.stride * int64_t(sizeof(BFloat16)) : sizeof(copy[0]);
     const BFloat16* x[kStrips];
     for (int s = 0; s < kStrips; ++s) x[s] = x_((strip + s) * lanes);
     _tile_zero(0);
@@ -101,12 +101,12 @@ class RowsProduct<BFloat16> {
         _tile_dpbf16ps(2, 6, 7);
       }
     }
-    const int64_t column = block * kGroup;
+    const int64_t column = block * kUnitGroup;
     _tile_stored(0, y_(strip, column), 64);
     if constexpr (kStrips == 2) _tile_stored(1, y_(strip + 1, column), 64);
     if constexpr (kBlocks == 2) {
-      _tile_stored(2, y_(strip, column + kGroup), 64);
-      if constexpr (kStrips == 2) _tile_stored(3, y_(strip + 1, column + kGroup), 64);
+      _tile_stored(2, y_(strip, column + kUnitGroup), 64);
+      if constexpr (kStrips == 2) _tile_stored(3, y_(strip + 1, column + kUnitGroup), 64);
     }
   }
 

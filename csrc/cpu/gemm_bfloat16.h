@@ -39,14 +39,14 @@ class RowsProduct<BFloat16> {
   void compute(int64_t block, int64_t strip, int64_t row) const {
     using V = Vector<float>;
     constexpr int kColumns = 2 * depth;  // that a vector of x covers
-    const BFloat16* at[kGroup];
-    for (int c = 0; c < kGroup; ++c) {
-      const int64_t own = c < weights_.valid ? c : weights_.valid - 1;
-      at[c] = weights_.first + block * weights_.distance + own * weights_.stride;
+    const BFloat16* at[kUnitGroup];
+    for (int c = 0; c < kUnitGroup; ++c) {
+      const int64_t existing = c < weights_.valid ? c : weights_.valid - 1;
+      at[c] = weights_.first + block * weights_.distance + existing * weights_.stride;
     }
     const float* x = reinterpret_cast<const float*>(x_(row));
     const int64_t x_stride = lanes * x_.columns / 2, whole = K_ / kColumns;
-    V sum[kGroup][kStrips] = {};
+    V sum[kUnitGroup][kStrips] = {};
     const auto add = [&](int64_t k, int c, Vector<uint32_t> weight) SRN_INLINE_LAMBDA {
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
@@ -56,26 +56,27 @@ class RowsProduct<BFloat16> {
     };
     for (int64_t k = 0; k < whole; ++k) {
 #pragma GCC unroll 8
-      for (int c = 0; c < kGroup; ++c) add(k, c, broadcast_bits<depth>(at[c] + k * kColumns));
+      for (int c = 0; c < kUnitGroup; ++c) add(k, c, broadcast_bits<depth>(at[c] + k * kColumns));
     }
     if (whole * kColumns < K_) {
 #pragma GCC unroll 8
-      for (int c = 0; c < kGroup; ++c) {
+      for (int c = 0; c < kUnitGroup; ++c) {
         BFloat16 last[kColumns] = {};
         for (int64_t k = whole * kColumns; k < K_; ++k) last[k - whole * kColumns] = at[c][k];
         add(whole, c, broadcast_bits<depth>(last));
       }
     }
 #pragma GCC unroll 8
-    for (int c = 0; c < kGroup; ++c) {
+    for (int c = 0; c < kUnitGroup; ++c) {
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
-        store(y_(strip + s, block * kGroup + c), sum[c][s]);
+        store(y_(strip + s, block * kUnitGroup + c), sum[c][s]);
       }
     }
   }
 
-  // `pairs` pairs of weights, again and again. Bits, not numbers: a pair seen as a float may be a NaN that quiets.
+  // `pairs` pairs of weights, repeated. As bits, not numbers: a pair read as a float may be a NaN, and would be
+  // quieted.
   template <int pairs>
   static SRN_INLINE Vector<uint32_t> broadcast_bits(const BFloat16* from) {
     if constexpr (pairs == 1) {

@@ -2,7 +2,7 @@
 //
 //   by part    The thread that has computed a part's memories computes what they contribute to all columns of c, which
 //              is then the sum over the parts. For this W_mc is packed by part, once a call.
-//   as stored  Once all memories are there, each thread computes its own columns of c, from W_mc as torch keeps it: for
+//   as stored  Once all memories are there, each thread computes its columns of c, from W_mc as torch keeps it: for
 //              calls of few steps (streaming), where packing would take longer than it saves.
 #pragma once
 
@@ -11,25 +11,24 @@
 namespace srn {
 namespace SRN_ISA {
 
-// W_mc packed by part: (parts, hidden, the part's groups, M, kGroup). Of the row of each of H columns of c, the numbers
-// that a part's memories are multiplied with lie side by side, and one block of memory holds all that a product with a
-// part reads.
+// W_mc packed by part: (parts, hidden, the part's groups, M, kUnitGroup). For each of H columns of c, the numbers that
+// multiply a part's memories lie side by side, and one block of memory holds all that a product with a part reads.
 template <typename X>
 struct PackedMemories {
   X* first;
   int64_t hidden, memories;
 
   static PackedMemories take(Arena& arena, const Extents& size, int64_t memories) {
-    return {arena.take<X>(size.groups * size.hidden * memories * kGroup), size.hidden, memories};
+    return {arena.take<X>(size.groups * size.hidden * memories * kUnitGroup), size.hidden, memories};
   }
 
   // The part of these groups, from a row on.
   SRN_INLINE X* operator()(Range part, int64_t row = 0) const {
-    return first + (part.begin * hidden + row * part.size()) * memories * kGroup;
+    return first + (part.begin * hidden + row * part.size()) * memories * kUnitGroup;
   }
 };
 
-// What the product needs of the workspace.
+// What the product needs in the workspace.
 template <typename T, int N>
 struct MemoryPlan {
   using A = Compute<T>;
@@ -39,10 +38,10 @@ struct MemoryPlan {
   static constexpr bool kWidened = sizeof(T) != sizeof(X);
 
   bool by_part;
-  int64_t s_columns;         // numbers to a row of s: of the largest part's groups, or M*H rounded up to whole groups
+  int64_t s_columns;         // numbers in a row of s: the largest part's groups, or M*H rounded up to whole groups
   PackedMemories<X> packed;  // by part
   X* copy;                   // as stored, of a W_mc in another type
-  ThreadPieces<X> s;         // in lanes: by part, memories of one part; as stored, one piece, of all by task subset
+  ThreadPieces<X> s;         // in lanes: by part, one part's memories; as stored, one piece, all by task subset
   PartSums<A> sums;          // of c: (parts, strips, hidden, lanes), by part in lanes, a deep strip's at the start of
                              // its room; as stored of one part, and as the product leaves them
 
@@ -50,7 +49,7 @@ struct MemoryPlan {
     constexpr int64_t kFewSteps = 4;
     by_part = shape.steps > kFewSteps || kAlwaysByPart;
     const int64_t memories = M * shape.hidden;
-    s_columns = by_part ? size.part_groups * M * kGroup : round_up(memories, kGroup);
+    s_columns = by_part ? size.part_groups * M * kUnitGroup : round_up(memories, kUnitGroup);
     if (by_part) packed = PackedMemories<X>::take(arena, size, M);
     copy = arena.take<X>(kWidened && !by_part ? shape.hidden * memories : 0);
     s = ThreadPieces<X>::take(arena, by_part ? size.team : 1, padded_rows<A>(shape.batch) * s_columns);
@@ -58,7 +57,7 @@ struct MemoryPlan {
   }
 };
 
-// A thread's share in it.
+// A thread's share of the product.
 template <typename T, int N>
 class MemoryProduct {
   using A = Compute<T>;
@@ -81,7 +80,7 @@ class MemoryProduct {
 
   bool by_part() const { return plan_.by_part; }
 
-  // The thread's share of what is done once a call: packs its own parts, or copies a share of the whole.
+  // Once a call: packs the thread's parts, or copies its share of the whole.
   void prepare(Range parts, int thread, int threads) const {
     if (plan_.by_part) {
       pack(parts);
@@ -104,12 +103,12 @@ class MemoryProduct {
     }
   }
 
-  // By part: what a part's memories contribute to c, all columns. after: what will be read next; scratch: a vector for
-  // each column of each strip.
+  // By part: what a part's memories contribute to all columns of c. after: what will be read next; scratch: a vector
+  // for each column of each strip.
   void contribute(const Strips<A>& strips, int64_t part, const X* after, A* scratch) const {
     const Range groups = size_.part(part);
-    const int64_t K = groups.size() * M * kGroup;
-    const WeightBlocks<X> weights = {plan_.packed(groups), size_.groups, kGroup * K, K, kGroup, after};
+    const int64_t K = groups.size() * M * kUnitGroup;
+    const WeightBlocks<X> weights = {plan_.packed(groups), size_.groups, kUnitGroup * K, K, kUnitGroup, after};
     const StripVectors<A> sums = plan_.sums(part);
     if constexpr (kDeepest == 1) {
       RowsProduct<X>(K, lanes_of(groups), weights, sums).run(strips);
@@ -121,14 +120,14 @@ class MemoryProduct {
     }
   }
 
-  // As stored: all of c, the columns of these groups.
+  // As stored: all of c, for the columns of these groups.
   void multiply(const Strips<A>& strips, Range units) const {
     const int64_t memories = M * shape_.hidden;
     for (int64_t group = units.begin; group < units.end; ++group) {
-      const X* weights = mc_ + group * kGroup * memories;
+      const X* weights = mc_ + group * kUnitGroup * memories;
       const int64_t valid = valid_columns(shape_.hidden, group);
-      const StripVectors<A> sums = {plan_.sums(0)(0, group * kGroup), size_.hidden};
-      RowsProduct<X>(memories, {s_, plan_.s_columns}, {weights, 1, 0, memories, valid, weights + kGroup * memories},
+      const StripVectors<A> sums = {plan_.sums(0)(0, group * kUnitGroup), size_.hidden};
+      RowsProduct<X>(memories, {s_, plan_.s_columns}, {weights, 1, 0, memories, valid, weights + kUnitGroup * memories},
                      sums)
           .run(strips);
     }
@@ -140,13 +139,13 @@ class MemoryProduct {
     if (plan_.by_part) {
       sum_of_parts(plan_.sums, strip, group * B::kCount, v, B{});
     } else {
-      sums_to_lanes(plan_.sums(0)(strip, group * kGroup), v, B{});
+      sums_to_lanes(plan_.sums(0)(strip, group * kUnitGroup), v, B{});
     }
   }
 
  private:
   // The lanes of a part's memories.
-  RowLanes<X> lanes_of(Range part) const { return {s_, part.size() * M * kGroup}; }
+  RowLanes<X> lanes_of(Range part) const { return {s_, part.size() * M * kUnitGroup}; }
 
   // Rows up to a whole group, and columns of units past the last, are zeros.
   void pack(Range parts) const {
@@ -156,12 +155,12 @@ class MemoryProduct {
         const Range groups = size_.part(part);
         X* to = plan_.packed(groups, row);
         for (int64_t group = groups.begin; group < groups.end; ++group) {
-          for (int64_t m = 0; m < M; ++m, to += kGroup) {
+          for (int64_t m = 0; m < M; ++m, to += kUnitGroup) {
             if (row < shape_.hidden) {
-              gather_row<T, X>(mc + (row * M + m) * shape_.hidden + group * kGroup, valid_columns(shape_.hidden, group),
-                               to);
+              gather_row<T, X>(mc + (row * M + m) * shape_.hidden + group * kUnitGroup,
+                               valid_columns(shape_.hidden, group), to);
             } else {
-              for (int c = 0; c < kGroup; ++c) to[c] = X{};
+              for (int c = 0; c < kUnitGroup; ++c) to[c] = X{};
             }
           }
         }
@@ -169,15 +168,15 @@ class MemoryProduct {
     }
   }
 
-  // Memories into lanes in the order that W_mc is stored in, number by number: a group is no multiple of a vector
+  // Puts memories into lanes in the order of the stored W_mc, number by number: a group is no multiple of a vector
   // there. Blocks of s are `block` numbers long.
   void spread(const Strip& strip, int64_t group, const A* s, int block) const {
     A* to = RowLanes<X>{s_, plan_.s_columns}(strip.row);
-    // Which lane of a strip holds a row: ask the exchange itself, with row numbers for values.
-    alignas(kAlignment) A order[lanes * kGroup];
+    // Finds which lane of a strip holds a row by exchanging row numbers.
+    alignas(kAlignment) A order[lanes * kUnitGroup];
     const int64_t width = lanes / strip.depth;
     for (int64_t r = 0; r < width; ++r) {
-      for (int64_t u = 0; u < kGroup; ++u) order[r * kGroup + u] = A(r);
+      for (int64_t u = 0; u < kUnitGroup; ++u) order[r * kUnitGroup + u] = A(r);
     }
     with_depth<A, kDeepest>(strip.depth, [&](auto depth) SRN_INLINE_LAMBDA {
       using B = Block<A, decltype(depth)::value>;
@@ -189,17 +188,17 @@ class MemoryProduct {
     // Column k of the strip's first row; rows lie `depth` lanes apart.
     const auto column = [&](int64_t k) { return to + k / strip.depth * lanes + k % strip.depth; };
     const int64_t memories = M * shape_.hidden, valid = valid_columns(shape_.hidden, group);
-    if (group == size_.groups - 1) {  // the last weights of a row are multiplied with whole vectors
+    if (group == size_.groups - 1) {  // the last weights of a row are multiplied by whole vectors
       for (int64_t k = memories; k < plan_.s_columns; ++k) {
         for (int64_t b = 0; b < width; ++b) column(k)[b * strip.depth] = A(0);
       }
     }
     for (int64_t m = 0; m < M; ++m) {
       for (int64_t u = 0; u < valid; ++u) {
-        A* lane = column(m * shape_.hidden + group * kGroup + u);
+        A* lane = column(m * shape_.hidden + group * kUnitGroup + u);
         for (int64_t b = 0; b < width; ++b) {
           const int64_t row = int64_t(order[b * strip.depth]);
-          lane[b * strip.depth] = s[m * block + row * kGroup + u];
+          lane[b * strip.depth] = s[m * block + row * kUnitGroup + u];
         }
       }
     }
@@ -211,7 +210,7 @@ class MemoryProduct {
       using B = Block<A, decltype(depth)::value>;
       for (int64_t group = 0; group < size_.groups; ++group) {
         V v[B::kCount];
-        sums_to_lanes(part_sums + group * kGroup * lanes, v, B{});
+        sums_to_lanes(part_sums + group * kUnitGroup * lanes, v, B{});
         unrolled<0, B::kCount>(
             [&](auto j) SRN_INLINE_LAMBDA { store(sums + (group * B::kCount + j.value) * lanes, v[j.value]); });
       }

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #if defined(__AVX2__)
-#pragma GCC diagnostic push  // GCC's own header makes "undefined" vectors in a way that GCC 12 warns of
+#pragma GCC diagnostic push  // GCC's header makes "undefined" vectors in a way that GCC 12 warns about
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
@@ -15,8 +15,8 @@
 namespace srn {
 namespace SRN_ISA {
 
-// A product's tile keeps kTileSums vectors of sums in registers, for up to kTileStrips strips of rows; with a vector of
-// activations for each strip and a weight it must fit the register file.
+// A product's tile keeps kTileSums vectors of sums in registers, for up to kTileStrips strips of rows; these must fit
+// in registers with a vector of activations for each strip and a weight.
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;  // 32 registers
 constexpr int kTileSums = 24;
@@ -26,7 +26,7 @@ constexpr int kVectorBytes = 32;  // 16 registers
 constexpr int kTileSums = 12;
 constexpr int kTileStrips = 3;
 #else
-constexpr int kVectorBytes = 16;  // 16 registers (SSE2; Neon has 32), and a product takes one more before it is added
+constexpr int kVectorBytes = 16;  // 16 registers (SSE2; Neon has 32), and a product needs one more until it is added
 constexpr int kTileSums = 12;
 constexpr int kTileStrips = 2;
 #endif
@@ -53,7 +53,7 @@ struct Lanes<Vector<double>> {
 };
 
 #if defined(__AVX512F__)
-// A reciprocal of 14 bits, mended once: a few cycles, where the division of sixteen numbers takes sixteen.
+// A 14-bit reciprocal, refined once: a few cycles, where dividing sixteen numbers takes sixteen.
 template <>
 struct Quotient<Vector<float>> {
   static SRN_INLINE Vector<float> of(Vector<float> a, Vector<float> b) {
@@ -76,8 +76,8 @@ SRN_INLINE void store(E* to, Vector<E> value) {
   memcpy(to, &value, sizeof(value));
 }
 
-// `count` numbers from memory, again and again until a vector is full. One load on every processor: broadcasts that
-// need no shuffle take the vector's time.
+// `count` numbers from memory, repeated until a vector is full. One load on every processor: a broadcast without a
+// shuffle takes as long as loading a vector.
 template <typename E, int count>
 SRN_INLINE Vector<E> broadcast(const E* from) {
   constexpr int bytes = count * int(sizeof(E));
@@ -103,7 +103,7 @@ SRN_INLINE Vector<E> broadcast(const E* from) {
   }
 }
 
-// The same of the first `some` of them, and zeros.
+// The same for the first `some` of them, with zeros for the rest.
 template <typename E, int count>
 SRN_INLINE Vector<E> broadcast_some(const E* from, int64_t some) {
 #if defined(__AVX512F__)
@@ -155,7 +155,7 @@ SRN_INLINE BFloat16 narrow<BFloat16>(float value) {
   return {uint16_t(value == value ? rounded : 0x7fc0)};                 // rounding could turn NaN into infinity
 }
 
-// A vector's worth of stored numbers, computed.
+// A vector of stored numbers, widened.
 template <typename T>
 SRN_INLINE Vector<Compute<T>> load_widened(const T* from) {
   if constexpr (sizeof(T) == sizeof(Compute<T>)) {

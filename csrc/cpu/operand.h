@@ -53,7 +53,7 @@ SRN_INLINE Vector<uint32_t> round_to_bfloat16(Vector<float> value) {
 
 template <typename B>
 SRN_INLINE void store_operands(typename B::V (&v)[B::kCount], BFloat16* to, B) {
-  constexpr int depth = kGroup / B::kCount;
+  constexpr int depth = kUnitGroup / B::kCount;
   static_assert(depth == 1 || depth == 2, "as many pairs as a group and a vector allow");
   B::exchange(v);
   float* words = reinterpret_cast<float*>(to);
@@ -101,7 +101,7 @@ void flat_to_spread(const Strips<A>& strips, const FlatRows<A>& flat, int64_t gr
       Vector<A> v[B::kCount];
       B::load_flat(flat(group, strip.row), v);
       B::exchange(v);
-      B::store_spread(v, to(i, group * kGroup));
+      B::store_spread(v, to(i, group * kUnitGroup));
     });
   }
 }

@@ -10,25 +10,26 @@
 namespace srn {
 namespace SRN_ISA {
 
-// Sums over hidden units that several threads contribute to are kept in so many parts, each a fixed range of the units
-// that one thread owns, and added up in a fixed order: results do not depend on the number of threads. It divides
-// evenly among 2, 3, 4, 6 and 12 threads, the most that work on a call.
+// Sums over hidden units are kept in this many parts, each a fixed range of the units that one thread owns, and added
+// up in a fixed order: results do not depend on the number of threads. It divides evenly among 2, 3, 4, 6 and 12
+// threads, the most that work on a call.
 constexpr int64_t kParts = 12;
 
-// A half-open range, and the part of `count` things that falls to one of `shares`.
+// A half-open range.
 struct Range {
   int64_t begin, end;
   int64_t size() const { return end - begin; }
   bool contains(int64_t i) const { return begin <= i && i < end; }
 };
 
+// The `index`-th of `shares` equal shares of `count` items.
 SRN_INLINE Range share(int64_t count, int64_t index, int64_t shares) {
   return {count * index / shares, count * (index + 1) / shares};
 }
 
-// Sizes derived from a shape that both directions use.
+// Sizes derived from a shape, for both passes.
 struct Extents {
-  int64_t groups;        // unit groups: kGroup hidden units each
+  int64_t groups;        // unit groups: kUnitGroup hidden units each
   int64_t hidden;        // H rounded up to whole groups
   int64_t state_groups;  // the same for the P columns of the state
   int64_t state;
@@ -37,38 +38,40 @@ struct Extents {
   int team;             // threads worth using
 
   explicit Extents(const Shape& shape)
-      : groups(ceil_div(shape.hidden, kGroup)),
-        hidden(groups * kGroup),
-        state_groups(ceil_div(shape.state, kGroup)),
-        state(state_groups * kGroup),
+      : groups(ceil_div(shape.hidden, kUnitGroup)),
+        hidden(groups * kUnitGroup),
+        state_groups(ceil_div(shape.state, kUnitGroup)),
+        state(state_groups * kUnitGroup),
         parts(smaller(kParts, groups)),
         part_groups(ceil_div(groups, parts > 0 ? parts : 1)),
         units_(shape.hidden) {
-    // Below so many multiplications a step, a barrier costs more than a second thread saves.
+    // Below this many multiplications a step, a barrier costs more than a second thread saves.
     constexpr int64_t kWorthSharing = 1 << 17;
     const int64_t products = gate_blocks(shape.tasks) * shape.state + memory_count(shape.tasks) * shape.hidden;
     const bool share = shape.batch * shape.hidden * products >= kWorthSharing;
     team = share ? int(smaller(shape.threads, parts)) : 1;
   }
 
-  // The unit groups of a part, and of all parts that a thread owns.
+  // The unit groups of a part, and of a range of parts.
   Range part(int64_t index) const { return share(groups, index, parts); }
-  Range units(Range own) const { return {share(groups, own.begin, parts).begin, share(groups, own.end, parts).begin}; }
+  Range units(Range range) const {
+    return {share(groups, range.begin, parts).begin, share(groups, range.end, parts).begin};
+  }
 
-  // How many hidden units these groups have.
-  int64_t unit_count(Range own) const { return smaller(own.end * kGroup, units_) - own.begin * kGroup; }
+  // How many hidden units a range of groups has.
+  int64_t unit_count(Range range) const { return smaller(range.end * kUnitGroup, units_) - range.begin * kUnitGroup; }
 
  private:
   int64_t units_;  // H
 };
 
-// The i-th of a thread's parts in a step: every other one takes them backwards, beginning with the weights that the
+// The i-th of a thread's parts in a step: every other step takes them backwards, beginning with the weights that the
 // caches still hold.
 SRN_INLINE int64_t part_in_turn(Range parts, int64_t i, int64_t step) {
   return step % 2 == 0 ? parts.begin + i : parts.end - 1 - i;
 }
 
-// A group's vectors of one strip in a sum over the parts, added up in order: from `vector` on, in lanes.
+// A group's vectors of one strip, from `vector` on, in lanes: the sum over the parts, in order.
 template <typename A, typename B>
 SRN_INLINE void sum_of_parts(const PartSums<A>& sums, int64_t strip, int64_t vector, Vector<A> (&v)[B::kCount], B) {
   const A* from = sums(0)(strip, vector);
@@ -110,8 +113,8 @@ class Schedule {
   bool down_;
 };
 
-// A weight as products multiply it: as it is stored or, where that is in another type, from a copy, which the threads
-// share in making.
+// A weight as products multiply it: as it is stored or, if that is another type, from a copy that the threads make
+// together.
 template <typename T>
 const Operand<T>* as_operands(const void* stored, const Operand<T>* copy) {
   if constexpr (sizeof(T) == sizeof(Operand<T>)) {
@@ -125,8 +128,8 @@ template <typename T>
 void copy_operands(const void* stored, int64_t count, int thread, int threads, Operand<T>* copy) {
   if constexpr (sizeof(T) != sizeof(Operand<T>)) {
     if (stored == nullptr) return;
-    const Range own = share(count, thread, threads);
-    for (int64_t i = own.begin; i < own.end; ++i) copy[i] = widen(static_cast<const T*>(stored)[i]);
+    const Range range = share(count, thread, threads);
+    for (int64_t i = range.begin; i < range.end; ++i) copy[i] = widen(static_cast<const T*>(stored)[i]);
   }
 }
 

@@ -1,5 +1,5 @@
-// How the buffers of a call lie in memory: a view for each layout, which is a pointer with extents. No other file
-// computes an address in one. lanes.h tells what flat rows, strips and lanes are.
+// How the buffers of a call lie in memory: a view (a pointer with extents) for each layout. No other file computes
+// addresses in them. lanes.h tells what flat rows, strips and lanes are.
 #pragma once
 
 #include "cpu/arena.h"
@@ -10,39 +10,39 @@ namespace SRN_ISA {
 
 // -- flat rows --------------------------------------------------------------------------------------------------------
 
-// Of every unit group: (groups, rows, kGroup).
+// Of every unit group: (groups, rows, kUnitGroup).
 template <typename A>
 struct FlatRows {
   A* first;
   int64_t rows;
 
   static FlatRows take(Arena& arena, int64_t groups, int64_t rows) {
-    return {arena.take<A>(groups * rows * kGroup), rows};
+    return {arena.take<A>(groups * rows * kUnitGroup), rows};
   }
 
-  SRN_INLINE A* operator()(int64_t group, int64_t row = 0) const { return first + (group * rows + row) * kGroup; }
+  SRN_INLINE A* operator()(int64_t group, int64_t row = 0) const { return first + (group * rows + row) * kUnitGroup; }
 };
 
-// Of several blocks (gates, memories) of every unit group: (groups, blocks, rows, kGroup).
+// Of several blocks (gates, memories) of every unit group: (groups, blocks, rows, kUnitGroup).
 template <typename A>
 struct FlatBlocks {
   A* first;
   int64_t blocks, rows;
 
   static FlatBlocks take(Arena& arena, int64_t groups, int64_t blocks, int64_t rows) {
-    return {arena.take<A>(groups * blocks * rows * kGroup), blocks, rows};
+    return {arena.take<A>(groups * blocks * rows * kUnitGroup), blocks, rows};
   }
 
   SRN_INLINE A* operator()(int64_t group, int64_t block, int64_t row) const {
-    return first + ((group * blocks + block) * rows + row) * kGroup;
+    return first + ((group * blocks + block) * rows + row) * kUnitGroup;
   }
 
   // One block of every group; all blocks of a group as one.
-  FlatRows<A> block(int64_t b) const { return {first + b * rows * kGroup, blocks * rows}; }
+  FlatRows<A> block(int64_t b) const { return {first + b * rows * kUnitGroup, blocks * rows}; }
   FlatRows<A> joined() const { return block(0); }
 };
 
-// Of a strip, for several blocks of the unit groups of a part: (blocks, groups, lanes, kGroup).
+// Of a strip, for several blocks of the unit groups of a part: (blocks, groups, lanes, kUnitGroup).
 template <typename A>
 struct PartRows {
   static constexpr int kRows = kLanes<A>;  // the most of a strip
@@ -50,14 +50,14 @@ struct PartRows {
   A* first;
   int64_t groups;
 
-  static constexpr int64_t size(int64_t blocks, int64_t groups) { return blocks * groups * kRows * kGroup; }
+  static constexpr int64_t size(int64_t blocks, int64_t groups) { return blocks * groups * kRows * kUnitGroup; }
 
   SRN_INLINE A* operator()(int64_t block, int64_t group, int64_t row = 0) const {
-    return first + ((block * groups + group) * kRows + row) * kGroup;
+    return first + ((block * groups + group) * kRows + row) * kUnitGroup;
   }
 
   // The same from a row on.
-  PartRows from(int64_t row) const { return {first + row * kGroup, groups}; }
+  PartRows from(int64_t row) const { return {first + row * kUnitGroup, groups}; }
 
   int64_t block_stride() const { return size(1, groups); }
 };
@@ -115,7 +115,7 @@ struct RowLanes {
   }
 };
 
-// -- and others -------------------------------------------------------------------------------------------------------
+// -- others -----------------------------------------------------------------------------------------------------------
 
 // A piece of `size` numbers for each thread of a team.
 template <typename X>
@@ -128,7 +128,7 @@ struct ThreadPieces {
   SRN_INLINE X* operator()(int thread) const { return first + thread * size; }
 };
 
-// Several blocks of columns in a matrix of the caller's: rows and, in each, blocks lie so far apart.
+// Several blocks of columns in a caller's matrix, with the distances between rows and between blocks of a row.
 template <typename T>
 struct MatrixBlocks {
   T* first;
@@ -142,20 +142,20 @@ struct MatrixBlocks {
   }
 };
 
-// A step's gates as they are kept for the backward pass: (groups, G, row, unit), the last group of as many units as
-// there are. Both passes go through them in this order, where rows of all gates would lie far apart.
+// A step's gates as they are kept for the backward pass: (groups, G, row, unit), the last group with only the units
+// that exist. Both passes go through them in this order; rows of all gates would lie far apart.
 template <typename T, int G>
 struct KeptGates {
   T* first;
   int64_t hidden, rows;
 
-  // `all`: of every step, whose first row is `row`.
+  // `all`: those of every step; `row`: this step's first row.
   KeptGates(T* all, int64_t hidden, int64_t row, int64_t rows)
       : first(all + row * G * hidden), hidden(hidden), rows(rows) {}
 
-  // Those of one group and gate from a row on: rows of as many numbers as the group has units.
+  // Those of one group and gate from a row on; each row has as many numbers as the group has units.
   SRN_INLINE T* operator()(int64_t group, int gate, int64_t row) const {
-    return first + group * kGroup * G * rows + (gate * rows + row) * valid_columns(hidden, group);
+    return first + group * kUnitGroup * G * rows + (gate * rows + row) * valid_columns(hidden, group);
   }
 };
 

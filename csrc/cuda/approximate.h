@@ -1,6 +1,6 @@
-// tanh and the logistic function by what a GPU has in hardware, 2^x and 1 / x: 5 and 10 instructions, where the exact ones
-// (cell.h) take 20 and 30. Off by 2^-17 of the result at most, as far as the hardware's
-// are off by 2 units in the last place: a fraction of a rounding of anything that these kernels multiply.
+// tanh and the logistic function from a GPU's hardware functions, 2^x and 1 / x: 5 and 10 instructions, where the exact
+// ones (cell.h) take 20 and 30. Off by at most 2^-17 of the result if the hardware's are off by 2 units in the last
+// place: a fraction of a rounding of anything that these kernels multiply.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,7 @@ namespace SRN_ISA {
 namespace persistent {
 
 struct Approximate {
-  // 0 for what is too small for a normal float.
+  // 0 where the result is too small for a normal float.
   static SRN_INLINE float exp2(float x) {
 #if defined(__CUDA_ARCH__)
     float y;
@@ -32,7 +32,7 @@ struct Approximate {
 #endif
   }
 
-  // 1 / (1 + e^-x). Where e^-x is infinite that is 0, as it should.
+  // 1 / (1 + e^-x). This is 0 where e^-x is infinite, as it should be.
   static SRN_INLINE float sigmoid(float x) { return reciprocal(1 + exp2(x * -kLog2e)); }
 
   // 1 - 2 / (1 + e^2x); near zero, where that loses digits, x - x^3 / 3.

@@ -1,4 +1,4 @@
-// The backward recurrence of a block: what forward.h did, the other way, through the same slices of the weights.
+// The backward recurrence of a block: that of forward.h in reverse, through the same slices of the weights.
 #pragma once
 
 #include "cuda/team.h"
@@ -17,8 +17,8 @@ class BackwardPass {
   using Stored = typename Element::Stored;
   using Unit = Cell<float, N, Approximate>;
   static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
-  static constexpr int kAhead = 4,
-                       kItemsAhead = 1;  // numbers that a thread asks for ahead; more would not fit its registers
+  // Numbers that a thread asks for ahead; more would not fit its registers.
+  static constexpr int kAhead = 4, kItemsAhead = 1;
 
  public:
   using Shared = BackwardShared<Element, kRows, N>;
@@ -30,7 +30,7 @@ class BackwardPass {
         shared_(shared),
         team_(block, plan, call, shared.team),
         place_(team_.place()),
-        own_(call.direction[place_.team % call.sizes.directions]),
+        direction_(call.direction[place_.team % call.sizes.directions]),
         H_(call.sizes.hidden) {}
 
   SRN_BODY void run() {
@@ -50,8 +50,8 @@ class BackwardPass {
   }
 
   SRN_BODY void load_weights() {
-    const Stored* const hh = static_cast<const Stored*>(own_.weights.hh);
-    const Stored* const mc = static_cast<const Stored*>(own_.weights.mc);
+    const Stored* const hh = static_cast<const Stored*>(direction_.weights.hh);
+    const Stored* const mc = static_cast<const Stored*>(direction_.weights.mc);
     const int64_t H = H_, first = place_.first;
     team_.load(
         M, G, [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); },
@@ -60,7 +60,7 @@ class BackwardPass {
 
   SRN_BODY void sequence(const RowGroup& group) {
     start(group);
-    const bool reverse = own_.reverse;
+    const bool reverse = direction_.reverse;
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? i : group.steps - 1 - i;
       begin(group, step);
@@ -82,7 +82,7 @@ class BackwardPass {
       block_.stamp(srn::persistent::kDifferentiate);
       team_.multiply_owned_and_scatter();
       block_.stamp(srn::persistent::kMultiplyDz);
-      // What nobody waits for, while the partial sums are on their way.
+      // While the partial sums are on their way, work that no other block waits for.
       const bool last = i + 1 == group.steps;
       const int next = reverse ? step + 1 : step - 1;
       Asked asked;
@@ -99,8 +99,8 @@ class BackwardPass {
   }
 
   SRN_BODY void start(const RowGroup& group) {
-    const Stored* const grad_h_n = static_cast<const Stored*>(own_.grad_h_n);
-    const Stored* const grad_c_n = static_cast<const Stored*>(own_.grad_c_n);
+    const Stored* const grad_h_n = static_cast<const Stored*>(direction_.grad_h_n);
+    const Stored* const grad_c_n = static_cast<const Stored*>(direction_.grad_c_n);
     const auto last = [&](const Stored* grad, int row, int unit) {
       const int64_t sequence = group.first + row;
       const bool has = grad != nullptr && sequence < call_.sizes.batch;
@@ -112,14 +112,14 @@ class BackwardPass {
       at(shared_.grad_output)[item] = 0;  // where there is none
     });
     block_.sync();
-    const int step = own_.reverse ? 0 : group.steps - 1;
+    const int step = direction_.reverse ? 0 : group.steps - 1;
     Asked asked;
     ask(group, step, asked);
     take(group, step, asked);
     block_.sync();
   }
 
-  // What the forward pass and the caller left for a step: of each kind, a thread's first numbers on their way.
+  // A thread's first numbers of each kind that the forward pass and the caller left for a step, on their way.
   struct Asked {
     Stored gates[kAhead], grad_memories[kAhead], cells[kItemsAhead], cells_before[kItemsAhead],
         grad_output[kItemsAhead];
@@ -143,46 +143,49 @@ class BackwardPass {
   template <typename F>
   SRN_BODY void each_kind(const RowGroup& group, int step, Asked& asked, const F& f) const {
     const int64_t first = group.row(step), H = H_;
-    const auto own = [&](const void* buffer) { return static_cast<const Stored*>(buffer) + place_.first; };
+    const auto units_of = [&](const void* buffer) { return static_cast<const Stored*>(buffer) + place_.first; };
     f(
-        asked.gates, G, [&](int row, int g, int unit) { return own(own_.gates)[((first + row) * G + g) * H + unit]; },
+        asked.gates, G,
+        [&](int row, int g, int unit) { return units_of(direction_.gates)[((first + row) * G + g) * H + unit]; },
         [&](int index, int) -> float& { return at(shared_.gates)[index]; });
-    if (own_.grad_memories != nullptr) {
+    if (direction_.grad_memories != nullptr) {
       f(
           asked.grad_memories, M,
           [&](int row, int m, int unit) {
-            return own(
-                own_.grad_memories)[(first + row) * own_.grad_memories_row_stride + m * own_.grad_memory_stride + unit];
+            return units_of(direction_.grad_memories)[(first + row) * direction_.grad_memories_row_stride +
+                                                      m * direction_.grad_memory_stride + unit];
           },
           [&](int index, int) -> float& { return at(shared_.ds)[index]; });
     }
     f(
-        asked.cells, 1, [&](int row, int, int unit) { return own(own_.cells)[(first + row) * H + unit]; },
+        asked.cells, 1, [&](int row, int, int unit) { return units_of(direction_.cells)[(first + row) * H + unit]; },
         [&](int, int item) -> float& { return at(shared_.c)[item]; });
     // The step visited before this one in the forward pass, where a row took part in it.
-    const int before = own_.reverse ? step + 1 : step - 1;
+    const int before = direction_.reverse ? step + 1 : step - 1;
     const bool any = before >= 0 && before < group.steps;
     const int rows_before = any ? group.active(before, kRows) : 0;
     const int64_t first_before = any ? group.row(before) : 0;
     f(
         asked.cells_before, 1,
         [&](int row, int, int unit) {
-          return row < rows_before ? own(own_.cells)[(first_before + row) * H + unit]
-                                   : own(own_.c0)[int64_t(group.first + row) * H + unit];
+          return row < rows_before ? units_of(direction_.cells)[(first_before + row) * H + unit]
+                                   : units_of(direction_.c0)[int64_t(group.first + row) * H + unit];
         },
         [&](int, int item) -> float& { return at(shared_.c_before)[item]; });
-    if (own_.grad_output != nullptr) {
+    if (direction_.grad_output != nullptr) {
       f(
           asked.grad_output, 1,
-          [&](int row, int, int unit) { return own(own_.grad_output)[(first + row) * own_.grad_output_stride + unit]; },
+          [&](int row, int, int unit) {
+            return units_of(direction_.grad_output)[(first + row) * direction_.grad_output_stride + unit];
+          },
           [&](int, int item) -> float& { return at(shared_.grad_output)[item]; });
     }
   }
 
-  // Eq. 9 differentiated: the gradient of c_t, for everybody. Rows that are not active have none.
+  // Eq. 9 differentiated: the gradient of c_t, for all members. Inactive rows have none.
   SRN_BODY void begin(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
-    Stored* const dc_rows = static_cast<Stored*>(own_.dc) + group.row(step) * H_ + place_.first;
+    Stored* const dc_rows = static_cast<Stored*>(direction_.dc) + group.row(step) * H_ + place_.first;
     team_.each_unit([&](int item, int unit, int row) {
       float dc = 0;
       if (row < rows) {
@@ -197,10 +200,10 @@ class BackwardPass {
     team_.exchange().send_gathered();
   }
 
-  // The memories before tanh (Eq. 6, 7), and what their own gradients (Eq. 10) add to ds.
+  // The memories before tanh (Eq. 6, 7), and what the gradients of tanh(s) (Eq. 10) add to ds.
   SRN_BODY void recompute(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
-    Stored* const s_rows = static_cast<Stored*>(own_.s) + group.row(step) * M * H_ + place_.first;
+    Stored* const s_rows = static_cast<Stored*>(direction_.s) + group.row(step) * M * H_ + place_.first;
     team_.each_unit([&](int item, int unit, int row) {
       if (row >= rows) return;
       float gates[G], s[M];
@@ -210,7 +213,7 @@ class BackwardPass {
         constexpr int m = decltype(memory)::value;
         s_rows[(int64_t(row) * M + m) * H_ + unit] = Element::store(s[m]);
         float& ds = at(shared_.ds)[(row * M + m) * plan_.units + unit];
-        if (own_.grad_memories != nullptr) {
+        if (direction_.grad_memories != nullptr) {
           const float t = Approximate::tanh(s[m]);
           ds *= 1 - t * t;
         } else {
@@ -244,15 +247,15 @@ class BackwardPass {
       }
       unrolled<0, G>([&](auto gate) SRN_INLINE_LAMBDA {
         constexpr int g = decltype(gate)::value;
-        const int own = g * plan_.units + unit;
-        team_.owned(row, own) = Element::operand(dz[g]);
-        at(shared_.dz)[row * G * plan_.units + own] = dz[g];
+        const int column = g * plan_.units + unit;
+        team_.owned(row, column) = Element::operand(dz[g]);
+        at(shared_.dz)[row * G * plan_.units + column] = dz[g];
       });
     });
   }
 
   SRN_BODY void keep(const RowGroup& group, int step) {
-    Stored* const dz = static_cast<Stored*>(own_.dz) + group.row(step) * G * H_ + place_.first;
+    Stored* const dz = static_cast<Stored*>(direction_.dz) + group.row(step) * G * H_ + place_.first;
     team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
       dz[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.dz)[index]);
     });
@@ -266,8 +269,8 @@ class BackwardPass {
   }
 
   SRN_BODY void end(const RowGroup& group) {
-    Stored* const grad_h0 = static_cast<Stored*>(own_.grad_h0);
-    Stored* const grad_c0 = static_cast<Stored*>(own_.grad_c0);
+    Stored* const grad_h0 = static_cast<Stored*>(direction_.grad_h0);
+    Stored* const grad_c0 = static_cast<Stored*>(direction_.grad_c0);
     team_.each_unit([&](int item, int unit, int row) {
       const int64_t sequence = group.first + row;
       if (sequence >= call_.sizes.batch) return;
@@ -289,7 +292,7 @@ class BackwardPass {
   const Shared& shared_;
   Team<Block> team_;
   const Place place_;
-  const BackwardDirection& own_;
+  const BackwardDirection& direction_;
   const int H_;
 };
 

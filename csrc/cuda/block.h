@@ -8,7 +8,7 @@
 //   index()             its number in the grid
 //   memory()            its shared memory
 //   thread(), threads() which thread of the block this is, and of how many: a phase deals its items to them in turn
-//   sync()              a barrier of the block's threads, after which what each wrote is seen by all
+//   sync()              a barrier of the block's threads, after which all see what each wrote
 //   each_warp(f)        f(warp) for this thread's warps: one on the device
 //   PerWarp<X>          an X for each of them, in registers on the device
 //   Tile                a tile of weights, kTileRows by Element::kDepth
@@ -16,17 +16,17 @@
 //   Sum                 the product, kTileRows by kRows, of floats
 //   fill(tile, f)       tile = f(row, depth), Operands
 //   keep(tile, p), kept(tile, p)     to shared memory and back
-//   own_rows(p, stride), rows(rows, own, stride)   reads Rows from shared memory, `stride` words from one to the
-//                       next: first where this thread reads its part of a tile, then, there or some tiles on, the part
+//   rows_start(p, stride), rows(rows, start, stride)   read Rows from shared memory, `stride` words from one to the
+//                       next: where this thread reads its part of a tile; then, there or some tiles on, the part
 //   clear(sum), multiply(sum, tile, rows), add(sum, other)
 //   pairs(sum, f)       f(row, column, sum, sum of the next column), for every even column
 //   write(word, n words), read(...)  of the mailbox: whole words, in any order, never cached
 //   sync_cluster()      a barrier of all threads of the team's blocks, where the team is a cluster
-//   open(gate), expect(gate, bytes)  of a gate in shared memory: made, by one thread; and how many bytes its next phase
-//                       brings, once in each phase
-//   send(member, p, words, gate)     to where a member has what is at p here, and counted at its gate: asynchronously
-//   passed(gate, phase) whether all of a gate's phase has come, the phases being 0 and 1 in turn
-//   wait(looks)         between two looks at the mailbox or a gate, so many of which found nothing
+//   open(gate), expect(gate, bytes)  of a gate in shared memory: makes it, by one thread; tells it how many bytes its
+//                       next phase brings, once in each phase
+//   send(member, p, words, gate)     to the place of p in a member's memory, counted at its gate: asynchronously
+//   passed(gate, phase) whether all of a gate's phase has come; phases are 0 and 1 in turn
+//   wait(looks)         between two looks at the mailbox or a gate, after this many looks in vain
 //   begin_stamps(), stamp(part), end_stamps(to)   the clock, at the end of each part of a step (stamps.h)
 #pragma once
 
@@ -53,9 +53,9 @@ using srn::persistent::kTileWords;
 using srn::persistent::Span;
 using srn::persistent::Tiles;
 
-// A block's place: whose rows it works on, and which hidden units it owns.
+// A block's place: the team whose rows it works on, and the hidden units that it owns.
 struct Place {
-  int team, member;  // teams of the two directions, if there are two, take turns
+  int team, member;  // with two directions, their teams alternate
   int first, units;  // hidden units
 
   SRN_BODY Place(const Plan& plan, int hidden, int block) {

@@ -1,13 +1,13 @@
 // How the blocks of a team leave numbers for each other where the team is a cluster of the hardware (compute capability
 // 9.0 and later): each member has its own shared memory, and the others write into it.
 //
-// A message is a few words for a place in another member's shared memory, and once it is there it is counted at a *gate*
-// beside it. Who owns a gate says how many bytes an exchange brings it, and waits until so many are there. So there are
-// no flags in the words, nothing is looked at in vain, and h arrives in the operand of the product as it is multiplied.
+// A message is a few words for a place in another member's shared memory, and is counted on arrival at a *gate* beside
+// it. The owner of a gate says how many bytes an exchange brings it, and waits for them. So words carry no flags,
+// nothing is looked at in vain, and h arrives in the operand of the product as it is multiplied.
 //
-// Who a message is for waits for it before it ends, so no shared memory is gone when one arrives. And one place for each
-// exchange is enough: a member that sends exchange k + 1 of one kind has received the exchange of the other kind
-// between the two from every member, and each of them had read exchange k before it sent that.
+// A member waits for every message to it before it ends, so no message finds its shared memory gone. And one place for
+// each exchange is enough: a member that sends exchange k + 1 of one kind has received from every member the other
+// kind's exchange in between, and each of them had read exchange k before it sent that.
 #pragma once
 
 #include "cuda/block.h"
@@ -31,7 +31,7 @@ class Cluster {
                    const TeamShared<Element, kRows>& shared)
       : block_(block), plan_(plan), place_(place), shared_(shared), hidden_(call.sizes.hidden) {}
 
-  // After whatever else a member writes to its own shared memory before the first exchange.
+  // To be called after all else that a member writes to its shared memory before the first exchange.
   SRN_BODY void begin() const {
     each(block_, kRows * plan_.units, [&](int i) { at(shared_.outbox)[i] = 0; });
     if (block_.thread() == 0) {
@@ -43,7 +43,7 @@ class Cluster {
     block_.sync_cluster();
   }
 
-  // scatterer()(unit, row, one, next): a partial sum to the owner of its unit, of two rows side by side.
+  // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.
   struct Scatterer {
     const Block& block;
     const Plan& plan;
@@ -51,9 +51,9 @@ class Cluster {
     uint64_t* const gate;
 
     SRN_BODY void operator()(int unit, int row, float one, float next) const {
-      const int owner = plan.by_units.quotient(unit), own = unit - owner * plan.units;
+      const int owner = plan.by_units.quotient(unit), local = unit - owner * plan.units;
       const uint32_t words[] = {bits_as<uint32_t>(one), bits_as<uint32_t>(next)};
-      block.send(owner, slot + own * kRows + row, words, gate);
+      block.send(owner, slot + local * kRows + row, words, gate);
     }
   };
   SRN_BODY Scatterer scatterer() const {
@@ -71,28 +71,29 @@ class Cluster {
     return sum;
   }
 
-  // An item's number to everybody; each item once an exchange, then `send_gathered` and `await_gathered` by all threads.
+  // Sends an item's number to all members; each item once an exchange, then `send_gathered` and `await_gathered` by all
+  // threads.
   SRN_BODY void gather(int item, float value) const {
     at(shared_.outbox)[item % kRows * plan_.units + item / kRows] = Element::operand(value);
   }
 
-  // A message is a few units of a row. Each member begins with itself, so that not all send to the same at once.
+  // A message is a few units of a row. Each member begins with itself, so that not all send to one at once.
   SRN_BODY void send_gathered() const {
     block_.sync();
     const int stride = plan_.gathered.stride() * (4 / int(sizeof(Operand)));
     each(block_, plan_.members * int(plan_.by_messages.divisor), [&](int i) {
       const int turn = plan_.by_messages.quotient(i), message = plan_.by_messages.remainder(i);
-      const int row = message % kRows, own = message / kRows * kMessageUnits, unit = place_.first + own;
+      const int row = message % kRows, local = message / kRows * kMessageUnits, unit = place_.first + local;
       if (unit >= hidden_) return;
       const int shifted = place_.member + turn, member = shifted < plan_.members ? shifted : shifted - plan_.members;
       uint32_t words[kMessageWords];
-      memcpy(words, __builtin_assume_aligned(at(shared_.outbox) + row * plan_.units + own, sizeof(words)),
+      memcpy(words, __builtin_assume_aligned(at(shared_.outbox) + row * plan_.units + local, sizeof(words)),
              sizeof(words));
       block_.send(member, at(shared_.gathered) + row * stride + unit, words, gathered_gate());
     });
   }
 
-  // Everybody's numbers are in the operand of the first product. To be followed by a barrier.
+  // Waits for all members' numbers in the operand of the first product. To be followed by a barrier.
   SRN_BODY void await_gathered() { pass(gathered_gate(), gathered_phase_, gathered_bytes()); }
 
  private:
@@ -101,8 +102,8 @@ class Cluster {
     return piece.in(block_.memory());
   }
 
-  // Every thread waits for itself; one of them says what the next exchange will bring. A gate tells phases apart by a bit:
-  // nobody can be two behind, as there are barriers and the other kind's exchange between them.
+  // Every thread waits; one of them says what the next exchange will bring. One bit tells a gate's phases apart:
+  // barriers and the other kind's exchange lie between them, so no thread can be two behind.
   SRN_BODY void pass(uint64_t* gate, uint32_t& phase, int bytes) const {
     for (uint32_t looks = 0; !block_.passed(gate, phase);) block_.wait(++looks);
     if (block_.thread() == 0) block_.expect(gate, bytes);

@@ -7,8 +7,8 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
-// A warp's part of one multiplication, kDepth deep: D += A * B. The order of the depth within a tile is ours, as long as
-// A and B agree in it: a thread of B reads two neighbouring words, and tells its weights apart accordingly.
+// A warp's part of one multiplication, kDepth deep: D += A * B. The order of the depth within a tile is free, as long
+// as A and B agree in it: a thread reads two adjacent words of B, and arranges its weights to match.
 __device__ __forceinline__ void multiply_tile(BFloat16, float (&sum)[4], const uint32_t (&a)[4],
                                               const uint32_t (&b)[2]) {
   asm volatile(
@@ -43,7 +43,7 @@ class DeviceBlock {
   using Operand = typename Element::Operand;
   static constexpr int kRows = kRowCount;
   static constexpr srn::persistent::Exchange kExchange = kExchangeKind;
-  static constexpr int kColumns = kRows / 8;  // of 8 rows of the team, as the tensor cores have them
+  static constexpr int kColumns = kRows / 8;  // of 8 rows of the team, as the tensor cores take them
 
   struct Tile {
     uint32_t words[4];
@@ -57,11 +57,11 @@ class DeviceBlock {
   template <typename X>
   class PerWarp {
    public:
-    __device__ __forceinline__ X& operator[](int) { return own_; }
-    __device__ __forceinline__ const X& operator[](int) const { return own_; }
+    __device__ __forceinline__ X& operator[](int) { return value_; }
+    __device__ __forceinline__ const X& operator[](int) const { return value_; }
 
    private:
-    X own_;
+    X value_;
   };
 
   __device__ __forceinline__ int index() const { return int(blockIdx.x); }
@@ -77,8 +77,8 @@ class DeviceBlock {
     f(int(threadIdx.x) / 32);
   }
 
-  // Words 0 and 1 are of rows `lane / 4` and 8 more, at the first half of what this thread multiplies in the depth, 2 and
-  // 3 at the second.
+  // Words 0 and 1 are of rows `lane / 4` and 8 more, in the first half of this thread's part of the depth; 2 and 3 in
+  // the second.
   template <typename F>
   __device__ __forceinline__ void fill(Tile& tile, const F& weight) const {
     constexpr int kPerWord = 4 / int(sizeof(Operand));
@@ -101,11 +101,11 @@ class DeviceBlock {
     tile.words[0] = words.x, tile.words[1] = words.y, tile.words[2] = words.z, tile.words[3] = words.w;
   }
 
-  __device__ __forceinline__ const Operand* own_rows(const Operand* operand, int stride) const {
+  __device__ __forceinline__ const Operand* rows_start(const Operand* operand, int stride) const {
     return operand + (lane_group() * stride + 2 * place()) * (4 / int(sizeof(Operand)));
   }
-  __device__ __forceinline__ void rows(Rows& rows, const Operand* own, int stride) const {
-    const uint32_t* const words = reinterpret_cast<const uint32_t*>(own);
+  __device__ __forceinline__ void rows(Rows& rows, const Operand* start, int stride) const {
+    const uint32_t* const words = reinterpret_cast<const uint32_t*>(start);
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
       const uint2 pair = *reinterpret_cast<const uint2*>(words + column * 8 * stride);
@@ -136,7 +136,7 @@ class DeviceBlock {
     }
   }
 
-  // Relaxed and of the whole device: past the first-level cache, in no order but that of each word.
+  // Relaxed, at the scope of the device: past the first-level cache, and unordered except within a word.
   __device__ __forceinline__ void write(uint32_t* to, uint32_t word) const {
     asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
   }
@@ -187,7 +187,7 @@ class DeviceBlock {
 #endif
 
 #if defined(SRN_STAMPS)
-  // One thread's own, in shared memory, as a sum in global memory would have it wait at every stamp.
+  // One thread's ticks, in shared memory: with sums in global memory it would wait at every stamp.
   __device__ __forceinline__ void begin_stamps() const {
     if (threadIdx.x != 0) return;
     for (int part = 0; part < kMostParts; ++part) ticks()[part] = 0;
@@ -219,7 +219,7 @@ class DeviceBlock {
   static constexpr uint32_t kMostLooks = 1u << 24;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  // Addresses in shared memory: as this block has it, and as a member of its cluster has the same.
+  // Addresses in shared memory: this block's, and of the same place in a member of its cluster.
   __device__ __forceinline__ static uint32_t shared(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
   __device__ __forceinline__ static uint32_t of_member(const void* p, int member) {
     uint32_t address;
@@ -231,7 +231,7 @@ class DeviceBlock {
 #if defined(SRN_STAMPS)
   static constexpr int kMostParts = srn::persistent::kMostParts;
 
-  // Of each part, and when the last one ended.
+  // The ticks of each part, and when the last one ended.
   __device__ __forceinline__ static uint32_t* ticks() {
     __shared__ uint32_t ticks[kMostParts + 1];
     return ticks;

@@ -54,7 +54,7 @@ struct Float16 {
     const uint32_t bits = bits_as<uint32_t>(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
     if (size > 0x7f800000) return uint16_t(sign | 0x7e00);
     if (size >= 0x477ff000) return uint16_t(sign | 0x7c00);  // 65520 and more round to infinity
-    if (size < 0x38800000) {                                 // subnormal: float's own rounding at the last place, 2^-24
+    if (size < 0x38800000) {                                 // subnormal: rounded by adding a float
       const float rounded = bits_as<float>(size) + 0.5f;     // whose unit in the last place is 2^-24
       return uint16_t(sign | (bits_as<uint32_t>(rounded) - bits_as<uint32_t>(0.5f)));
     }
@@ -73,7 +73,7 @@ struct TensorFloat32 {
 
   static SRN_INLINE float load(Stored value) { return value; }
   static SRN_INLINE Stored store(float value) { return value; }
-  // To the nearest, ties away from zero, as the processor's own instruction rounds.
+  // To the nearest, ties away from zero, as the processor's instruction rounds.
   static SRN_INLINE Operand operand(float value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     uint32_t bits;

@@ -1,5 +1,5 @@
-// The two ways in which the members of a team leave numbers for each other: through global memory, on any GPU, or within
-// a cluster of blocks. Both are a class with the same functions, which `Team` is written over.
+// The two ways in which the members of a team leave numbers for each other: through global memory, on any GPU, or
+// within a cluster of blocks. `Team` is written over either: both are classes with the same functions.
 #pragma once
 
 #include <type_traits>

@@ -29,7 +29,7 @@ class ForwardPass {
         shared_(shared),
         team_(block, plan, call, shared.team),
         place_(team_.place()),
-        own_(call.direction[place_.team % call.sizes.directions]),
+        direction_(call.direction[place_.team % call.sizes.directions]),
         H_(call.sizes.hidden) {}
 
   SRN_BODY void run() {
@@ -49,14 +49,14 @@ class ForwardPass {
   }
 
   SRN_BODY void load_weights() {
-    const Stored* const hh = static_cast<const Stored*>(own_.weights.hh);
-    const Stored* const mc = static_cast<const Stored*>(own_.weights.mc);
+    const Stored* const hh = static_cast<const Stored*>(direction_.weights.hh);
+    const Stored* const mc = static_cast<const Stored*>(direction_.weights.mc);
     const int64_t H = H_, first = place_.first;
     team_.load(
         G, M, [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); },
         [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); });
-    const Stored* const b_hh = static_cast<const Stored*>(own_.weights.b_hh);
-    const Stored* const b_mc = static_cast<const Stored*>(own_.weights.b_mc);
+    const Stored* const b_hh = static_cast<const Stored*>(direction_.weights.b_hh);
+    const Stored* const b_mc = static_cast<const Stored*>(direction_.weights.b_mc);
     each(block_, G * plan_.units, [&](int i) {
       const int g = plan_.by_units.quotient(i), unit = plan_.by_units.remainder(i);
       const bool has = b_hh != nullptr && unit < place_.units;
@@ -71,7 +71,7 @@ class ForwardPass {
 
   SRN_BODY void sequence(const RowGroup& group) {
     start(group);
-    const bool reverse = own_.reverse;
+    const bool reverse = direction_.reverse;
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? group.steps - 1 - i : i;
       const bool last = i + 1 == group.steps;
@@ -89,7 +89,7 @@ class ForwardPass {
       block_.stamp(srn::persistent::kSelect);
       team_.multiply_owned_and_scatter();
       block_.stamp(srn::persistent::kMultiplyS);
-      // What nobody waits for, while the partial sums are on their way.
+      // While the partial sums are on their way, work that no other block waits for.
       const Input next(*this, group, last ? step : reverse ? step - 1 : step + 1);
       Stored asked[kAhead];
       if (!last) next.ask(asked);
@@ -105,10 +105,10 @@ class ForwardPass {
     end(group);
   }
 
-  // Initial states, zeros for rows that the batch does not have; h goes to everybody.
+  // Initial states, zeros for rows that the batch does not have; h goes to all members.
   SRN_BODY void start(const RowGroup& group) {
-    const Stored* const h0 = static_cast<const Stored*>(own_.h0);
-    const Stored* const c0 = static_cast<const Stored*>(own_.c0);
+    const Stored* const h0 = static_cast<const Stored*>(direction_.h0);
+    const Stored* const c0 = static_cast<const Stored*>(direction_.c0);
     team_.each_unit([&](int item, int unit, int row) {
       const int64_t sequence = group.first + row, index = sequence * H_ + place_.first + unit;
       const bool has = sequence < call_.sizes.batch;
@@ -117,7 +117,7 @@ class ForwardPass {
       team_.exchange().gather(item, at(shared_.h)[item]);
     });
     team_.exchange().send_gathered();
-    const Input first(*this, group, own_.reverse ? group.steps - 1 : 0);
+    const Input first(*this, group, direction_.reverse ? group.steps - 1 : 0);
     Stored asked[kAhead];
     first.ask(asked);
     first.take(asked);
@@ -131,7 +131,7 @@ class ForwardPass {
 
     SRN_BODY Input(const ForwardPass& pass, const RowGroup& group, int step)
         : pass(pass),
-          z(static_cast<const Stored*>(pass.own_.z) + group.row(step) * G * pass.H_ + pass.place_.first),
+          z(static_cast<const Stored*>(pass.direction_.z) + group.row(step) * G * pass.H_ + pass.place_.first),
           rows(group.active(step, kRows)) {}
 
     SRN_BODY Stored load(int row, int g, int unit) const { return z[(int64_t(row) * G + g) * pass.H_ + unit]; }
@@ -145,11 +145,11 @@ class ForwardPass {
     }
   };
 
-  // Eq. 1, 3. Rows that are not active hold what was there before, as they do in z: nobody reads it.
+  // Eq. 1, 3. Inactive rows hold what was there before, as they do in z; nothing reads them.
   SRN_BODY void activate() {
     team_.each_of(G, kRows, [&](int index, int row, int g, int unit) {
-      const int own = g * plan_.units + unit;
-      const float z = team_.total(row, own) + at(shared_.z)[index] + at(shared_.bias)[own];
+      const int column = g * plan_.units + unit;
+      const float z = team_.total(row, column) + at(shared_.z)[index] + at(shared_.bias)[column];
       at(shared_.gates)[index] = g == kCandidate ? Approximate::tanh(z) : Approximate::sigmoid(z);
     });
   }
@@ -165,9 +165,9 @@ class ForwardPass {
       Unit::memories(gates, at(shared_.c)[item], s);
       unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
         constexpr int m = decltype(memory)::value;
-        const int own = m * plan_.units + unit;
-        team_.owned(row, own) = Element::operand(s[m]);
-        at(shared_.s)[row * M * plan_.units + own] = s[m];
+        const int column = m * plan_.units + unit;
+        team_.owned(row, column) = Element::operand(s[m]);
+        at(shared_.s)[row * M * plan_.units + column] = s[m];
       });
     });
   }
@@ -176,27 +176,28 @@ class ForwardPass {
   SRN_BODY void keep(const RowGroup& group, int step) {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
-    if (own_.gates != nullptr) {
-      Stored* const gates = static_cast<Stored*>(own_.gates) + first * G * H_ + place_.first;
+    if (direction_.gates != nullptr) {
+      Stored* const gates = static_cast<Stored*>(direction_.gates) + first * G * H_ + place_.first;
       team_.each_of(G, rows, [&](int index, int row, int g, int unit) {
         gates[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.gates)[index]);
       });
     }
-    if (own_.memories != nullptr) {
-      Stored* const memories = static_cast<Stored*>(own_.memories) + first * own_.memories_row_stride + place_.first;
+    if (direction_.memories != nullptr) {
+      Stored* const memories =
+          static_cast<Stored*>(direction_.memories) + first * direction_.memories_row_stride + place_.first;
       team_.each_of(M, rows, [&](int index, int row, int m, int unit) {
-        memories[row * own_.memories_row_stride + m * own_.memory_stride + unit] =
+        memories[row * direction_.memories_row_stride + m * direction_.memory_stride + unit] =
             Element::store(Approximate::tanh(at(shared_.s)[index]));
       });
     }
   }
 
-  // Eq. 8, 9; rows that are not active keep their state. What others wait for goes first.
+  // Eq. 8, 9; inactive rows keep their state. What other members wait for goes first.
   SRN_BODY void finish(const RowGroup& group, int step, bool last) {
     const int rows = group.active(step, kRows);
     const int64_t first = group.row(step);
-    Stored* const output = static_cast<Stored*>(own_.output) + first * own_.output_stride + place_.first;
-    Stored* const cells = static_cast<Stored*>(own_.cells);
+    Stored* const output = static_cast<Stored*>(direction_.output) + first * direction_.output_stride + place_.first;
+    Stored* const cells = static_cast<Stored*>(direction_.cells);
     team_.each_unit([&](int item, int unit, int row) {
       const bool active = row < rows;
       float h = at(shared_.h)[item], c = 0;
@@ -208,16 +209,16 @@ class ForwardPass {
       if (active) {
         at(shared_.c)[item] = c;
         at(shared_.h)[item] = h;
-        output[row * own_.output_stride + unit] = Element::store(h);
-        if (own_.gates != nullptr) cells[(first + row) * H_ + place_.first + unit] = Element::store(c);
+        output[row * direction_.output_stride + unit] = Element::store(h);
+        if (direction_.gates != nullptr) cells[(first + row) * H_ + place_.first + unit] = Element::store(c);
       }
     });
     if (!last) team_.exchange().send_gathered();
   }
 
   SRN_BODY void end(const RowGroup& group) {
-    Stored* const h_n = static_cast<Stored*>(own_.h_n);
-    Stored* const c_n = static_cast<Stored*>(own_.c_n);
+    Stored* const h_n = static_cast<Stored*>(direction_.h_n);
+    Stored* const c_n = static_cast<Stored*>(direction_.c_n);
     team_.each_unit([&](int item, int unit, int row) {
       const int64_t sequence = group.first + row;
       if (sequence >= call_.sizes.batch) return;
@@ -232,7 +233,7 @@ class ForwardPass {
   const Shared& shared_;
   Team<Block> team_;
   const Place place_;
-  const ForwardDirection& own_;
+  const ForwardDirection& direction_;
   const int H_;
 };
 

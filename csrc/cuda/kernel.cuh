@@ -11,7 +11,7 @@ namespace persistent {
 
 using srn::persistent::Exchange;
 
-// The oldest GPUs, by compute capability times ten, that have the instructions of an exchange: for older ones the kernels
+// The oldest GPUs, by compute capability times ten, with the instructions of an exchange: for older ones the kernels
 // are empty, and refused beforehand.
 SRN_PLAN constexpr int oldest(Exchange exchange) { return exchange == Exchange::kCluster ? 90 : 80; }
 
@@ -21,7 +21,7 @@ constexpr int kPresent = __CUDA_ARCH__ / 10;
 constexpr int kPresent = 0;
 #endif
 
-// A multiprocessor is one block's, with all its registers: they hold the weights.
+// A block has a multiprocessor to itself, with all its registers: they hold the weights.
 template <typename Element, int kRows, int N, Exchange kExchange>
 __global__ void __launch_bounds__(kWarps * 32, 1)
     forward_kernel(const __grid_constant__ ForwardCall call, const __grid_constant__ Plan plan,

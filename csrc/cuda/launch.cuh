@@ -1,4 +1,4 @@
-// One pass in one dtype and with one exchange: which kernel a plan takes, whether the device can run it, and its launch.
+// One pass in one dtype and with one exchange: a plan's kernel, whether the device can run it, and its launch.
 #pragma once
 
 #include "cuda/kernel.cuh"
@@ -15,7 +15,7 @@ using srn::persistent::kLeastTasks;
 using srn::persistent::kMostMembers;
 using srn::persistent::kMostTasks;
 
-// The parts in which the passes differ: layout of shared memory, kernel.
+// Where the passes differ: layout of shared memory, kernel.
 template <typename Element, typename Call, Exchange kExchange>
 struct KernelsOf;
 
@@ -41,7 +41,7 @@ struct KernelsOf<Element, BackwardCall, kExchange> {
   }
 };
 
-// f(rows, tasks) as integral constants; of those that there are kernels for.
+// f(rows, tasks), as integral constants, for sizes that have a kernel.
 template <Exchange kExchange, typename F>
 void with_sizes(int rows, int tasks, const F& f) {
   static_assert(kLeastTasks == 2 && kMostTasks == 3, "a case for every number of tasks");
@@ -55,7 +55,7 @@ void with_sizes(int rows, int tasks, const F& f) {
   f(Index<8>(), Index<3>());
 }
 
-// Whether an error of CUDA's means that a build's code is not for this GPU or driver, whatever comes later.
+// Whether a CUDA error means that this build's code will never run on this GPU or driver.
 inline bool is_final(cudaError_t error) {
   switch (error) {
     case cudaErrorNoKernelImageForDevice:
@@ -69,9 +69,10 @@ inline bool is_final(cudaError_t error) {
   }
 }
 
-// Lets a kernel have all the shared memory that a block can have, `shared` less what the kernel has anyway, and clusters of
-// any size; the planner is not to count on more. These are limits of the kernel, not of a launch: they are the same whoever sets them, so that no thread takes one
-// away from another's launch. Or the reason why the kernel cannot run on the device.
+// Lets a kernel have all the shared memory that a block can have, `shared` less what the kernel has anyway, and
+// clusters of any size; keeps the planner to that. These are limits of the kernel, not of a launch, and every thread
+// sets the same ones, so that none lowers them before another's launch. Returns the reason if the kernel cannot run on
+// the device.
 template <typename Kernel>
 std::string prepare(Kernel kernel, Exchange exchange, int64_t shared, Gpu& gpu) {
   cudaFuncAttributes attributes;
@@ -95,7 +96,7 @@ std::string prepare(Kernel kernel, Exchange exchange, int64_t shared, Gpu& gpu) 
   return "";
 }
 
-// A launch of a plan's blocks: all at once, or in clusters. It points into itself.
+// A launch of a plan's blocks: all at once, or in clusters. It holds a pointer into itself.
 class Launch {
  public:
   Launch(const Plan& plan, int directions, cudaStream_t stream) {
@@ -123,9 +124,9 @@ class Launch {
   cudaLaunchAttribute attribute_ = {};
 };
 
-// Fits the plan to what the device runs at once, or says why it runs nothing of it. All blocks of a mailbox's teams wait
-// for each other; a cluster waits for its own alone, so there are as many teams as it runs clusters, and each takes several
-// row groups, whose weights it has loaded once.
+// Fits the plan to what the device runs at once, or says why it cannot run. With a mailbox, all blocks of the teams
+// wait for each other; a cluster waits for its own blocks only, so there are as many teams as the device runs clusters,
+// and each takes several row groups with the weights that it has loaded once.
 template <typename Kernel>
 std::string fit(Kernel kernel, int directions, const Gpu& gpu, Plan& plan) {
   int at_once = 0;

@@ -1,5 +1,5 @@
-// One pass in one dtype and with one exchange, as kernels.cu sees it: planned and launched, without the kernel behind it.
-// `Call` tells the pass.
+// One pass in one dtype and with one exchange, as kernels.cu sees it: its plan and launch, without the kernel behind
+// it. `Call` tells the pass.
 #pragma once
 
 #include <string>

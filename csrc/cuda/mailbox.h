@@ -1,9 +1,10 @@
-// How the blocks of a team leave numbers for each other in global memory: a mailbox whose words tell themselves whether
+// How the blocks of a team leave numbers for each other in global memory: a mailbox whose words themselves tell whether
 // they are there.
 //
-// The lowest bit of a float's mantissa is its *phase*. A slot is used in every other exchange, and its phase changes from
-// use to use, so a reader that waits for the present phase cannot take what was there before. No flag, no fence, no
-// order between words: each is one relaxed load or store of 32 bits. What is lost is the last bit of a sum, 2^-23 of it.
+// The lowest bit of a float's mantissa is its *phase*. A slot is used in every other exchange, and its phase changes
+// from use to use, so a reader that waits for the present phase cannot take what was there before. There is no flag, no
+// fence and no order between words: each is one relaxed load or store of 32 bits. The price is the last bit of a sum,
+// 2^-23 of it.
 //
 // Nothing is overwritten too early. A member that writes exchange k has read exchange k - 1 (of either channel, the one
 // last used) from every member, and each of them had read exchange k - 2 from its slot before it wrote that.
@@ -18,11 +19,11 @@ namespace persistent {
 using srn::persistent::Call;
 using Word = uint32_t;
 
-// NaN stays NaN, as arithmetic only makes quiet ones, and infinity is itself again after `decode`.
+// NaN stays NaN, as arithmetic only makes quiet ones, and `decode` restores infinity.
 SRN_INLINE Word encode(float value, Word phase) { return (bits_as<Word>(value) & ~Word(1)) | phase; }
 SRN_INLINE float decode(Word word) { return bits_as<float>(word & ~Word(1)); }
 
-// Exchanges of one kind so far. Memory starts with every bit set: no exchange has phase 1 first.
+// Counts the exchanges of one kind. Memory starts with every bit set, and a slot's first phase is 0.
 class Channel {
  public:
   SRN_BODY int slot() const { return count_ & 1; }
@@ -33,8 +34,8 @@ class Channel {
   uint32_t count_ = 0;
 };
 
-// Reads quads of words, `stride` words from one to the next, until all are of this phase. Those that are there are not
-// looked at again.
+// Reads quads of words, `stride` words from one to the next, until all have this phase. Those that have it are not read
+// again.
 template <int kCount, typename Block>
 SRN_BODY void await(const Block& block, const Word* first, int64_t stride, int count, Word phase,
                     float (&numbers)[kCount][4]) {
@@ -71,10 +72,10 @@ class Mailbox {
                    const TeamShared<Element, kRows>& shared)
       : block_(block), plan_(plan), call_(call), place_(place), shared_(shared) {}
 
-  // Before the first exchange there is nothing to do: the launch has filled the mailbox.
+  // Nothing to do before the first exchange: the launch has filled the mailbox.
   SRN_BODY void begin() const {}
 
-  // scatterer()(unit, row, one, next): a partial sum to the owner of its unit, of two rows side by side.
+  // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.
   struct Scatterer {
     const Block& block;
     Word* const slice;
@@ -86,11 +87,11 @@ class Mailbox {
   };
   SRN_BODY Scatterer scatterer() const { return {block_, scatter_slot() + place_.member * slice(), scatter_.phase()}; }
 
-  // The partial sums that are meant for this member, in a few sums. To be followed by a barrier, and then by `scattered`.
+  // Adds up the partial sums for this member into a few. To be followed by a barrier, and then by `scattered`.
   SRN_BODY void await_scattered() {
     const int quads = place_.units * (kRows / 4), splits = ceil_div(plan_.members, kScatterBatch);
     const Word* const mine = scatter_slot() + place_.first * kRows;
-    // Quads of the whole slice, those that a smaller last member does not have included: it has none to read there.
+    // Quads of a full slice, including those that a smaller last member does not have and must not read.
     const int most = plan_.units * (kRows / 4);
     SRN_UNROLL(1)  // there are hardly more of them than threads
     for (int i = block_.thread(); i < splits * most; i += block_.threads()) {
@@ -117,13 +118,14 @@ class Mailbox {
     return sum;
   }
 
-  // An item's number to everybody; each item once an exchange, then `send_gathered` and `await_gathered` by all threads.
+  // Sends an item's number to all members; each item once an exchange, then `send_gathered` and `await_gathered` by all
+  // threads.
   SRN_BODY void gather(int item, float value) const {
     block_.write(gather_slot() + place_.first * kRows + item, encode(value, gather_.phase()));
   }
   SRN_BODY void send_gathered() const {}
 
-  // Everybody's numbers, into the operand of the first product. To be followed by a barrier.
+  // Reads all members' numbers into the operand of the first product. To be followed by a barrier.
   SRN_BODY void await_gathered() {
     constexpr int kBatch = 4, kQuads = kRows / 4;
     const int count = call_.sizes.hidden * kQuads, threads = block_.threads();
@@ -151,7 +153,7 @@ class Mailbox {
     return piece.in(block_.memory());
   }
 
-  // Words of all units' rows. Not kept in registers, which are few: what they follow from lies in the kernel's parameters.
+  // Words of all units' rows. Not kept in registers, which are few: the kernel's parameters give them.
   SRN_BODY int slice() const { return int(plan_.gather_words); }
   SRN_BODY Word* scatter_slot() const {
     return call_.mailbox + place_.team * plan_.team_words + scatter_.slot() * plan_.scatter_words;

@@ -1,8 +1,9 @@
 // The contract of the persistent GPU kernels: a recurrence over all steps in one launch, weights on chip throughout.
 //
-// As in srn.h, whose notation holds: every buffer belongs to the caller, on the device, dense in its last dimension; the
-// kernels allocate nothing and keep nothing. There is no projection (P = H), and the input's product is the caller's.
-// Elements are `dtype`'s: bfloat16, float16, or float32 multiplied as TF32. Two directions of a layer share a launch.
+// As in srn.h, whose notation holds: every buffer belongs to the caller, on the device, dense in its last dimension;
+// the kernels allocate nothing and keep nothing. There is no projection (P = H), and the input's product is the
+// caller's. Elements are `dtype`'s: bfloat16, float16, or float32 multiplied as TF32. Two directions of a layer share a
+// launch.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +14,7 @@
 namespace srn {
 namespace persistent {
 
-// One task is a plain cell with one memory: the kernels would be a third more to compile, for what nobody runs.
+// One task is a plain cell with one memory: nobody runs it, and its kernels would add a third to what is compiled.
 constexpr int kLeastTasks = 2, kMostTasks = 3;
 constexpr int kMaxDirections = 2;
 
@@ -36,12 +37,12 @@ struct BackwardDirection : BackwardBuffers {
   bool reverse;  // as in the forward pass
 };
 
-// What both passes are given beside their directions.
+// What both passes take besides their directions.
 struct Call {
   Sizes sizes;
-  const int32_t* offsets;  // (T + 1): the first row of each step, and their number; or null: all steps have B rows
+  const int32_t* offsets;  // (T + 1): the first row of each step, and the number of rows; null if all have B rows
   uint32_t* mailbox;  // Plan::mailbox_words: where the blocks of a team leave numbers for each other; undefined before
-  int64_t* stamps;    // (blocks, kMostParts), which a build with SRN_STAMPS adds to (stamps.h); or null
+  int64_t* stamps;    // (blocks, kMostParts), to which a build with SRN_STAMPS adds (stamps.h); or null
 };
 
 struct ForwardCall : Call {

@@ -2,12 +2,12 @@
 //
 // A *team* of blocks takes `rows` sequences at a time through all their steps; a *member* of it owns `units` hidden
 // units: their gates, their memories and their state, the rows of W_hh that lead to those gates and the columns of W_mc
-// that lead from those memories. So a step needs two exchanges between members: partial sums of c to the owners of the
-// units that they belong to (scatter), and the owners' h to everybody (gather). The backward pass goes through the same
-// slices the other way: gradients of c to everybody, partial sums of those of h to the owners.
+// that lead from those memories. So a step needs two exchanges between members: partial sums of c to the owners of
+// their units (scatter), and the owners' h to all members (gather). The backward pass goes through the same slices the
+// other way: gradients of c to all members, partial sums of those of h to the owners.
 //
-// Both passes are thus one pattern. Their first product multiplies what was *gathered* (H numbers a row) with the rows of
-// a slice; their second what the slice *owns* with weights of all H units:
+// So both passes follow one pattern. Their first product multiplies what was *gathered* (H numbers a row) with the rows
+// of a slice; their second what the slice *owns* with weights of all H units:
 //
 //              gathered   first product    pointwise       second product    scattered
 //   forward    h          W_hh rows        gates, s        W_mc columns      partial sums of c
@@ -30,23 +30,23 @@ namespace persistent {
 
 enum class Pass { kForward, kBackward };
 
-// How the members of a team leave numbers for each other: in global memory (mailbox.h), or in each other's shared memory,
-// where the hardware has clusters of blocks (cluster.h).
+// How the members of a team leave numbers for each other: in global memory (mailbox.h), or in each other's shared
+// memory, where the hardware has clusters of blocks (cluster.h).
 enum class Exchange { kMailbox, kCluster };
 
 constexpr int kWarps = 8;      // of a block
 constexpr int kTileRows = 16;  // of a tile of weights
-constexpr int kTileWords = 8;  // of 32 bits, that a tile's depth takes in a row of its other operand
+constexpr int kTileWords = 8;  // of 32 bits, for a tile's depth in a row of its other operand
 constexpr int kTileBytes = kTileRows * kTileWords * 4;
 constexpr int kResident = 16;  // tiles of each product that a warp keeps in registers, the rest in shared memory
 constexpr int kStagingBytes = kWarps * kResident * kTileBytes;  // of shared memory, while registers are filled
-constexpr int kScatterBatch = 4;                                // of the sources that one thread adds up
+constexpr int kScatterBatch = 4;                                // sources that one thread adds up
 
-constexpr int kMessageUnits = 4;  // whose numbers a message within a cluster has
-constexpr int kMostMembers = 16;  // of a cluster: the most that hardware has
+constexpr int kMessageUnits = 4;  // in a message within a cluster
+constexpr int kMostMembers = 16;  // of a cluster: the hardware's limit
 
-// Whether there are kernels for groups of so many rows: always of 8, of 16 for three tasks only, as two tasks are rarer
-// and every kernel is compiled for every architecture; within a cluster of 8 and for three tasks.
+// Whether there are kernels for groups of this many rows: always for 8; for 16 with three tasks only, as two tasks are
+// rarer and every kernel is compiled for every architecture; within a cluster, for 8 with three tasks.
 SRN_PLAN constexpr bool has_kernel(Exchange exchange, int rows, int tasks) {
   return exchange == Exchange::kCluster ? rows == 8 && tasks == 3 : rows == 8 || (rows == 16 && tasks == 3);
 }
@@ -64,7 +64,7 @@ struct Divisor {
   SRN_PLAN int remainder(int x) const { return x - quotient(x) * int(divisor); }
 };
 
-// Marks of a warp's batches of tiles (product.h), one after the last included.
+// Marks of a warp's batches of tiles (product.h), including one after the last.
 SRN_PLAN int mark_count(int extra, int rows) { return (kResident + extra) * rows / 32 + 1; }
 
 // A product's weights in tiles: `tile_rows` of kTileRows rows, each of `depths` tiles, in that order.
@@ -72,8 +72,8 @@ struct Tiles {
   int tile_rows = 0, depths = 0;
 
   SRN_PLAN int count() const { return tile_rows * depths; }
-  // Words from one row of the other operand to the next: an odd multiple of a tile's, so that the rows that are read
-  // together lie in different banks.
+  // Words from one row of the other operand to the next: an odd multiple of a tile's, so that rows read together lie in
+  // different banks.
   SRN_PLAN int stride() const { return (depths | 1) * kTileWords; }
 };
 
@@ -114,16 +114,16 @@ struct Plan {
   int partials = 0;    // the most partial sums of a tile row of the first product
   int extra[2] = {};   // tiles of a warp of either product that are kept in shared memory
   Divisor by_units;
-  Divisor by_messages;  // that a member has for each other one, once a step; of a cluster
+  Divisor by_messages;  // of a member to each one, once a step; of a cluster
   int64_t shared_bytes = 0;
-  int64_t scatter_words = 0, gather_words = 0, team_words = 0;  // of mailbox: a slot of either kind, and all of a team
+  int64_t scatter_words = 0, gather_words = 0, team_words = 0;  // of the mailbox: slots of either kind, a team
 
   int blocks(int directions) const { return directions * teams * members; }
   int64_t mailbox_words(int directions) const { return directions * teams * team_words; }
 };
 
-// Floats from one row of the first product's partial sums to the next: 4 more than a multiple of 16, so that what a warp
-// writes at a time, eight rows of a tile row by four columns, lies in 32 banks.
+// Floats from one row of the first product's partial sums to the next: 4 more than a multiple of 16, so that a warp's
+// writes at a time, eight rows of a tile row by four columns, lie in 32 banks.
 SRN_PLAN int partial_stride(const Plan& plan) { return plan.gathered.tile_rows * kTileRows + 4; }
 
 }  // namespace persistent

@@ -1,7 +1,7 @@
 // Chooses how a recurrence is dealt to a GPU's blocks, or says why it cannot be.
 //
-// Which plan is best is a matter of a step's time, which is estimated: multiplications, what an exchange moves, and what
-// it takes however little it moves. The estimate only ranks plans; it is no measurement.
+// Plans are ranked by an estimate of a step's time: multiplications, what an exchange moves, and what it takes however
+// little it moves. The estimate is no measurement.
 #pragma once
 
 #include <string>
@@ -20,7 +20,7 @@ using srn::persistent::Tiles;
 
 struct Gpu {
   int processors;            // multiprocessors: a block needs one for itself
-  int64_t shared_per_block;  // bytes, the most that a plan can have for a block
+  int64_t shared_per_block;  // bytes, the most that a plan's block can have
 };
 
 constexpr int kMaxUnits = 64;
@@ -32,7 +32,7 @@ inline int extra_tiles(const Tiles& tiles, Span (*span_of)(const Tiles&, int)) {
   return most <= srn::persistent::kResident ? 0 : ceil_div(most - srn::persistent::kResident, kBatch) * kBatch;
 }
 
-// Whether a warp's share of a product can be told in the bits that it has for that (product.h).
+// Whether a warp's share of a product fits the bits that describe it (product.h).
 inline bool fits_a_share(const Tiles& tiles) {
   return tiles.tile_rows < 1 << 12 && tiles.depths < 1 << 10 && ceil_div(tiles.count(), kWarps) < 1 << 10;
 }
@@ -43,7 +43,7 @@ int64_t shared_bytes(Pass pass, const Plan& plan) {
                                 : BackwardShared<Element, kRows, N>(plan).bytes;
 }
 
-// The plan of these rows a team and units a member, whether or not it fits.
+// The plan with kRows rows a team and `units` units a member, whether or not it fits.
 template <typename Element, int kRows, int N>
 Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units) {
   Plan plan;
@@ -71,7 +71,7 @@ Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units) {
   return plan;
 }
 
-// Cycles of a call, to rank plans by.
+// Cycles of a call, for ranking plans.
 inline double estimate(const Plan& plan, const Sizes& sizes) {
   constexpr double kFixed = 1800;        // barriers, pointwise work, and the latency of two exchanges
   constexpr double kPerTile = 1.6;       // of 16 by 16 numbers, times 8 rows, on a whole multiprocessor
@@ -84,8 +84,8 @@ inline double estimate(const Plan& plan, const Sizes& sizes) {
   return ceil_div(plan.row_groups, plan.teams) * step;
 }
 
-// Whether units can be dealt out so: not if as many members could have fewer each. A message within a cluster is of units
-// of one member.
+// Whether units can be dealt out this way: not if as many members could have fewer each. A message within a cluster
+// holds units of one member.
 inline bool deals_out(const Sizes& sizes, Exchange exchange, int units) {
   const int members = ceil_div(sizes.hidden, units);
   const int step = exchange == Exchange::kCluster ? srn::persistent::kMessageUnits : 1;
@@ -115,7 +115,7 @@ inline std::string too_many_units(const Sizes& sizes, const Gpu& gpu, Exchange e
          (cluster ? " that the blocks of a cluster can share" : " that this GPU's multiprocessors can share");
 }
 
-// The plan of a pass. Where there is none, its `rows` are 0 and `reason` is a sentence.
+// The plan of a pass. If there is none, its `rows` are 0 and `reason` is a sentence.
 template <typename Element, int N>
 Plan choose_plan(Pass pass, const Sizes& sizes, const Gpu& gpu, Exchange exchange, std::string& reason) {
   Plan best;

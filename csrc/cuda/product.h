@@ -7,9 +7,9 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
-// A warp goes through its tiles in batches. What happens at each of a batch's tiles is a byte of shared memory: bit c is
-// set where tile c is the last of its tile row, or none, so that the next one is at the beginning of the depth; bit 4 + c
-// where what was added up is a sum, or a part of one.
+// A warp goes through its tiles in batches. A byte of shared memory marks a batch's tiles: bit c is set if tile c is
+// the last of its tile row, or does not exist, so that the next one is at the beginning of the depth; bit 4 + c if what
+// was added up is then a sum, or a partial one.
 template <int kChains>
 SRN_BODY uint8_t marks_of(const Span& span, int depths, int batch) {
   uint32_t marks = 0;
@@ -26,15 +26,15 @@ template <typename Block, bool kWhole>
 class Product {
   using Operand = typename Block::Element::Operand;
   static constexpr int kDepth = Block::Element::kDepth;
-  // Sums that a warp keeps apart, so that no multiplication waits for the last one; 16 rows are two sums already.
+  // Sums that a warp keeps apart, so that no multiplication waits for the last one; 16 rows take two sums anyway.
   static constexpr int kChains = 32 / Block::kRows;
   static_assert(kResident % kChains == 0, "registers hold whole batches");
 
  public:
   // weight(row, depth, used): of tile_rows * kTileRows rows and depths * kDepth columns; zero where not used.
   //
-  // Registers are filled by way of `staging`, kStagingBytes of shared memory: an array in registers knows no loop, and
-  // this much code without one, with all its loads at once, would not leave enough registers for itself.
+  // Registers are filled by way of `staging`, kStagingBytes of shared memory: a loop cannot index an array in
+  // registers, and so much unrolled code, with all its loads at once, would run out of registers.
   template <typename Weight>
   SRN_BODY void load_resident(const Block& block, const Tiles& tiles, unsigned char* staging, const Weight& weight) {
     tiles_ = tiles;
@@ -43,25 +43,25 @@ class Product {
       const Span span = span_of(warp);
       const int tile_row = span.first / tiles.depths;
       share.set(tile_row, span.first - tile_row * tiles.depths, ceil_div(span.count, kChains));
-      unsigned char* const own = staging + warp * kResident * kTileBytes;
+      unsigned char* const staged = staging + warp * kResident * kTileBytes;
       SRN_UNROLL(4)
-      for (int i = 0; i < kResident; ++i) fill(block, span, i, own + i * kTileBytes, weight);
+      for (int i = 0; i < kResident; ++i) fill(block, span, i, staged + i * kTileBytes, weight);
       unrolled<0, kResident>([&](auto index) SRN_INLINE_LAMBDA {
         constexpr int i = decltype(index)::value;
-        block.kept(share.resident[i], own + i * kTileBytes);
+        block.kept(share.resident[i], staged + i * kTileBytes);
       });
     });
   }
 
-  // What registers do not hold, `each` tiles a warp, to shared memory; and the marks of all, mark_count(each) a warp.
+  // Stores what registers do not hold in shared memory, `each` tiles a warp; and all marks, mark_count(each) a warp.
   template <typename Weight>
   SRN_BODY void load_rest(const Block& block, unsigned char* extra, int each, uint8_t* marks, const Weight& weight) {
     extra_each_ = each;
     block.each_warp([&](int warp) {
       const Span span = span_of(warp);
-      unsigned char* const own = extra + warp * each * kTileBytes;
+      unsigned char* const to = extra + warp * each * kTileBytes;
       SRN_UNROLL(4)
-      for (int i = 0; i < each; ++i) fill(block, span, kResident + i, own + i * kTileBytes, weight);
+      for (int i = 0; i < each; ++i) fill(block, span, kResident + i, to + i * kTileBytes, weight);
     });
     persistent::each(block, kWarps * mark_count(each), [&](int i) {
       const int warp = i / mark_count(each), batch = i % mark_count(each);
@@ -69,7 +69,7 @@ class Product {
     });
   }
 
-  // use(warp, tile_row, sum) for every tile row that a warp has a part of, or the whole.
+  // use(warp, tile_row, sum) for every tile row that a warp has, in part or whole.
   template <typename Use>
   SRN_BODY void run(const Block& block, const Operand* operand, const unsigned char* extra, const uint8_t* marks,
                     const Use& use) const {
@@ -94,7 +94,7 @@ class Product {
   }
 
  private:
-  // What a warp has: its tiles, and where the first of them is.
+  // A warp's tiles, and where the first of them is.
   struct Share {
     uint32_t packed;  // one register for three numbers: the weights leave few
     typename Block::Tile resident[kResident];
@@ -123,7 +123,7 @@ class Product {
     block.keep(tile, to);
   }
 
-  // A warp on its way through its tiles. Rows are read a batch ahead of what multiplies them.
+  // A warp on its way through its tiles. Rows are read a batch ahead of their multiplication.
   template <typename Use>
   struct Walk {
     const Block& block;
@@ -141,7 +141,7 @@ class Product {
                   const Share& share, const Use& use)
         : block(block),
           use(use),
-          start(block.own_rows(operand, stride)),
+          start(block.rows_start(operand, stride)),
           marks(marks),
           warp(warp),
           stride(stride),
@@ -152,8 +152,8 @@ class Product {
     }
 
     SRN_BODY void batch(int index, const typename Block::Tile* tiles) {
-      const uint32_t own = mark;
-      if (own >> 4 == 0) {  // mostly: nothing comes between the multiplications
+      const uint32_t current = mark;
+      if (current >> 4 == 0) {  // mostly: with nothing between the multiplications
         unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA {
           constexpr int c = decltype(i)::value;
           block.multiply(sums[c], tiles[c], rows[c]);
@@ -162,14 +162,14 @@ class Product {
         unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA {
           constexpr int c = decltype(i)::value;
           block.multiply(sums[c], tiles[c], rows[c]);
-          if (own >> (4 + c) & 1) finish();
+          if (current >> (4 + c) & 1) finish();
         });
       }
       read(index + 1);
     }
 
    private:
-    // Of the batch after the last one, there is nothing that would be used.
+    // What is read for the batch after the last one is not used.
     SRN_BODY void read(int batch) {
       mark = marks[batch];
       unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA {

@@ -33,7 +33,7 @@ inline bool driver_serves(std::string& reason) {
   return false;
 }
 
-// Makes a device the calling thread's, and afterwards the one that was.
+// Makes a device the calling thread's current one, and afterwards restores the previous one.
 class DeviceGuard {
  public:
   explicit DeviceGuard(int device) : device_(device) {

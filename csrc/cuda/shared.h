@@ -1,4 +1,4 @@
-// Where the block of each pass keeps what in shared memory.
+// The layout of a block's shared memory, for each pass.
 #pragma once
 
 #include "cuda/element.h"
@@ -17,7 +17,7 @@ using srn::persistent::kWarps;
 using srn::persistent::mark_count;
 using srn::persistent::Plan;
 
-// A piece of shared memory: where it begins, which a kernel reads from its parameters rather than keep it in a register.
+// A piece of shared memory: its offset, which a kernel reads from its parameters rather than keep in a register.
 template <typename X>
 struct Piece {
   int32_t offset;  // bytes
@@ -46,7 +46,7 @@ struct TeamShared {
   Piece<Operand> gathered, owned;        // [row][Tiles::stride], of either product
   Piece<float> partials;                 // [partial sum][row][partial_stride], of the first product
   Piece<float> sums;                     // [split][unit][row], of the scattered partial sums; of a mailbox
-  Piece<float> slots;                    // [source][unit][row], the partial sums themselves; these three of a cluster
+  Piece<float> slots;                    // [source][unit][row], the partial sums; this and the next two of a cluster
   Piece<Operand> outbox;                 // [row][unit], what is to be gathered
   Piece<uint64_t> gates;                 // of the scattered and the gathered numbers
   Piece<int> first_warp, partial_count;  // of each tile row of the first product
@@ -72,7 +72,7 @@ struct TeamShared {
   }
 };
 
-// Gates and memories are [row][gate or memory][own unit], what belongs to a unit [own unit][row].
+// Units are the member's. Gates and memories are [row][gate or memory][unit], everything else of a unit [unit][row].
 template <typename Element, int kRows, int N>
 struct ForwardShared {
   TeamShared<Element, kRows> team;
@@ -100,7 +100,7 @@ template <typename Element, int kRows, int N>
 struct BackwardShared {
   TeamShared<Element, kRows> team;
   Piece<float> gates, dz;
-  Piece<float> ds;                        // what the memories' own gradients add to ds
+  Piece<float> ds;                        // what the gradients of tanh(s) add to ds
   Piece<float> c, c_before, grad_output;  // of the step
   Piece<float> dh, dh_whole, dc_before;   // gradient of the state after the step so far, of h_t, of c_{t-1}
   int64_t bytes;

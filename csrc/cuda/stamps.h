@@ -1,5 +1,5 @@
-// Where the time of a step goes: in a build with SRN_STAMPS a block adds up, for each part of its steps, the clock's ticks
-// since the part before it ended, barrier included. In any other build `stamp` is nothing.
+// Where the time of a step goes: in a build with SRN_STAMPS a block adds up, for each part of its steps, the clock's
+// ticks since the previous part ended, barrier included. In any other build `stamp` does nothing.
 #pragma once
 
 namespace srn {

@@ -9,18 +9,18 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
-// Rows of one group at every step. Sequences are sorted, the longest first: the group's own steps are the first `steps`.
+// Rows of one group at every step. Sequences are sorted, the longest first: the group's steps are the first `steps`.
 struct RowGroup {
   const Call& call;
   int first, steps;  // first: of its sequences
 
   SRN_BODY RowGroup(const Call& call, int first) : call(call), first(first), steps(call.sizes.steps) {
     if (call.offsets == nullptr) return;
-    int none = 0;  // the steps below it have rows of this group, those from `steps` on have none
-    while (none < steps) {
-      const int middle = (none + steps) / 2;
+    int least = 0;  // steps below it have rows of this group, those from `steps` on do not
+    while (least < steps) {
+      const int middle = (least + steps) / 2;
       if (size(middle) > first) {
-        none = middle + 1;
+        least = middle + 1;
       } else {
         steps = middle;
       }
@@ -30,7 +30,7 @@ struct RowGroup {
   SRN_BODY int size(int step) const {
     return call.offsets == nullptr ? call.sizes.batch : call.offsets[step + 1] - call.offsets[step];
   }
-  // Of the group's rows at a step: how many there are, at most all of the team's, and the first.
+  // How many rows the group has at a step, at most `rows`; and the first of them.
   SRN_BODY int active(int step, int rows) const {
     const int active = size(step) - first;
     return active < rows ? active : rows;
@@ -68,7 +68,7 @@ class Team {
     }
   }
 
-  // f(index, row, a, unit) for each of `blocks` gates or memories of each row, units that lie side by side in turn.
+  // f(index, row, a, unit) for each of `blocks` gates or memories of each row, adjacent units in turn.
   template <typename F>
   SRN_BODY void each_of(int blocks, int rows, const F& f) const {
     each(block_, rows * blocks * plan_.units, [&](int index) {
@@ -77,8 +77,8 @@ class Team {
     });
   }
 
-  // As each_of, from global memory to shared memory in two parts, so that what lies between them hides the way: `ask` loads
-  // a thread's first numbers, `take` stores them, and what a large plan has beyond these it loads as well.
+  // As each_of, from global to shared memory in two parts, so that the work between them hides the latency: `ask` loads
+  // a thread's first numbers, `take` stores them, and also loads what a large plan has beyond these.
   // load(row, a, unit), store(index, row, a, unit, number).
   template <int kMost, typename Load>
   SRN_BODY void ask(Stored (&numbers)[kMost], int blocks, int rows, const Load& load) const {
@@ -109,7 +109,7 @@ class Team {
   template <typename Gathered, typename Owned>
   SRN_BODY void load(int gathered_blocks, int owned_blocks, const Gathered& gathered, const Owned& owned) {
     const Block& block = block_;
-    // Outside the slice it is the weight at its beginning that is read, and not used: no load waits for a branch.
+    // Outside the slice, the weight at its beginning is read and not used: no load waits for a branch.
     const auto first = [&](int row, int depth, bool used) {
       const int a = plan_.by_units.quotient(row), unit = plan_.by_units.remainder(row);
       const bool inside = (a < gathered_blocks) & (unit < place_.units) & (depth < hidden_) & used;
@@ -135,12 +135,12 @@ class Team {
     });
   }
 
-  // Where a number of a team's row lies in the operand of the second product: index = a * units + unit.
+  // A number of a team's row in the operand of the second product: index = a * units + unit.
   SRN_BODY Operand& owned(int row, int index) const {
     return at(shared_.owned)[row * plan_.owned.stride() * kPerWord + index];
   }
 
-  // First product: its partial sums. To be followed by a barrier, and then by `total`.
+  // The first product: its partial sums. To be followed by a barrier, and then by `total`.
   SRN_BODY void multiply_gathered() {
     const int stride = srn::persistent::partial_stride(plan_);
     first_.run(block_, at(shared_.gathered), at(shared_.extra[0]), at(shared_.marks[0]),
@@ -154,7 +154,7 @@ class Team {
                });
   }
 
-  // What the first product makes of a row; the partial sums are added up in a fixed order.
+  // A number of the first product: its partial sums, added up in a fixed order.
   SRN_BODY float total(int row, int index) const {
     const int stride = srn::persistent::partial_stride(plan_), count = at(shared_.partial_count)[index / kTileRows];
     float sum = 0;
@@ -163,7 +163,7 @@ class Team {
     return sum;
   }
 
-  // Second product: its sums go to the owners of their units.
+  // The second product: its sums go to the owners of their units.
   SRN_BODY void multiply_owned_and_scatter() {
     const auto scatter = exchange_.scatterer();
     second_.run(block_, at(shared_.owned), at(shared_.extra[1]), at(shared_.marks[1]),
@@ -178,7 +178,7 @@ class Team {
   SRN_BODY ExchangeOf<Block>& exchange() { return exchange_; }
 
  private:
-  // Of what each_of deals out, a thread's k-th.
+  // The k-th item that each_of deals to a thread.
   template <typename F>
   SRN_BODY void each_turn(int k, int blocks, int rows, const F& f) const {
     const int index = block_.thread() + k * block_.threads();

@@ -1,4 +1,4 @@
-// How the structs of the kernels are filled from Python: by keyword, an address as a number. Each field is named once.
+// Fills the structs of the kernels from Python: by keyword, an address as a number. Each field is named once.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -123,7 +123,7 @@ Fields backward_fields(Fields more) {
   return more;
 }
 
-// The persistent GPU kernels, into a module of their own; only in builds that have them.
+// Binds the persistent GPU kernels in a module; only in builds that have them.
 void bind_cuda(pybind11::module_& m);
 
 }  // namespace srn

@@ -46,7 +46,7 @@ Call call_of(const Sizes& sizes, uintptr_t offsets, uintptr_t mailbox, const std
   return call;
 }
 
-// (plan, None), or (None, the reason why there is none).
+// (plan, None), or (None, why there is no plan).
 py::tuple plan(const std::string& pass, const Sizes& sizes, const std::string& exchange, int device) {
   if (pass != "forward" && pass != "backward") throw py::value_error("pass should be forward or backward, got " + pass);
   if (exchange != "mailbox" && exchange != "cluster") {

@@ -12,7 +12,7 @@ namespace py = pybind11;
 
 namespace {
 
-// A shape and how large a workspace each of its passes needs, found out once: calls share their shape.
+// A shape and the sizes of its passes' workspaces, found out once: calls share their shape.
 struct PlannedShape {
   srn::Shape shape;
   size_t forward_workspace = 0, backward_workspace = 0;
@@ -99,12 +99,13 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info, "How this library was built.");
   m.def("cpu_isa", [] { return srn::cpu_kernels().isa; }, "The instruction set in use.");
 
-  m.def(
-      "multiply_adds", &multiply_adds, py::call_guard<py::gil_scoped_release>(), py::arg("rounds"), py::arg("threads"),
-      "Runs multiply-adds of float32 vectors in registers on so many threads at once, the processor's ceiling; returns "
-      "the number of floating-point operations.");
+  m.def("multiply_adds", &multiply_adds, py::call_guard<py::gil_scoped_release>(), py::arg("rounds"),
+        py::arg("threads"),
+        "Runs multiply-adds of float32 vectors in registers on `threads` threads at once, the processor's ceiling; "
+        "returns "
+        "the number of floating-point operations.");
 
-  // Types are local to the module: the tests load others of this binding beside it.
+  // Types are local to the module: the tests load other modules of this binding beside it.
   py::class_<PlannedShape>(m, "Shape", py::module_local(), "A Shape of srn.h, by its fields.")
       .def(py::init(&shape_of))
       .def_property_readonly("forward_workspace", &forward_workspace, "Bytes.")

@@ -60,8 +60,8 @@ struct Case {
     shape.batch = draw.between(1, draw.one_in(2) ? 8 : 40);
     shape.steps = draw.between(1, 7);
     steps(draw);
-    Draw own(reverse ? ~number : number);
-    contents(own);
+    Draw direction_draw(reverse ? ~number : number);
+    contents(direction_draw);
   }
 
   Weights pointers() const {

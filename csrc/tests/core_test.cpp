@@ -1,13 +1,13 @@
 // Calls the CPU kernels with shapes drawn at random and compares every result with plain loops in double.
 //
-//   srn_core_test [SHAPES [FIRST]]   the shapes numbered FIRST to FIRST + SHAPES - 1; 480 and 0 unless told
+//   srn_core_test [SHAPES [FIRST]]   the shapes numbered FIRST to FIRST + SHAPES - 1; 480 and 0 by default
 //
 // A shape is drawn from its number alone, so `srn_core_test 1 NUMBER` repeats one that failed. SRN_KERNELS_ISA chooses
 // the instruction set.
 //
-// Each buffer is an allocation of its own, of just the size that srn.h names (memory.h), workspace and results are NaN
-// beforehand: what is read or written outside, what is not written, and what is read before it was, all comes to light.
-// Each call is made with one, two and three threads, and then again: all must agree bit for bit.
+// Each buffer is a separate allocation of just the size that srn.h names (memory.h); workspace and results are NaN
+// beforehand. So accesses outside a buffer, results that are not written and reads before a write come to light. Each
+// call is made with one, two and three threads, and then again: all must agree bit for bit.
 #include <array>
 #include <cfloat>
 #include <cstdlib>
@@ -24,12 +24,12 @@ double roundoff(DType dtype) {
   return dtype == DType::kFloat64 ? DBL_EPSILON / 2 : dtype == DType::kFloat32 ? FLT_EPSILON / 2 : 0x1p-8;
 }
 
-// How far a result may be from the exact one, beside the rounding of what is stored: so many roundings of what is
+// How far a result may be from the exact one, besides the rounding of what is stored: `count` roundings of what is
 // computed, relative to the largest number of its kind. Sums are of up to 600 numbers, in recurrences of up to 9 steps.
 struct Allowed {
   double unit, count;
 };
-constexpr double kRoundings = 32;        // of the arithmetic's; measured: 11
+constexpr double kRoundings = 32;        // of the arithmetic; measured: 11
 constexpr double kOperandRoundings = 1;  // where products multiply numbers rounded to bfloat16; measured: 0.4
 
 enum { kOutput, kLastH, kLastC, kMemories, kGates, kCells };
@@ -39,7 +39,7 @@ constexpr std::array<const char*, 7> kBackwardNames = {"dz", "dc", "s", "dh", "m
 using ForwardResults = std::array<Tensor, 6>;
 using BackwardResults = std::array<Tensor, 7>;
 
-// How a call is made: on so many threads, with memories, with gates for a backward pass.
+// How a call is made: on how many threads, and whether with memories and with gates for a backward pass.
 struct Run {
   int threads;
   bool memories, gates;
@@ -108,7 +108,7 @@ class CoreTest {
     if (run.gates) out[kCells] = Tensor(shape.dtype, call_->guard, shape.rows, shape.hidden);
     const size_t size = kernels_.forward_workspace(shape);
     const Memory workspace(size, call_->guard, kAlignment);
-    // The threads' own pieces of the workspace tell whether there are several.
+    // A larger workspace, with pieces for each thread, tells that there are several.
     if (run.threads == 2 && run.gates) shared_ += size > kernels_.forward_workspace(shape_for({1, true, true}));
     kernels_.forward(
         {{call_->pointers(), call_->h0.data(), call_->c0.data(), out[kOutput].data(), out[kOutput].row_stride(),
@@ -143,7 +143,7 @@ class CoreTest {
     return out;
   }
 
-  // bfloat16 is computed in float, but some instruction sets multiply it as it is, pair by pair, in the forward pass.
+  // bfloat16 is computed in float, but some instruction sets multiply it as it is, in pairs, in the forward pass.
   Allowed allowed(bool forward) const {
     const Shape& shape = call_->shape;
     if (shape.dtype != DType::kBFloat16) return {roundoff(shape.dtype), kRoundings};
@@ -185,7 +185,7 @@ class CoreTest {
     }
   }
 
-  // Tells the first failure of a shape; what follows from it says little more.
+  // Tells the first failure of a shape; later ones say little more.
   void fail(const std::string& what) {
     constexpr int kMostTold = 20;
     if (!failed_ && failures_ < kMostTold) {

@@ -1,4 +1,4 @@
-// Random numbers that are the same with every compiler and library, as those of <random>'s distributions are not.
+// Random numbers that are the same with every compiler and library, unlike those of <random>'s distributions.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // How exact the kernels' tanh and logistic function are on one instruction set, vectors and scalars.
 //
-//   srn_elementary_test_<isa> [STRIDE]   every STRIDE-th float32, a prime unless told; 1 is all 2^32, for some minutes
+//   srn_elementary_test_<isa> [STRIDE]   every STRIDE-th float32, by default a prime; 1 is all 2^32, in some minutes
 //
-// Beside those a million doubles and, in both types, what is not a number, infinite, zero or next to it. Errors are in
-// units in the last place (ulp) of the result. Status 77 says that this processor does not have the instruction set.
+// Also a million doubles and, in both types, NaN, infinities, zeros and their neighbours. Errors are in units in the
+// last place (ulp) of the result. Status 77 says that this processor does not have the instruction set.
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
@@ -52,8 +52,8 @@ class Record {
  public:
   explicit Record(const char* name) : name_(name) {}
 
-  // A result that should be `exact`; where that is less than any normal number, but not for tanh near zero, whatever
-  // lies between 0 and the smallest normal number will do.
+  // A result that should be `exact`; where that is less than any normal number, any result from 0 to the smallest
+  // normal number will do, except for tanh near zero.
   void add(E x, E result, Wider<E> exact, bool exact_when_subnormal) {
     ++count_;
     if (std::isnan(x)) {
@@ -150,7 +150,7 @@ void add_special(Draw& draw, Functions<E>& functions) {
     both(Int(draw.bits()) % smallest_normal);
     both(infinity - i);
     both(infinity + i);
-    both(infinity | Int(draw.bits()));  // NaN, but for one in millions
+    both(infinity | Int(draw.bits()));  // NaN, except one in millions
   }
 }
 
@@ -168,14 +168,14 @@ bool test_doubles() {
   add_special(draw, functions);
   for (int i = 0; i < kDoubles; i += 4) {
     functions.add(draw.uniform(1));
-    functions.add(draw.uniform(25));   // where tanh comes to 1
-    functions.add(draw.uniform(760));  // where sigmoid comes to 0
+    functions.add(draw.uniform(25));   // where tanh reaches 1
+    functions.add(draw.uniform(760));  // where sigmoid reaches 0
     functions.add(bits_as<double>(draw.bits()));
   }
   return functions.report();
 }
 
-// Asked before anything that the instruction set may be used for.
+// Asked before anything that may use the instruction set.
 bool usable() {
 #if defined(__AVX512BF16__)
   if (!__builtin_cpu_supports("avx512bf16")) return false;

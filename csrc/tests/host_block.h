@@ -1,7 +1,7 @@
 // The block of a persistent kernel on the host (cuda/block.h): a block is a few threads, shared memory is memory.
 //
-// What is the device's alone, the lanes of a warp and its instructions, is left out: a tile is a matrix. Everything else
-// is the body's own: who multiplies what, what lies where, who waits for whom.
+// The device's part, the lanes of a warp and its instructions, is left out: a tile is a matrix. Everything else is the
+// body's: what each thread multiplies, where data lies, what waits for what.
 #pragma once
 
 #include <chrono>
@@ -19,7 +19,7 @@
 namespace srn {
 namespace test {
 
-// One that ThreadSanitizer understands.
+// A barrier that ThreadSanitizer understands.
 class Barrier {
  public:
   explicit Barrier(int count) : count_(count) {}
@@ -41,12 +41,12 @@ class Barrier {
   int waiting_ = 0, round_ = 0;
 };
 
-// The blocks of a team, where they are a cluster: each other's shared memory, of which a gate counts what comes.
+// The blocks of a team that is a cluster, and their shared memory, where gates count what comes.
 struct HostCluster {
   struct Member {
     unsigned char* memory;
     std::mutex mutex;    // of what others write here
-    bool ended = false;  // so that nobody may any more
+    bool ended = false;  // no block may write here then
   };
   explicit HostCluster(int members, int threads) : member(size_t(members)), barrier(members * threads) {}
 
@@ -83,17 +83,17 @@ class HostBlock {
     X all_[srn::persistent::kWarps];
   };
 
-  // The block is a member of its cluster, and has its shared memory there.
+  // A block's shared memory is its member's in the cluster.
   HostBlock(int index, int thread, int threads, Barrier& barrier, HostCluster& cluster, int member)
       : index_(index),
         thread_(thread),
         threads_(threads),
         barrier_(barrier),
         cluster_(cluster),
-        own_(cluster.member[size_t(member)]) {}
+        member_(cluster.member[size_t(member)]) {}
 
   int index() const { return index_; }
-  unsigned char* memory() const { return own_.memory; }
+  unsigned char* memory() const { return member_.memory; }
   int thread() const { return thread_; }
   int threads() const { return threads_; }
   void sync() const { barrier_.wait(); }
@@ -110,7 +110,7 @@ class HostBlock {
   }
   void keep(const Tile& tile, unsigned char* to) const { memcpy(to, &tile, sizeof(tile)); }
   void kept(Tile& tile, const unsigned char* from) const { memcpy(&tile, from, sizeof(tile)); }
-  const Operand* own_rows(const Operand* operand, int) const { return operand; }
+  const Operand* rows_start(const Operand* operand, int) const { return operand; }
   void rows(Rows& rows, const Operand* operand, int stride) const {
     constexpr int kPerWord = 4 / int(sizeof(Operand));
     for (int row = 0; row < kRows; ++row) {
@@ -149,24 +149,24 @@ class HostBlock {
   }
   void sync_cluster() const { cluster_.barrier.wait(); }
   void open(uint64_t* gate) const {
-    const std::lock_guard<std::mutex> lock(own_.mutex);
+    const std::lock_guard<std::mutex> lock(member_.mutex);
     new (gate) Gate{0, 0, 0};
   }
   void expect(uint64_t* gate, int bytes) const {
-    const std::lock_guard<std::mutex> lock(own_.mutex);
+    const std::lock_guard<std::mutex> lock(member_.mutex);
     Gate& at = *reinterpret_cast<Gate*>(gate);
     if (at.expected) complain("a gate is told twice in a phase what to expect");
     at.missing += bytes, at.expected = 1;
     at.pass_if_all_came();
   }
   bool passed(uint64_t* gate, uint32_t phase) const {
-    const std::lock_guard<std::mutex> lock(own_.mutex);
+    const std::lock_guard<std::mutex> lock(member_.mutex);
     return reinterpret_cast<Gate*>(gate)->phase != phase;
   }
   template <size_t kWords>
   void send(int member, void* to, const uint32_t (&words)[kWords], uint64_t* gate) const {
     HostCluster::Member& other = cluster_.member[size_t(member)];
-    const auto there = [&](void* p) { return other.memory + (static_cast<unsigned char*>(p) - own_.memory); };
+    const auto there = [&](void* p) { return other.memory + (static_cast<unsigned char*>(p) - member_.memory); };
     if (reinterpret_cast<uintptr_t>(there(to)) % sizeof(words) != 0)
       complain("a message for an address it cannot have");
     const std::lock_guard<std::mutex> lock(other.mutex);
@@ -178,8 +178,8 @@ class HostBlock {
   }
   // For the launch: after a thread's last operation.
   void end() const {
-    const std::lock_guard<std::mutex> lock(own_.mutex);
-    own_.ended = true;
+    const std::lock_guard<std::mutex> lock(member_.mutex);
+    member_.ended = true;
   }
 
   // In nanoseconds.
@@ -221,7 +221,7 @@ class HostBlock {
   const int index_, thread_, threads_;
   Barrier& barrier_;
   HostCluster& cluster_;
-  HostCluster::Member& own_;
+  HostCluster::Member& member_;
   mutable std::chrono::steady_clock::time_point last_;
   mutable int64_t ticks_[srn::persistent::kMostParts] = {};
 };

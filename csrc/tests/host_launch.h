@@ -1,4 +1,4 @@
-// A launch of a persistent kernel on the host: every block with threads, shared memory and a barrier of its own.
+// A launch of a persistent kernel on the host: every block has its own threads, shared memory and barrier.
 #pragma once
 
 #include <memory>
@@ -36,8 +36,8 @@ void launch_on_host(const srn::persistent::Plan& plan, const Call& call, int thr
   for (int block = 0; block < blocks; ++block) {
     for (int thread = 0; thread < threads_of_a_block; ++thread) {
       threads.emplace_back([&, block, thread] {
-        const size_t own = size_t(block);
-        const Block host(block, thread, threads_of_a_block, *barriers[own], *clusters[own / size_t(plan.members)],
+        const size_t index = size_t(block);
+        const Block host(block, thread, threads_of_a_block, *barriers[index], *clusters[index / size_t(plan.members)],
                          block % plan.members);
         Body<Block, N>(host, plan, call, shared).run();
         host.end();
@@ -47,7 +47,7 @@ void launch_on_host(const srn::persistent::Plan& plan, const Call& call, int thr
   for (std::thread& thread : threads) thread.join();
 }
 
-// f(block) of the plan's exchange: a null pointer to it.
+// f(block), a null pointer to the block of the plan's exchange.
 template <typename Element, int kRows, int N, typename F>
 void with_host_block(const srn::persistent::Plan& plan, const F& f) {
   using srn::persistent::Exchange;

@@ -1,4 +1,4 @@
-// Memory that ends exactly where it is said to end, and is NaN to begin with.
+// Memory of exactly its stated size, which starts as NaN.
 #pragma once
 
 #include <sys/mman.h>
@@ -14,10 +14,10 @@ namespace test {
 
 constexpr unsigned char kUnwritten = 0xff;  // NaN in every type, whatever the order of its bytes
 
-// What tells of an access past the end. On the heap that is AddressSanitizer, which knows both ends, but only of what
-// the compiler itself reads and writes: not of assembly, as which GCC's headers have the loads of AMX, nor of masked
-// loads. A page that must not be touched stops everything, in every build; what ends there is aligned as its elements
-// are and no more, which is all that is promised.
+// What detects an access past the end. On the heap it is AddressSanitizer, at both ends, but only for accesses that the
+// compiler itself makes: not for assembly, which GCC's headers use for AMX's loads, nor for masked loads. A protected
+// page stops every access, in every build; what ends there is only aligned as its elements are, which is all that is
+// promised.
 enum class Guard { kHeap, kPage };
 
 class Memory {

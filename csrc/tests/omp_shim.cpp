@@ -4,7 +4,7 @@
 #include <vector>
 
 namespace {
-thread_local int own_number = 0, team_size = 1;
+thread_local int thread_number = 0, team_size = 1;
 }
 
 extern "C" {
@@ -12,9 +12,9 @@ extern "C" {
 void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned) {
   const int size = threads == 0 ? 1 : int(threads);
   const auto run = [=](int number) {
-    own_number = number, team_size = size;
+    thread_number = number, team_size = size;
     work(data);
-    own_number = 0, team_size = 1;
+    thread_number = 0, team_size = 1;
   };
   std::vector<std::thread> others;
   for (int number = 1; number < size; ++number) others.emplace_back(run, number);
@@ -22,7 +22,7 @@ void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned) 
   for (std::thread& other : others) other.join();
 }
 
-int omp_get_thread_num() { return own_number; }
+int omp_get_thread_num() { return thread_number; }
 int omp_get_num_threads() { return team_size; }
 
 }  // extern "C"

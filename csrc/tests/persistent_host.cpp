@@ -1,5 +1,5 @@
-// A Python module with the binding of the persistent GPU kernels (python/cuda.cpp) over their body on the host: so that
-// the backend in Python can be tested whole where there is no GPU. It plans for a GPU of a few small multiprocessors.
+// A Python module with the binding of the persistent GPU kernels (python/cuda.cpp) over their body on the host, so that
+// the Python backend can be tested whole without a GPU. It plans for a GPU of a few small multiprocessors.
 #include <pybind11/pybind11.h>
 
 #include "cuda/kernels.h"

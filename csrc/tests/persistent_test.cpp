@@ -1,14 +1,14 @@
 // Runs the body of the persistent GPU kernels on the host, each block as a few threads, with shapes and plans drawn at
 // random, and compares every result with plain loops in double.
 //
-//   srn_persistent_test [SHAPES [FIRST]]   the shapes numbered FIRST to FIRST + SHAPES - 1; 216 and 0 unless told
+//   srn_persistent_test [SHAPES [FIRST]]   the shapes numbered FIRST to FIRST + SHAPES - 1; 216 and 0 by default
 //
-// What this proves is the partition, what lies where in shared memory, the mailbox's protocol, lengths and states. What it
-// cannot is the device's part: how a warp holds a tile, and the barriers as the hardware has them. With
-// -DSRN_SANITIZE=thread it also proves that nothing is shared between two threads without a barrier or a word between.
+// This proves the partition, the layout of shared memory, the mailbox's protocol, lengths and states. It cannot prove
+// the device's part: how a warp holds a tile, and the hardware's barriers. With -DSRN_SANITIZE=thread it also proves
+// that two threads share nothing without a barrier or a word between them.
 //
-// Every buffer, shared memory and mailbox too, ends where it is said to end, and is NaN beforehand. Each call is made
-// with one, two and three threads a block, and with more and fewer teams: all must agree bit for bit.
+// Every buffer, including shared memory and mailbox, has exactly its stated size, and is NaN beforehand. Each call is
+// made with one, two and three threads a block, and with more and fewer teams: all must agree bit for bit.
 #include <array>
 #include <cfloat>
 #include <cstdlib>
@@ -26,16 +26,15 @@ namespace {
 using namespace srn::SRN_ISA::persistent;
 using srn::persistent::Sizes;
 
-// How far a result may be from the exact one, beside the rounding of what is stored: so many roundings of what is
+// How far a result may be from the exact one, besides the rounding of what is stored: in roundings of what is
 // multiplied, relative to the largest number of its kind.
 constexpr double kRoundings = 4;  // measured: 1.7
 
-double roundoff(DType dtype) {
-  return dtype == DType::kBFloat16 ? 0x1p-9 : 0x1p-12;
-}  // half a unit; TF32 has float16's
+// Half a unit; TF32 has float16's.
+double roundoff(DType dtype) { return dtype == DType::kBFloat16 ? 0x1p-9 : 0x1p-12; }
 double stored_roundoff(DType dtype) { return dtype == DType::kFloat32 ? FLT_EPSILON / 2 : roundoff(dtype); }
 
-// What of a plan does not show in a result's bits.
+// The parts of a plan that do not change a result's bits.
 struct Way {
   Exchange exchange;
   int threads, teams;
@@ -195,7 +194,7 @@ class PersistentTest {
     return results;
   }
 
-  // Draws up the call; f(plan, call) runs it.
+  // Completes the call; f(plan, call) runs it.
   template <typename Element, int kRows, int N, typename Call, typename F>
   void launch(Pass pass, Call& call, const Way& way, const F& f) {
     const bool cluster = way.exchange == Exchange::kCluster;
@@ -243,7 +242,7 @@ class PersistentTest {
     }
   }
 
-  // Tells the first failure of a shape; what follows from it says little more.
+  // Tells the first failure of a shape; later ones say little more.
   void fail(const std::string& what) {
     constexpr int kMostTold = 20;
     if (!failed_ && failures_ < kMostTold) {
@@ -293,7 +292,7 @@ int test_elements() {
   return wrong;
 }
 
-// approximate.h where 2^x and 1 / x are exact, and at its ends. Returns how many values are wrong.
+// approximate.h with exact 2^x and 1 / x, and at the ends of its range. Returns how many values are wrong.
 int test_approximate() {
   constexpr double kBound = 0x1p-17;
   int wrong = 0;

@@ -1,4 +1,4 @@
-// The recurrence in double, an equation a line and a loop an index: what the kernels' results are compared with.
+// The recurrence in double, one line per equation and one loop per index: what the kernels' results are compared with.
 //
 // Sums are long double, as one of hundreds of doubles has a larger error than the kernels' sums of short sums.
 // Equation numbers are the paper's. Nothing is shared with the kernels but the numbers that go in.
@@ -44,7 +44,7 @@ inline double memory_gate(const Tasks& subset, const Numbers& master, int slope_
     } else if (subset.size() == 1) {
       product *= task == slope_in ? -1 : 1 - master[size_t(task)];
     } else if (task == slope_in) {
-      product = 0;  // a gate of several tasks knows nothing of the others
+      product = 0;  // a gate of several tasks does not depend on the others
     }
   }
   return product;
@@ -69,7 +69,7 @@ class ForwardReference {
  public:
   Numbers output, h_n, c_n, memories, gates, cells;
 
-  // `z`: the input's product (S, G*H), as the GPU kernels are given it; null: it is computed.
+  // `z`: the input's product (S, G*H), as the GPU kernels are given it; computed if null.
   explicit ForwardReference(const Case& call, const Tensor* z = nullptr)
       : N(call.shape.tasks),
         H(call.shape.hidden),
@@ -158,9 +158,9 @@ class ForwardReference {
 
 // Where a gate of one hidden unit is kept for the backward pass: see srn.h.
 inline size_t kept_gate(const Case& call, size_t step, int64_t row, int64_t gate, int64_t unit) {
-  constexpr int64_t kGroup = 8;
+  constexpr int64_t kUnitGroup = 8;
   const int64_t hidden = call.shape.hidden, rows = call.shape.batch_sizes[step];
-  const int64_t first = unit / kGroup * kGroup, units = std::min(kGroup, hidden - first);
+  const int64_t first = unit / kUnitGroup * kUnitGroup, units = std::min(kUnitGroup, hidden - first);
   return size_t(call.offsets[step] * call.gates * hidden + first * call.gates * rows + (gate * rows + row) * units +
                 unit - first);
 }
@@ -180,7 +180,7 @@ inline Numbers kept_gates(const Case& call, const Numbers& gates, bool back = fa
   return result;
 }
 
-// From the gates (S, G*H), in rows, and the cells (S, H) that the kernels saved, as the kernels themselves.
+// From the gates (S, G*H), in rows, and the cells (S, H) that the kernels saved, as the kernels do.
 class BackwardReference {
  public:
   Numbers dz, dc, s, dh, m, grad_h0, grad_c0;

@@ -1,4 +1,4 @@
-// One buffer of a call, in memory of its own that ends where the contract says that the buffer ends.
+// One buffer of a call, in separate memory that ends where the contract says that the buffer ends.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ inline double half(uint16_t bits) {
   return bits >> 15 ? -size : size;
 }
 
-// The nearest float16; of two the one with an even last bit.
+// The nearest float16, ties to even.
 inline uint16_t half_of(double number) {
   const double size = std::fabs(number);
   const int exponent = std::max(std::ilogb(size), -14);
@@ -40,9 +40,9 @@ inline double load(DType dtype, const unsigned char* from) {
   }
   uint32_t bits = 0;
   if (dtype == DType::kFloat16) {
-    uint16_t own;
-    memcpy(&own, from, sizeof(own));
-    return half(own);
+    uint16_t half_bits;
+    memcpy(&half_bits, from, sizeof(half_bits));
+    return half(half_bits);
   }
   if (dtype == DType::kFloat32) {
     memcpy(&bits, from, 4);
@@ -62,8 +62,8 @@ inline void store(DType dtype, unsigned char* to, double number) {
     return;
   }
   if (dtype == DType::kFloat16) {
-    const uint16_t own = half_of(number);
-    memcpy(to, &own, sizeof(own));
+    const uint16_t half_bits = half_of(number);
+    memcpy(to, &half_bits, sizeof(half_bits));
     return;
   }
   const float value = float(number);
@@ -79,7 +79,7 @@ inline void store(DType dtype, unsigned char* to, double number) {
 
 inline int64_t size_of(DType dtype) { return dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2; }
 
-// (rows, blocks, columns), dense in the last dimension. Born as NaN in every element, gaps between rows included.
+// (rows, blocks, columns), dense in the last dimension. Every element starts as NaN, including gaps between rows.
 class Tensor {
  public:
   Tensor() = default;  // a null buffer, which reads as zeros
@@ -128,7 +128,7 @@ class Tensor {
            (null() || memcmp(memory_.get(), other.memory_.get(), size_t(bytes())) == 0);
   }
 
-  // How many elements are no longer the NaN that they were born as.
+  // How many elements are no longer the NaN that they started as.
   int64_t written() const {
     int64_t count = 0;
     for (int64_t i = 0; i < count_; ++i) {
