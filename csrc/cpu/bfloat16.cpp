@@ -14,7 +14,8 @@ extern const CpuKernels kKernels;
 namespace SRN_ISA {
 namespace {
 
-static_assert(std::is_same_v<Operand<BFloat16>, BFloat16>, "compiled with the flags of such an instruction set");
+static_assert(std::is_same_v<Operand<BFloat16Bits>, BFloat16Bits>,
+              "compiled with the flags of such an instruction set");
 
 // Products take pairs of weights, so rows with an odd number of them are left to AVX-512.
 bool applies(const Shape& shape) {
@@ -25,14 +26,14 @@ template <typename F>
 auto with_tasks(int tasks, const F& f) {
   switch (tasks) {
     case 1:
-      return f(static_cast<Forward<BFloat16, 1>*>(nullptr));
+      return f(static_cast<Forward<BFloat16Bits, 1>*>(nullptr));
     case 2:
-      return f(static_cast<Forward<BFloat16, 2>*>(nullptr));
+      return f(static_cast<Forward<BFloat16Bits, 2>*>(nullptr));
     case 3:
-      return f(static_cast<Forward<BFloat16, 3>*>(nullptr));
+      return f(static_cast<Forward<BFloat16Bits, 3>*>(nullptr));
     default:
       static_assert(kMaxTasks == 4, "a case for every number of tasks");
-      return f(static_cast<Forward<BFloat16, 4>*>(nullptr));
+      return f(static_cast<Forward<BFloat16Bits, 4>*>(nullptr));
   }
 }
 

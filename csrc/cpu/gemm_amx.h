@@ -9,11 +9,11 @@ namespace SRN_ISA {
 
 // y = x W^T for every strip, as RowsProduct<float> does it; K even.
 template <>
-class RowsProduct<BFloat16> {
+class RowsProduct<BFloat16Bits> {
   static constexpr int lanes = kLanes<float>;
 
  public:
-  RowsProduct(int64_t K, const RowLanes<BFloat16>& x, const WeightBlocks<BFloat16>& weights,
+  RowsProduct(int64_t K, const RowLanes<BFloat16Bits>& x, const WeightBlocks<BFloat16Bits>& weights,
               const StripVectors<float>& y)
       : K_(K), x_(x), weights_(weights), y_(y) {}
 
@@ -44,20 +44,22 @@ class RowsProduct<BFloat16> {
   static constexpr int64_t kStep = 32;
 
   // Rows that do not exist must not be read: a block with missing rows is read from a copy.
-  const BFloat16* rows_of(int64_t block, int64_t k, int64_t columns, BFloat16 (&copy)[kUnitGroup][kStep]) const {
-    const BFloat16* from = weights_.first + block * weights_.distance + k;
+  const BFloat16Bits* rows_of(int64_t block, int64_t k, int64_t columns,
+                              BFloat16Bits (&copy)[kUnitGroup][kStep]) const {
+    const BFloat16Bits* from = weights_.first + block * weights_.distance + k;
     if (weights_.valid == kUnitGroup) return from;
     for (int64_t row = 0; row < weights_.valid; ++row) {
-      memcpy(copy[row], from + row * weights_.stride, sizeof(BFloat16) * columns);
+      memcpy(copy[row], from + row * weights_.stride, sizeof(BFloat16Bits) * columns);
     }
     return copy[0];
   }
 
   template <int kBlocks, int kStrips>
   void compute(int64_t block, int64_t strip) const {
-    alignas(64) BFloat16 copy[kUnitGroup][kStep] = {};
-    const int64_t stride = weights_.valid == kUnitGroup ? weights_.stride * int64_t(sizeof(BFloat16)) : sizeof(copy[0]);
-    const BFloat16* x[kStrips];
+    alignas(64) BFloat16Bits copy[kUnitGroup][kStep] = {};
+    const int64_t stride =
+        weights_.valid == kUnitGroup ? weights_.stride * int64_t(sizeof(BFloat16Bits)) : sizeof(copy[0]);
+    const BFloat16Bits* x[kStrips];
     for (int s = 0; s < kStrips; ++s) x[s] = x_((strip + s) * lanes);
     _tile_zero(0);
     _tile_zero(1);
@@ -111,8 +113,8 @@ class RowsProduct<BFloat16> {
   }
 
   int64_t K_;
-  RowLanes<BFloat16> x_;
-  WeightBlocks<BFloat16> weights_;
+  RowLanes<BFloat16Bits> x_;
+  WeightBlocks<BFloat16Bits> weights_;
   StripVectors<float> y_;
 };
 

@@ -8,11 +8,11 @@ namespace SRN_ISA {
 
 // y = x W^T for every strip, as RowsProduct<float> does it; K even.
 template <>
-class RowsProduct<BFloat16> {
+class RowsProduct<BFloat16Bits> {
   static constexpr int lanes = kLanes<float>;
 
  public:
-  RowsProduct(int64_t K, const RowLanes<BFloat16>& x, const WeightBlocks<BFloat16>& weights,
+  RowsProduct(int64_t K, const RowLanes<BFloat16Bits>& x, const WeightBlocks<BFloat16Bits>& weights,
               const StripVectors<float>& y)
       : K_(K), x_(x), weights_(weights), y_(y) {}
 
@@ -39,7 +39,7 @@ class RowsProduct<BFloat16> {
   void compute(int64_t block, int64_t strip, int64_t row) const {
     using V = Vector<float>;
     constexpr int kColumns = 2 * depth;  // that a vector of x covers
-    const BFloat16* at[kUnitGroup];
+    const BFloat16Bits* at[kUnitGroup];
     for (int c = 0; c < kUnitGroup; ++c) {
       const int64_t existing = c < weights_.valid ? c : weights_.valid - 1;
       at[c] = weights_.first + block * weights_.distance + existing * weights_.stride;
@@ -61,7 +61,7 @@ class RowsProduct<BFloat16> {
     if (whole * kColumns < K_) {
 #pragma GCC unroll 8
       for (int c = 0; c < kUnitGroup; ++c) {
-        BFloat16 last[kColumns] = {};
+        BFloat16Bits last[kColumns] = {};
         for (int64_t k = whole * kColumns; k < K_; ++k) last[k - whole * kColumns] = at[c][k];
         add(whole, c, broadcast_bits<depth>(last));
       }
@@ -78,7 +78,7 @@ class RowsProduct<BFloat16> {
   // `pairs` pairs of weights, repeated. As bits, not numbers: a pair read as a float may be a NaN, and would be
   // quieted.
   template <int pairs>
-  static SRN_INLINE Vector<uint32_t> broadcast_bits(const BFloat16* from) {
+  static SRN_INLINE Vector<uint32_t> broadcast_bits(const BFloat16Bits* from) {
     if constexpr (pairs == 1) {
       uint32_t word;
       memcpy(&word, from, sizeof(word));
@@ -91,8 +91,8 @@ class RowsProduct<BFloat16> {
   }
 
   int64_t K_;
-  RowLanes<BFloat16> x_;
-  WeightBlocks<BFloat16> weights_;
+  RowLanes<BFloat16Bits> x_;
+  WeightBlocks<BFloat16Bits> weights_;
   StripVectors<float> y_;
 };
 

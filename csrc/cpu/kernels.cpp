@@ -31,7 +31,7 @@ auto with_recurrence(const Shape& shape, const F& f) {
     case DType::kFloat64:
       return with_tasks<Recurrence, double>(shape.tasks, f);
     case DType::kBFloat16:
-      return with_tasks<Recurrence, BFloat16>(shape.tasks, f);
+      return with_tasks<Recurrence, BFloat16Bits>(shape.tasks, f);
     default:
       return with_tasks<Recurrence, float>(shape.tasks, f);
   }

@@ -119,8 +119,8 @@ SRN_INLINE Vector<E> broadcast_some(const E* from, int64_t some) {
   return broadcast<E, count>(copy);
 }
 
-// Stored as its upper sixteen bits, computed as float.
-struct BFloat16 {
+// A bfloat16 as stored: the upper sixteen bits of the float that it is computed as.
+struct BFloat16Bits {
   uint16_t bits;
 };
 
@@ -129,7 +129,7 @@ struct ComputeOf {
   using type = T;
 };
 template <>
-struct ComputeOf<BFloat16> {
+struct ComputeOf<BFloat16Bits> {
   using type = float;
 };
 template <typename T>
@@ -140,7 +140,7 @@ SRN_INLINE Compute<T> widen(T value) {
   return value;
 }
 template <>
-SRN_INLINE float widen(BFloat16 value) {
+SRN_INLINE float widen(BFloat16Bits value) {
   return bits_as<float>(uint32_t(value.bits) << 16);
 }
 
@@ -149,7 +149,7 @@ SRN_INLINE T narrow(Compute<T> value) {
   return value;
 }
 template <>
-SRN_INLINE BFloat16 narrow<BFloat16>(float value) {
+SRN_INLINE BFloat16Bits narrow<BFloat16Bits>(float value) {
   const uint32_t bits = bits_as<uint32_t>(value);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
   return {uint16_t(value == value ? rounded : 0x7fc0)};                 // rounding could turn NaN into infinity

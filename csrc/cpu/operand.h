@@ -23,8 +23,8 @@ struct OperandOf {
 };
 #if defined(__AVX512BF16__)
 template <>
-struct OperandOf<BFloat16> {
-  using type = BFloat16;
+struct OperandOf<BFloat16Bits> {
+  using type = BFloat16Bits;
 #if defined(__AMX_BF16__)
   static constexpr int kDeepest = 1;  // a tile is sixteen rows wide, whether they exist or not
 #else
@@ -52,7 +52,7 @@ SRN_INLINE Vector<uint32_t> round_to_bfloat16(Vector<float> value) {
 }
 
 template <typename B>
-SRN_INLINE void store_operands(typename B::V (&v)[B::kCount], BFloat16* to, B) {
+SRN_INLINE void store_operands(typename B::V (&v)[B::kCount], BFloat16Bits* to, B) {
   constexpr int depth = kUnitGroup / B::kCount;
   static_assert(depth == 1 || depth == 2, "as many pairs as a group and a vector allow");
   B::exchange(v);
