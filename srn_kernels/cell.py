@@ -70,7 +70,7 @@ class SRNCell(nn.Module):
         return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}{init}"
 
     def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, return_memories: bool = False
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, return_memories: bool = False
     ) -> tuple[Tensor, Tensor] | SRNOutput:
         """One step: ``input`` (B, D) or (D); ``hx`` is (h, c), each (B, H) or (H), zeros when absent.
 

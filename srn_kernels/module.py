@@ -222,7 +222,7 @@ class SRN(nn.Module):
         return_memories: bool,
     ) -> SRNOutput: ...
 
-    def forward(self, input, hx=None, *, return_memories=False):
+    def forward(self, input, hx=None, return_memories=False):
         """Runs the network.
 
         Args:

@@ -85,7 +85,7 @@ class BackwardPass {
       // While the partial sums are on their way, work that no other block waits for.
       const bool last = i + 1 == group.steps;
       const int next = reverse ? step + 1 : step - 1;
-      Asked asked;
+      Asked asked = {};
       if (!last) ask(group, next, asked);
       keep(group, step);
       block_.stamp(srn::persistent::kKeepDz);
@@ -113,7 +113,7 @@ class BackwardPass {
     });
     block_.sync();
     const int step = direction_.reverse ? 0 : group.steps - 1;
-    Asked asked;
+    Asked asked = {};
     ask(group, step, asked);
     take(group, step, asked);
     block_.sync();

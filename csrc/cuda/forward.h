@@ -91,7 +91,7 @@ class ForwardPass {
       block_.stamp(srn::persistent::kMultiplyS);
       // While the partial sums are on their way, work that no other block waits for.
       const Input next(*this, group, last ? step : reverse ? step - 1 : step + 1);
-      Stored asked[kAhead];
+      Stored asked[kAhead] = {};
       if (!last) next.ask(asked);
       keep(group, step);
       block_.stamp(srn::persistent::kKeep);
@@ -118,7 +118,7 @@ class ForwardPass {
     });
     team_.exchange().send_gathered();
     const Input first(*this, group, direction_.reverse ? group.steps - 1 : 0);
-    Stored asked[kAhead];
+    Stored asked[kAhead] = {};
     first.ask(asked);
     first.take(asked);
   }

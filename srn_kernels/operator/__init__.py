@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from srn_kernels import backends
-from srn_kernels.operator import autocast, autograd, passes  # noqa: F401  which register themselves
+from srn_kernels.operator import autocast, autograd, passes, unrolled  # noqa: F401  which register themselves
 from srn_kernels.operator.library import LAYER, below_autograd
 
 
@@ -46,9 +46,12 @@ def srn_layer(
         RuntimeError: tensors that do not fit together, or a backend asked for by name that cannot serve the call.
         ValueError: batch sizes that do not describe the rows, a number of weights that makes no layer, or an unknown
             backend.
-        NotImplementedError: a tensor with a forward-mode tangent.
+        NotImplementedError: a tensor with a forward-mode tangent; or an export to ONNX of sequences of different lengths.
     """
     weights = list(weights)
+    if torch.onnx.is_in_onnx_export():
+        output, h_n, c_n, s = unrolled.layer(input, h0, c0, weights, batch_sizes, tasks)
+        return output, h_n, c_n, s if memories else None
     autograd.refuse_forward_mode(input, h0, c0, *weights)
     save = autograd.wanted(input, h0, c0, *weights)
     arguments = (input, h0, c0, weights, batch_sizes, tasks, memories, save, backend)

@@ -236,5 +236,3 @@ def test_recurrent_dropout(value) -> None:
 def test_keyword_only_arguments_cannot_be_given_by_position() -> None:
     with pytest.raises(TypeError):
         SRN(2, 3, 1, True, False, 0.0, False, 0, None, None, 3)
-    with pytest.raises(TypeError):
-        SRN(2, 3)(x(1, 1, 2), None, True)
