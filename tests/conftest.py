@@ -1,4 +1,4 @@
-"""What every test shares: reproducible random numbers, how hard hypothesis looks, and its part of the processor."""
+"""What every test shares: reproducible random numbers, hypothesis' effort, and a share of the processor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draws the seed of the GPU tests, which the workers of pytest-xdist get with all other options.
+    """Draws the seed of the GPU tests; the workers of pytest-xdist get it with the other options.
 
     Workers share the cores: threads that wait for one would take longer than the work.
     """
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """What results may depend on; CI says the first line again at its end."""
+    """What results may depend on; CI repeats the first line at its end."""
     cpu, isa = cpuinfo.get_cpu_info(), native.module().cpu_isa() if native.missing() is None else "none"
     model = ", ".join(f"{name} {cpu[name]}" for name in ("family", "model", "stepping") if name in cpu)
     processor = f"{cpu.get('vendor_id_raw', 'unknown')} ({model}), {cpu.get('brand_raw', 'no name')}"
@@ -69,13 +69,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """A GPU is for one process at a time: with one, ``-n logical`` starts no others."""
+    """Only one process at a time should use a GPU: with one, ``-n logical`` starts no others."""
     return 0 if torch.cuda.is_available() else None
 
 
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
-    """Seeds each test from its name: reproducible, whichever tests run beside it, and different data for each."""
+    """Seeds each test from its name: its data are reproducible whatever else runs, and differ between tests."""
     seed = zlib.crc32(request.node.nodeid.encode()) ^ (request.config.getoption("--seed") or 0)
     random.seed(seed)
     torch.manual_seed(seed)

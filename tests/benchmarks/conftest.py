@@ -1,4 +1,4 @@
-"""Makes the benchmarks' package importable: it is no part of what is installed."""
+"""Makes the benchmarks' package importable: it is not installed."""
 
 from __future__ import annotations
 

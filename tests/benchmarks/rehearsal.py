@@ -44,7 +44,7 @@ class Dying(New):
 
 
 class Lost(New):
-    """After it nothing works on the device."""
+    """After this error nothing works on the device."""
 
     name = "lost"
 
@@ -61,5 +61,5 @@ STAND_INS = {kind.name: kind() for kind in (New, Wrong, Hanging, Dying, Lost)}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
-    """Before the benchmarks' conftest asks which backends there are."""
+    """Runs before the benchmarks' conftest asks which backends exist."""
     backends.BACKENDS.update(STAND_INS)

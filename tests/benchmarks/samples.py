@@ -108,13 +108,13 @@ def gpu_labels(name: str, kind: str = FORWARD, batch: int = 32, hidden: int = 30
 
 
 def gpu_cell(name: str, seconds: float, table: str = GPU_CELL, **sizes: object) -> Case:
-    """128 steps beside nn.LSTM's two milliseconds."""
+    """128 steps; nn.LSTM takes two milliseconds."""
     work, baseline = {"steps": 128}, [] if name == LSTM else [0.002]
     return Case(table, gpu_labels(name, **sizes), work, work, TIMED, [seconds], baseline)
 
 
 def step(name: str, kind: str, whole: float, products: float) -> Case:
-    """Microseconds a step; the first 128 steps take a millisecond longer than that, for launches."""
+    """Takes microseconds per step; the first 128 steps take a millisecond more, for launches."""
     short, long = 1e-3 + 128e-6 * whole, 1e-3 + 256e-6 * whole
     beside = {LONG: [long], SHORT_PRODUCTS: [128e-6 * products], LONG_PRODUCTS: [256e-6 * products]}
     return Case(GPU_STEP, gpu_labels(name, kind), {"steps": 128}, {"steps": 128}, TIMED, [short], beside=beside)
@@ -126,9 +126,9 @@ def packed(name: str, seconds: float) -> Case:
 
 
 def fused(name: str, seconds: float, late: float) -> Case:
-    own = {"implementation": name, **GPU_SETTING, "precision": "bfloat16 (autocast), SRN cuda", "backend": "cuda"}
+    labels = {"implementation": name, **GPU_SETTING, "precision": "bfloat16 (autocast), SRN cuda", "backend": "cuda"}
     work, baseline = {"sentences": 551, "passes": 551}, [] if name == LATE else [late]
-    return Case("fusion", own, work, work, TIMED, [seconds], baseline)
+    return Case("fusion", labels, work, work, TIMED, [seconds], baseline)
 
 
 def on_a_gpu() -> Results:

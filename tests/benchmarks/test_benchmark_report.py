@@ -71,7 +71,7 @@ def test_page_is_filled_between_its_markers(tmp_path: Path):
 
 
 def test_a_page_of_the_few_numbers(tmp_path: Path):
-    """Cells of the tables; with their machine, and nothing of what was not measured."""
+    """It has cells of the tables and their machine, and leaves out what was not measured."""
     begin, end = markers("highlights")
     page = tmp_path / "page.md"
     page.write_text(f"{begin}{end}")

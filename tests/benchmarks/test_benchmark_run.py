@@ -1,4 +1,4 @@
-"""Timing; and a run of pytest with the benchmarks' conftest over cases made up here: failing rows, the closing report."""
+"""Timing, and a run of pytest with the benchmarks' conftest over made-up cases: failing rows, the closing report."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def run(tmp_path: Path):
     (tmp_path / "test_made_up.py").write_text(CASES)
 
     def run(*arguments: str) -> tuple[str, Results]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-        environment = own | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        environment = inherited | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stdout + done.stderr  # the bad case fails
@@ -97,7 +97,7 @@ def test_rounds_fit_the_budget_within_bounds():
 
 
 class Stopwatch:
-    """In the place of pytest-benchmark's fixture, which pytest-xdist disables."""
+    """Replaces pytest-benchmark's fixture, which pytest-xdist disables."""
 
     disabled = False
 
@@ -111,7 +111,7 @@ class Stopwatch:
 
 
 def timed(seconds: dict[str, float], settles: bool = True, warm_ups: int = 1, budget: float = 0.0):
-    """A case "run" with a baseline "first" and something "beside", by a clock that knows what each takes; what it ran."""
+    """Times a case "run", its baseline "first" and a "beside" by a clock that knows their times; returns what ran."""
     ran: list[tuple[str, int]] = []
 
     def tell(call, times: int) -> tuple[float, str]:

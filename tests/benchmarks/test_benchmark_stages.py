@@ -1,4 +1,4 @@
-"""A run on a GPU, rehearsed with the CPU in its place: stages that fail or hang, what is recorded, and the script."""
+"""A run on a GPU, rehearsed on the CPU: stages that fail or hang, what is recorded, and the script."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """The stand-ins are the GPU backends there are; the records are an empty file, which is returned."""
+    """Makes the stand-ins the only GPU backends; returns an empty file of records."""
     monkeypatch.setattr(backends, "BACKENDS", {**STAND_INS, "reference": backends.BACKENDS["reference"]})
     file = tmp_path / "records.json"
     file.write_text("[]\n")
@@ -169,7 +169,7 @@ def rehearse(folder: Path, patch: pytest.MonkeyPatch, names: list[str], *chosen:
     """The processes and lines of a real run, with the stand-ins and the CPU."""
     patch.setenv("PYTEST_PLUGINS", "rehearsal")
     patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, sys.path)]))
-    patch.setenv("OMP_NUM_THREADS", "1")  # small products: where others have the cores, threads wait for each other
+    patch.setenv("OMP_NUM_THREADS", "1")  # small products: on busy cores their threads would wait for each other
     for name in ("SCIERC_DIR", "PYTEST_ADDOPTS"):
         patch.delenv(name, raising=False)
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
@@ -208,7 +208,7 @@ def test_backends_that_hang_or_are_wrong_hide_nobodys_figures(tmp_path: Path, mo
 
 @pytest.mark.slow
 def test_a_backend_that_is_right_is_in_every_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The stages of the cell in one process, as each takes seconds to begin."""
+    """Runs the stages of the cell in one process, as a process takes seconds to start."""
     cell = replace(STAGE["sizes"], arguments=(stages.CELL_FILE, "--full", "-k", f"not {GPU_SMOKE}"))
     run, _ = rehearse(tmp_path / "out", monkeypatch, ["new"], cell, STAGE["fusion"])
     assert not run.failed, (tmp_path / "out" / "log.txt").read_text()[-5000:]
@@ -234,7 +234,7 @@ def test_a_backend_that_is_right_is_in_every_table(tmp_path: Path, monkeypatch: 
 def test_stages_of_tests_are_run_by_backend_and_their_outcomes_added_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Over tests made up here, by pytest as the real ones are."""
+    """pytest runs made-up tests as it runs the real ones."""
     (tmp_path / "conftest.py").write_text("def pytest_addoption(parser):\n    parser.addoption('--gpu-backend')\n")
     (tmp_path / "test_one.py").write_text(
         "def test_it(request):\n    assert request.config.getoption('--gpu-backend') != 'wrong'\n"
@@ -266,7 +266,7 @@ def run_of(
     names: Sequence[str] = ("new", "wrong"),
     **options: Any,
 ) -> Run:
-    """A run whose processes end as given by stage and backend, with a row each, or tests that pass if they exit with 0."""
+    """A run whose processes end as told by stage and backend; each has a row, or tests that pass if it exits with 0."""
 
     def run(command: list[str], log: Path, seconds: float) -> Ending:
         [name] = [command[command.index(flag) + 1] for flag in ("--backend", "--gpu-backend") if flag in command]
@@ -297,7 +297,7 @@ def test_every_stage_is_run_whatever_became_of_the_one_before(tmp_path: Path, mo
     assert "parts left out: no module with stamps was given (--stamped)" in notes
     assert notes[0] == "smoke of new was not done after 60 s, and was killed, after 0 s"
     rows = [case.name for case in made.results.of(GPU_CELL)]
-    assert rows == [LSTM, "SRN new", "SRN wrong", "SRN reference"]  # nn.LSTM, which each process has timed, once
+    assert rows == [LSTM, "SRN new", "SRN wrong", "SRN reference"]  # nn.LSTM once, though each process timed it
     assert "forward, H 300: time over nn.LSTM" in made.said[-1]  # what was reached comes last
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "records.json", "report.md", "results.json"]
 
@@ -351,7 +351,7 @@ def test_a_report_that_breaks_off_does_not_end_the_run(tmp_path: Path, monkeypat
 
 
 def test_a_part_that_breaks_off_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its results of an earlier run are gone all the same."""
+    """The part's results of an earlier run are still removed."""
 
     def fail(*args: object) -> None:
         raise OSError("no process left")

@@ -303,7 +303,7 @@ def test_a_wrong_backend_is_an_error_and_unproved(wrong_backend: str):
 
 def test_nan_is_an_error():
     call = Call(SHAPE, "reference")
-    call.inputs[0][0, -1, 0] = torch.nan  # the check's own float64 call draws its input anew
+    call.inputs[0][0, -1, 0] = torch.nan  # the check's float64 call draws new input
     with pytest.raises(AssertionError, match="off in norm by nan"):
         check(call)
 
@@ -320,7 +320,7 @@ def test_absent_backends_are_named_with_their_reason(monkeypatch: pytest.MonkeyP
 
 
 def test_a_stream_is_what_the_layer_computes():
-    """Weights and input are drawn alike, so a step at a time must give what a sequence at once gives."""
+    """Weights and input are drawn alike, so single steps must give what a whole sequence gives."""
     stream = Stream(SHAPE, LSTM)
     layer = torch.nn.LSTM(SHAPE.input_size, SHAPE.hidden_size)
     layer.load_state_dict({f"{name}_l0": value for name, value in stream.module.state_dict().items()})

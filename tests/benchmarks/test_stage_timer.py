@@ -1,4 +1,4 @@
-"""The timer of the cascade's stages: it takes the place of the profiler's labels, and leaves those of others alone."""
+"""The timer of the cascade's stages: it replaces the profiler's labels, and leaves those of others alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the cascade share: files of made-up records, and the folders of corpora that are not shipped."""
+"""What the tests of the cascade share: files of made-up records, and the folders of corpora not in the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line, from training on files to prediction on text; and its errors, one line each."""
+"""The command line, from training on files to prediction on text, and its errors of one line each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a call leaves on the standard error, without the rest of what libraries print there."""
+    """The one line that a call prints on standard error, without what libraries print there."""
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
@@ -173,7 +173,7 @@ def test_train_evaluate_and_predict(
     assert "eval_ner_f1" in out
 
     report = tmp_path / "scores.json"
-    # the folder of a whole training stands for the model that it ended with
+    # the folder of a training run stands for its final model
     main(["evaluate", "--model", str(folder), "--file", str(dev), "--output", str(report), "--device", "cpu"])
     out = capsys.readouterr().out
     gold = sum(len(sentence.entities) for sentence in sample_corpus("dev").sentences())
@@ -278,7 +278,7 @@ def test_as_a_module() -> None:
 @pytest.mark.slow
 def test_two_processes_under_torchrun(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     """An epoch of early fusion: where a sentence has no entities, a process has no gradients for the later turns. The
-    command ends when the model is written, in both, and leaves no process group, which aborts a process now and then."""
+    command ends in both when the model is written and leaves no process group, which could abort a process."""
     train, dev = corpora
     command = tmp_path / "command.py"
     command.write_text(

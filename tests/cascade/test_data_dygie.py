@@ -1,4 +1,4 @@
-"""DyGIE++'s form: what is read, and what every kind of bad record is told."""
+"""DyGIE++'s form: what is read, and the error for every kind of bad record."""
 
 from __future__ import annotations
 

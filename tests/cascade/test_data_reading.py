@@ -1,4 +1,4 @@
-"""Files that are no corpus, labels that no model knows, and SciERC as it is."""
+"""Files that are not a corpus, labels that no model knows, and the real SciERC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SpERT's form: what is read, and what every kind of bad item is told."""
+"""SpERT's form: what is read, and the error for every kind of bad item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw text to words: offsets that hold for any text, and the rule on the cases it names."""
+"""Raw text to words: offsets that are right for any text, and the rule on the cases it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions and corpora on their way out: the form other scorers read, round trips, and whole files or none."""
+"""Writing predictions and corpora: the form other scorers read, round trips, and whole files or none."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_raw_text_keeps_its_character_offsets(tmp_path: Path) -> None:
 
 
 def test_other_readers_find_one_value_a_sentence_in_every_field(source: Path, tmp_path: Path) -> None:
-    """PURE zips every field but ``doc_key`` and ``clusters`` with the sentences: ours must not add one that breaks it."""
+    """PURE zips every field but ``doc_key`` and ``clusters`` with the sentences; ours must add none that breaks it."""
     path, target = tmp_path / "a.json", tmp_path / "out.jsonl"
     path.write_text(json.dumps([{"tokens": ["Turin", "waits"], "entities": [], "relations": [], "orig_id": "x"}]))
     for corpus in (read_corpus(path), Corpus((document_from_text("Turin waits"),))):

@@ -1,4 +1,4 @@
-"""Early and late fusion: what each turn reads, and what it can know."""
+"""Early and late fusion: what each turn reads and can know."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_shapes_and_passes(fusion: str, encoder: str) -> None:
 @pytest.mark.parametrize("fusion", ["early", "late"])
 @pytest.mark.parametrize("encoder", ["srn", "bisrn", "bilstm", "pfn", "none"])
 def test_padding_changes_nothing(fusion: str, encoder: str) -> None:
-    """A sentence's features are those it has alone, whatever longer sentences pad it."""
+    """A sentence has the same features alone as when longer sentences pad it."""
     model, tokenizer = tiny_model(fusion=fusion, encoder=encoder)
     together, _ = turns(model, batch_of(model, tokenizer, SENTENCES))
     alone = [turns(model, batch_of(model, tokenizer, [sentence]))[0] for sentence in SENTENCES if sentence.entities]
@@ -64,7 +64,7 @@ def test_padding_changes_nothing(fusion: str, encoder: str) -> None:
 
 
 def recorded(model: CascadeModel) -> list[tuple[Sequences, Sequence[str]]]:
-    """Every call of the model's ``encode`` from now on."""
+    """Collects every later call of the model's ``encode``."""
     calls, encode = [], model.encode
 
     def record(sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
@@ -172,5 +172,5 @@ def test_late_fusion_by_default_sees_the_subject_from_every_word() -> None:
     logits = object_logits(model, batch, spans((0, 1, 3, 0), (0, 5, 6, 1)))
     shift = logits[0] - logits[1]  # (words, 2K)
     assert (shift.abs().amax(1) > 1e-3).all()
-    # and not by one and the same amount: a linear head would shift all words alike, and still tell no objects apart
+    # and not all by the same amount: a linear head would shift all words alike, and still not tell objects apart
     assert (shift - shift[0]).abs().amax() > 1e-3

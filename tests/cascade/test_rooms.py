@@ -23,7 +23,7 @@ LAYERS = (
 
 
 def imports(file: Path) -> set[str]:
-    """The rooms and modules at the top of the package that a file imports from, save its own room."""
+    """The rooms and modules at the top of the package that a file imports from, except its own room."""
     up = len(file.relative_to(PACKAGE).parts)
     nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
     return {node.module.split(".")[0] for node in nodes if node.level == up}

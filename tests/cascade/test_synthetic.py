@@ -1,4 +1,4 @@
-"""The generated corpus: SciERC test's shape within stated tolerances, and well-formed at any size."""
+"""The generated corpus: it has SciERC test's shape within stated tolerances, and is well-formed at any size."""
 
 from __future__ import annotations
 

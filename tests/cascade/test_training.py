@@ -73,7 +73,7 @@ def test_the_cascade_learns_the_sample_corpus_by_heart(options: dict[str, Any], 
 
 @pytest.mark.slow
 def test_the_table_learns_the_sample_corpus_but_for_shared_first_words(tmp_path: Path) -> None:
-    """Of entities that start at one word the table knows no relations apart: it finds every relation, and some too many."""
+    """The table cannot tell apart entities that start at the same word: it finds every relation, and some too many."""
     made = trainer(tmp_path, {"architecture": "table", "hidden_size": 48}, max_steps=220)
     without_dropout(made.model)
     made.train()
@@ -151,7 +151,7 @@ def test_the_trunk_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
 
 
 def test_accumulated_gradients_are_averaged(tmp_path: Path) -> None:
-    """Trainer leaves that to a model whose ``forward`` takes any keyword: two halves would then count as two wholes."""
+    """Trainer leaves this to a model whose ``forward`` takes any keyword; two halves would then count as two wholes."""
     norms = {}
     for steps, size in ((1, 20), (2, 10)):
         made = trainer(
@@ -282,7 +282,7 @@ def test_incomplete_checkpoints_are_passed_over(tmp_path: Path, caplog: pytest.L
 
 @contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
-    """No file can grow beyond ``size`` bytes: what writing to a full disk is like."""
+    """No file can grow beyond ``size`` bytes, as if the disk were full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

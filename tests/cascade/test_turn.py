@@ -1,4 +1,4 @@
-"""The span extractor: its decoding against every span there is, its loss against a dense one, and what its match can say."""
+"""The span extractor: its decoding against all possible spans, its loss against a dense one, what its match can say."""
 
 from __future__ import annotations
 

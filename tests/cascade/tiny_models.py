@@ -55,9 +55,9 @@ def stages(profile: profiler.profile) -> dict[str, float]:
 
 
 def eager(model: ExtractionModel) -> ExtractionModel:
-    """The untrained model with heads so drawn that about half of all starts, ends and matches fire.
+    """The untrained model, its heads drawn so that about half of all starts, ends and matches fire.
 
-    With the encoder ``none`` they differ from word to word: an untrained recurrence shows all words much alike.
+    With the encoder ``none`` they differ from word to word; after an untrained recurrence all words look alike.
     """
     for name, parameter in model.named_parameters():
         if name.startswith(("fusion", "extractors", "entity_table", "relation_table")):

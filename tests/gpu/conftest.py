@@ -1,4 +1,4 @@
-"""What the GPU tests share: which backends they are of, fresh random numbers, poisoned memory, and no error left behind."""
+"""What the GPU tests share: their backends, fresh random numbers, poisoned memory, and no error left behind."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NO_GPU = "needs a CUDA device that torch can use"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``backend``: every GPU backend, or those asked for; one that cannot be used here is skipped with its reason."""
+    """``backend``: every GPU backend, or those asked for; one that is unusable here is skipped with its reason."""
     if "backend" in metafunc.fixturenames:
         names = metafunc.config.getoption("--gpu-backend")
         names = [name for name, backend in backends.BACKENDS.items() if backend.needs_proof] if names is None else names
         values = [_parameter(name) for name in names] or [_skipped("none", "this version has no GPU backend")]
-        metafunc.parametrize("backend", values, scope="module")  # for what a file does once for each backend
+        metafunc.parametrize("backend", values, scope="module")  # for work that a file does once per backend
 
 
 def _parameter(name: str) -> object:
@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> int:
-    """In the place of the fixture of this name that gives every run the same numbers."""
+    """Replaces the fixture of this name that gives every run the same numbers."""
     seed = zlib.crc32(request.node.nodeid.encode()) ^ request.config.option.gpu_seed
     random.seed(seed)
     torch.manual_seed(seed)
@@ -60,11 +60,11 @@ def seeded(request: pytest.FixtureRequest) -> int:
 def device_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Memory that torch allocates without filling it starts as NaN, and float32 is float32.
 
-    Afterwards the device is waited for, so that an error belongs to the test that made it.
+    Afterwards it waits for the device, so that an error belongs to the test that caused it.
     """
     before, fill = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.utils.deterministic.fill_uninitialized_memory = True
-    # Only warned of: what the tests themselves compute with need not be deterministic.
+    # Only a warning: what the tests themselves compute with need not be deterministic.
     torch.use_deterministic_algorithms(True, warn_only=True)
     assert torch.empty(3, device="cuda").isnan().all()
     with tf32(False):

@@ -28,7 +28,7 @@ def problem_of(call: Call) -> backends.Problem:
 
 
 def draw_for(backend: str, case: Case, dtype: torch.dtype) -> Call:
-    """Random arguments; skips the test, with the backend's own reason, where the backend does not serve such a call."""
+    """Random arguments; skips the test, with the backend's reason, where the backend does not serve such a call."""
     call = draw_on(case, dtype)
     if reason := backends.refusal(backends.BACKENDS[backend], problem_of(call)):
         pytest.skip(f"{backend} does not serve this: {reason}")
@@ -36,7 +36,7 @@ def draw_for(backend: str, case: Case, dtype: torch.dtype) -> Call:
 
 
 def results_on(backend: str, call: Call, seeds: list[Tensor]) -> Results:
-    """Values and gradients, by the backend and no other."""
+    """Values and gradients, computed by this backend alone."""
     with backends.record() as ran:
         got = backend_results(call, seeds, backend)
     assert ran == [backend, backend]  # forward and backward
@@ -44,8 +44,8 @@ def results_on(backend: str, call: Call, seeds: list[Tensor]) -> Results:
 
 
 def check_accuracy(backend: str, case: Case, dtype: torch.dtype, unit: float | None = None) -> None:
-    """Values, final states, memories and every gradient are accurate, judged by roundings of ``unit``; and thrice the
-    same bits: a backend may do a call that comes again in another way."""
+    """Values, final states, memories and every gradient are accurate, judged by roundings of ``unit``, and the same
+    bits three times: a backend may serve a repeated call in another way."""
     call = draw_for(backend, case, dtype)
     seeds = draw_seeds(call)
     got = results_on(backend, call, seeds)

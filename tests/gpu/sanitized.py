@@ -1,7 +1,7 @@
 """``python sanitized.py BACKEND``: a few small calls of a backend, to be run under ``compute-sanitizer``.
 
-Every tensor is to have memory of its own (PYTORCH_NO_CUDA_MEMORY_CACHING=1), or an access past the end of one would land
-in its neighbour and not be seen.
+Every tensor must have separate memory (PYTORCH_NO_CUDA_MEMORY_CACHING=1); otherwise an access past the end of one would
+land in its neighbour and go unseen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each GPU backend against the float64 reference, its error judged by what one rounding of every number moves."""
+"""Each GPU backend against the float64 reference, its error judged by the effect of one rounding of every number."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ CASES = [
 
 @half
 def test_the_papers_sizes_are_served(backend: str, dtype: torch.dtype) -> None:
-    """Without it a backend that refuses everything would pass."""
+    """Without this test a backend that refuses everything would pass."""
     assert backends.refusal(backends.BACKENDS[backend], problem_of(draw_on(PAPER, dtype))) is None
 
 
@@ -82,7 +82,7 @@ def test_results(case: Case, dtype: torch.dtype, allow_tf32: bool, backend: str)
 def test_results_within_clusters(
     case: Case, dtype: torch.dtype, allow_tf32: bool, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exchange that has to be asked for."""
+    """Clusters are the exchange that is used only on request."""
     if backend != "cuda":
         pytest.skip(f"{backend} has no exchange to choose")
     monkeypatch.setenv(EXCHANGE, "cluster")
@@ -93,7 +93,7 @@ def test_results_within_clusters(
 @each_dtype
 @pytest.mark.parametrize("case", [Case(steps=0), Case(steps=0, directions=2, hidden_size=300), Case(batch=0)], ids=str)
 def test_nothing_to_do(case: Case, dtype: torch.dtype, backend: str) -> None:
-    """No step hands the initial state through, gradients too; no sequence gives empty results and zero gradients."""
+    """Zero steps return the initial state, with its gradients; zero sequences give empty results and zero gradients."""
     call = draw_for(backend, case, dtype).leaves()
     output, h_n, c_n, memories = call.run(backend)
     assert output.shape[0] == memories.shape[0] == 0
@@ -114,7 +114,7 @@ def test_nothing_to_do(case: Case, dtype: torch.dtype, backend: str) -> None:
     ids=str,
 )
 def test_repeats_bit_for_bit(case: Case, dtype: torch.dtype, backend: str) -> None:
-    """What moves from run to run is a race."""
+    """A result that changes from run to run shows a race."""
     call = draw_for(backend, case, dtype)
     seeds = draw_seeds(call)
     first = results_on(backend, call, seeds)
@@ -134,7 +134,7 @@ def test_without_memories_and_gradients_the_values_are_the_same(dtype: torch.dty
 
 @each_dtype
 def test_only_the_gradients_asked_for(dtype: torch.dtype, backend: str) -> None:
-    """Of the input alone or of the weights alone, and for an incoming gradient of the output alone: the same bits."""
+    """Gradients of the input or the weights alone, or from the output's gradient alone, have the same bits."""
     call = draw_for(backend, Case(steps=7, batch=6, hidden_size=65), dtype)
     seed = draw_seeds(call)[0]
     leaves = call.leaves()
@@ -234,8 +234,8 @@ NEEDED = 60 * 2**30
     reason="needs a GPU of 60 GiB",
 )
 def test_more_than_2_to_the_31_gates(backend: str) -> None:
-    """Indices that would overflow 32 bits. Weights that make a contraction: far steps are forgotten, and the last outputs
-    and the first gradients are those of the last and the first hundred steps alone."""
+    """Indices would overflow 32 bits. The weights make a contraction: far steps are forgotten, so the last outputs and
+    the first gradients are those of the last and the first hundred steps alone."""
     case = Case(steps=26_000, batch=32, hidden_size=300, input_size=8)
     assert case.rows * 9 * case.hidden_size > 2**31
     call = draw_for(backend, case, torch.bfloat16)
@@ -261,6 +261,6 @@ def test_more_than_2_to_the_31_gates(backend: str) -> None:
     first, last = slice(near), slice(case.rows - near, case.rows)
     truth = of_a_part(last, torch.float64)[0], of_a_part(first, torch.float64)[1]
     eager = of_a_part(last, torch.bfloat16)[0], of_a_part(first, torch.bfloat16)[1]
-    for name, one, own, exact in zip(("output", "gradient"), found, eager, truth, strict=True):
-        error, allowed = (one - exact).norm(), 2 * (own - exact).norm()
+    for name, one, other, exact in zip(("output", "gradient"), found, eager, truth, strict=True):
+        error, allowed = (one - exact).norm(), 2 * (other - exact).norm()
         assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}"

@@ -1,4 +1,4 @@
-"""Each GPU backend in what programs do on a GPU: graphs, streams, autocast, the compiler, no waiting, several devices."""
+"""Each GPU backend in what programs do on a GPU: graphs, streams, autocast, compiling, no waiting, several devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def training_step(call: Call, seeds: list[Tensor], backend: str) -> list[Tensor]
 
 
 def refill(tensors: list[Tensor]) -> None:
-    """Fresh data into the same memory."""
+    """Puts fresh data into the same memory."""
     with torch.no_grad():
         for tensor in tensors:
             tensor.copy_(torch.randn_like(tensor) * tensor.std().nan_to_num(1.0))
@@ -57,7 +57,7 @@ def no_waiting() -> Iterator[None]:
 def test_the_host_does_not_wait(case: Case, backend: str) -> None:
     call = draw_for(backend, case, torch.bfloat16)
     seeds = draw_seeds(call)
-    results_on(backend, call, seeds)  # what is compiled or looked up once may wait
+    results_on(backend, call, seeds)  # compiling and looking up, done once, may wait
     call.run(backend, memories=False)
     leaves = call.leaves()
     with no_waiting():
@@ -137,7 +137,7 @@ def test_two_streams_at_once_do_not_disturb_each_other(case: Case, backend: str)
     """Two calls are started while both streams are busy, and so run side by side; ten times."""
     calls = [draw_for(backend, case, torch.bfloat16) for _ in range(2)]
     seeds = [draw_seeds(call) for call in calls]
-    alone = [results_on(backend, call, own) for call, own in zip(calls, seeds, strict=True)]
+    alone = [results_on(backend, call, incoming) for call, incoming in zip(calls, seeds, strict=True)]
     streams = [torch.cuda.Stream() for _ in calls]
     torch.cuda.synchronize()
     for _ in range(10):
@@ -145,9 +145,9 @@ def test_two_streams_at_once_do_not_disturb_each_other(case: Case, backend: str)
         for stream in streams:
             with torch.cuda.stream(stream):
                 torch.cuda._sleep(NAP // 10)
-        for stream, call, own in zip(streams, calls, seeds, strict=True):
+        for stream, call, incoming in zip(streams, calls, seeds, strict=True):
             with torch.cuda.stream(stream):
-                together.append(results_on(backend, call, own))
+                together.append(results_on(backend, call, incoming))
         torch.cuda.synchronize()
         assert [differing(one, other) for one, other in zip(together, alone, strict=True)] == [[], []]
 

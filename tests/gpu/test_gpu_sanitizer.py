@@ -1,4 +1,4 @@
-"""Small calls of each GPU backend under ``compute-sanitizer``: accesses out of bounds, races in shared memory, barriers."""
+"""Small calls of each GPU backend under ``compute-sanitizer``: bad accesses, races in shared memory, barriers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DISPATCH = """
 namespace srn { int answer() { return 42; } }
 """
-# A function of its own in each instruction set: without SRN_ISA, or with the same one twice, this does not link.
+# Each instruction set has a separate function: without SRN_ISA, or with the same one twice, this does not link.
 KERNELS = """
 #define SRN_JOIN_(a, b) a##b
 #define SRN_JOIN(a, b) SRN_JOIN_(a, b)
@@ -39,7 +39,7 @@ PyMODINIT_FUNC PyInit__C() {
 
 
 def copy_tree(copy: Path) -> Path:
-    """Copies what a build reads, less what git ignores, to the new folder ``copy``; its kernels are the stand-ins."""
+    """Copies what a build reads, without what git ignores, to the new folder ``copy``, with the stand-in kernels."""
     unwanted = shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__", ".*_cache", "build", "dist")
     copy.mkdir()
     for name in ("cmake", "srn_kernels", "cascade", "docs"):
@@ -57,7 +57,7 @@ def copy_tree(copy: Path) -> Path:
 
 
 def run(command: list[object], environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command; its two outputs come back as one, in ``stdout``."""
+    """Runs a command; ``stdout`` has both of its outputs."""
     return subprocess.run(
         [str(part) for part in command],
         env=dict(environment),

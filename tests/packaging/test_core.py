@@ -14,7 +14,7 @@ from standin import ROOT, run
 from srn_kernels import native
 
 # Beside the portable kernels, which every build has, only the best set of this processor: compiling one with sanitizers
-# takes more than a minute. Those for bfloat16 build upon avx512, which stands for them here; docs/building.md tells how
+# takes more than a minute. Those for bfloat16 build upon avx512, which stands for them here; docs/building.md says how
 # to check them all.
 STANDS_FOR = {"avx512bf16": "avx512", "amx": "avx512"}
 SHAPES = 48  # each dtype with each number of tasks, with and without projection, in both directions: once
@@ -54,7 +54,7 @@ def test_sanitizers_find_nothing_in_the_core(tmp_path: Path, environment: dict[s
 
 @pytest.mark.slow
 def test_no_race_between_the_blocks_of_a_persistent_kernel(tmp_path: Path, environment: dict[str, str]) -> None:
-    """Its body with each block as threads of the host: right, and nothing shared without a barrier or a mailbox word."""
+    """With each block as host threads its body is right and shares nothing without a barrier or a mailbox word."""
     build(tmp_path, environment, "thread", "portable", "srn_persistent_test")
     shapes = 18  # each dtype with each number of tasks, three times
     done = run([tmp_path / "srn_persistent_test", shapes], environment, tmp_path)

@@ -25,7 +25,7 @@ class CMakeScript:
         self.environment = environment | {"PATH": str(folder / "bin")}
 
     def nvcc(self, place: str, known: str = "sm_80 sm_90", version: str = "12.4.131") -> Path:
-        """Puts a program into the folder ``place`` that answers questions as nvcc does."""
+        """Puts a program that answers as nvcc does into the folder ``place``."""
         program = self.folder / place / "nvcc"
         program.parent.mkdir(parents=True, exist_ok=True)
         answers = (

@@ -30,7 +30,7 @@ BUILD = {
 
 
 def use_native(monkeypatch: pytest.MonkeyPatch, **build: str) -> None:
-    """Puts a native module in place that was built as ``build`` says."""
+    """Installs a native module that was built as ``build`` says."""
     module = ModuleType("srn_kernels._C")
     module.__file__ = "/somewhere/_C.so"
     module.build_info = lambda: BUILD | build
@@ -150,7 +150,7 @@ RECORD = {
 
 @pytest.fixture
 def prove(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Registers a backend that must be proved, ``other``, which gives ``reason``; the records are those given."""
+    """Registers ``other``, a backend that must be proved and gives ``reason``, with these records."""
 
     def prove(*records: dict[str, object], reason: str | None = None) -> None:
         (tmp_path / "proof.json").write_text(json.dumps(records))

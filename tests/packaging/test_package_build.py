@@ -22,7 +22,7 @@ NATIVE = f"srn_kernels/_C{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
 def constants(folder: Path, environment: Mapping[str, str]) -> dict[str, object]:
-    """What the stand-in module under ``folder`` says of its build, imported in a process of its own."""
+    """What the stand-in module under ``folder`` says of its build, imported in a new process."""
     program = (
         "import importlib.util, json; "
         f"spec = importlib.util.spec_from_file_location('_C', {str(folder / NATIVE)!r}); "

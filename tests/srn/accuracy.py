@@ -17,7 +17,7 @@ Results = dict[str, Tensor]
 
 
 def backend_results(call: Call, seeds: list[Tensor], backend: str) -> Results:
-    """The operator on one backend, differentiated by its own backward."""
+    """The operator on one backend, differentiated by the backend's backward pass."""
     call = call.leaves()
     outputs = call.run(backend)
     grads = torch.autograd.grad(outputs, call.tensors(), seeds, materialize_grads=True)
@@ -44,7 +44,7 @@ def assert_accurate(got: Results, call: Call, seeds: list[Tensor] | None = None,
 
 
 def assert_gradients_accurate(call: Call, given: tuple[int, ...], backend: str, unit: float | None = None) -> None:
-    """The gradients for random incoming ones of some of the four values, and for none, not even zeros, of the others."""
+    """Random incoming gradients for some of the four values, and for the others none, not even zeros."""
     seeds, leaves = draw_seeds(call), call.leaves()
     outputs = leaves.run(backend)
     some = [outputs[index] for index in given], leaves.tensors(), [seeds[index] for index in given]
@@ -54,7 +54,7 @@ def assert_gradients_accurate(call: Call, given: tuple[int, ...], backend: str, 
 
 
 def longest_sum(call: Call) -> int:
-    """Terms of the longest sum in a call: of a product forward or backward, or over all rows."""
+    """The number of terms in a call's longest sum: of a product forward or backward, or over all rows."""
     gates, memories = layout.gate_blocks(call.tasks), layout.memory_count(call.tasks)
     return max(*call.input.shape, max(gates, memories) * call.c0.shape[2])
 
@@ -64,8 +64,8 @@ def truth_and_movements(call: Call, seeds: list[Tensor] | None, unit: float) -> 
     count = len(call.tensors())
 
     def values(*arguments: Tensor) -> tuple[Tensor, ...]:
-        own = call.with_tensors(arguments)
-        return reference.layer(own.input, own.h0, own.c0, own.weights, own.batch_sizes, own.tasks)[:4]
+        drawn = call.with_tensors(arguments)
+        return reference.layer(drawn.input, drawn.h0, drawn.c0, drawn.weights, drawn.batch_sizes, drawn.tasks)[:4]
 
     def values_and_gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
         outputs, pull_back = torch.func.vjp(values, *tensors[:count])

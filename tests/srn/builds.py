@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(folder: Path, *names: str, source: Path = ROOT) -> list[Path]:
-    """The modules ``names``, targets of CMakeLists.txt in ``source``: portable kernels, compiled in half the usual time."""
+    """The modules ``names``, CMake targets in ``source``: portable kernels, compiled in half the usual time."""
     for tool in ("cmake", "ninja"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
@@ -41,7 +41,7 @@ _count = itertools.count()
 @cache
 def load(path: Path) -> ModuleType:
     """The module at ``path``, loaded once, beside whatever else is loaded."""
-    # Under a name of its own: pybind11 hands out what it has made under a name before.
+    # Under a new name: pybind11 returns what it has already made under an old one.
     name = f"loaded_{next(_count)}.{path.name.split('.')[0]}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -50,7 +50,7 @@ def load(path: Path) -> ModuleType:
 
 
 def serve_on_host(patch: pytest.MonkeyPatch, kernels: ModuleType) -> None:
-    """Has the backend ``cuda`` serve CPU tensors, by the persistent kernels of ``srn_persistent_host``."""
+    """Makes the backend ``cuda`` serve CPU tensors with the persistent kernels of ``srn_persistent_host``."""
     patch.setattr(cuda, "kernels", lambda: kernels)
     patch.setattr(cuda, "DEVICE_TYPE", "cpu")
     patch.setattr(cuda, "_index", lambda device: 0)

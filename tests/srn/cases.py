@@ -1,4 +1,4 @@
-"""Random calls of the operator, and which backends there are to run them."""
+"""Random calls of the operator, and the backends that can run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small faults, put into a backend on purpose: the measure of accuracy must find each of them."""
+"""Small faults put into a backend on purpose; the measure of accuracy must find each of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def wrong_tanh(unit: float) -> Callable[[Tensor], Tensor]:
 
 
 def wrong_product(fault: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Of matrices: with its sums rounded to bfloat16 after every term, or without the product with the largest number of a column."""
+    """Matrix products with sums rounded to bfloat16 after every term, or without a column's largest number."""
 
     def sums_in_bfloat16(a: Tensor, b: Tensor) -> Tensor:
         total = a.new_zeros(len(a), b.shape[1])

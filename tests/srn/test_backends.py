@@ -1,4 +1,4 @@
-"""Every backend against the float64 reference, with its error judged by what one rounding of every number moves."""
+"""Every backend against the float64 reference, with its error judged by the effect of one rounding of every number."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CASES = [
     Case(steps=9, batch=21, hidden_size=33, directions=2, ragged=True),
     Case(steps=90, batch=5, hidden_size=8, directions=2, ragged=True),  # several chunks of rows
     Case(steps=3, batch=150, hidden_size=5, directions=2, ragged=True),
-    Case(steps=1, batch=1, hidden_size=300, input_size=40),  # few rows take a path of their own
+    Case(steps=1, batch=1, hidden_size=300, input_size=40),  # few rows take a separate path
     Case(steps=2, batch=2, hidden_size=17, tasks=2, directions=2, ragged=True),
     Case(steps=1, batch=4, hidden_size=33, input_size=70, proj_size=17),
     Case(steps=4, batch=1, hidden_size=40, tasks=4, bias=False),
@@ -51,7 +51,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtyp
 
 
 def test_the_native_backend_is_built() -> None:
-    """Without it every other test here would pass on the reference alone."""
+    """Without this test every other one here would pass on the reference alone."""
     assert backends.BACKENDS["cpu"].unavailable() is None
 
 
@@ -91,7 +91,7 @@ def test_without_memories_and_gradients_the_values_are_the_same(dtype: torch.dty
     ids=str,
 )
 def test_nothing_to_do(case: Case, backend: str) -> None:
-    """No step hands the initial state through, gradients too; no sequence gives empty results and zero gradients."""
+    """Zero steps return the initial state, with its gradients; zero sequences give empty results and zero gradients."""
     call = draw(case, torch.float32).leaves()
     output, h_n, c_n, memories = call.run(backend)
     assert output.shape == (0, case.directions * (case.proj_size or case.hidden_size))

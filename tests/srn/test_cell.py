@@ -25,7 +25,7 @@ def pair(**settings) -> tuple[SRN, SRNCell]:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("tasks", [1, 2, 3, 4])
 def test_streaming_is_the_whole_run(tasks: int, bias: bool, backend: str) -> None:
-    """Values, memories, final state and gradients, a step at a time."""
+    """Single steps give the same values, memories, final state and gradients."""
     rnn, cell = pair(tasks=tasks, bias=bias, backend=backend)
     x = torch.randn(T, B, D, dtype=torch.float64)
     whole = rnn(x, return_memories=True)

@@ -1,4 +1,4 @@
-"""``torch.compile`` without a graph break, ``torch.export``, and how often a changing batch compiles anew."""
+"""``torch.compile`` without a graph break, ``torch.export``, and how often a changing batch is recompiled."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_graph_serves_every_batch_and_length(settings: dict) -> None:
 
 
 def test_automatic_dynamic_shapes_settle() -> None:
-    """Without ``dynamic=True`` another T and another B compile once more each, and that is all."""
+    """Without ``dynamic=True`` another T and another B each compile once more, and nothing else does."""
     rnn = SRN(D, H)
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(rnn, fullgraph=True, backend=counter)
@@ -83,7 +83,7 @@ def test_single_steps_and_sequences(steps: int, batch: int) -> None:
 @pytest.mark.parametrize("with_state", [True, False])
 @pytest.mark.parametrize("enforce_sorted", [True, False])
 def test_packed_sequences(enforce_sorted: bool, with_state: bool) -> None:
-    """Lengths are data: others must not compile anew, and never give the results of the lengths before."""
+    """Lengths are data: new ones must neither recompile nor give the results of earlier lengths."""
     rnn = SRN(D, H, 2, bidirectional=True)
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(rnn, fullgraph=True, dynamic=True, backend=counter)
@@ -126,7 +126,7 @@ def test_compiling_warns_of_nothing() -> None:
 
 
 def test_inside_a_larger_model_with_inductor() -> None:
-    """Code generation included, once."""
+    """Includes code generation, once."""
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:
@@ -226,7 +226,7 @@ def test_export_with_memories(strict: bool) -> None:
 
 
 def test_what_runs_behind_the_operator_is_not_traced() -> None:
-    """Called from a frame that the compiler skips, in a region that it compiles: what a kernel does is no graph."""
+    """A frame that the compiler skips calls it in a compiled region; what a kernel does stays out of graphs."""
     rnn, x = SRN(D, H), torch.randn(5, 3, D, requires_grad=True)
     rows, state = x.flatten(0, 1), torch.zeros(1, 3, H)
     arguments = (rows, state, state, list(rnn.parameters()), None, 3, False, True, "auto")

@@ -1,7 +1,7 @@
-"""The persistent backend without a GPU: its own Python and binding, over the kernels' body on the host.
+"""The persistent backend without a GPU: its Python and binding, over the kernels' body on the host.
 
-What is not the device's runs here as it runs there: the plan, what is handed to the kernels, lengths, both directions in
-one launch, the products around it. The kernels' own GPU tests are in ``tests/gpu``.
+All but the device's part runs here as on a GPU: the plan, the kernels' arguments, lengths, both directions in one
+launch, the products around it. The GPU tests of the kernels are in ``tests/gpu``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ each_exchange = pytest.mark.parametrize("exchange", cuda.EXCHANGES)
 
 @pytest.fixture(scope="module")
 def host_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The binding over the body on the host, compiled for the occasion."""
+    """The binding over the body on the host, compiled for these tests."""
     (path,) = build(tmp_path_factory.mktemp("persistent"), "srn_persistent_host")
     return path
 
@@ -58,13 +58,13 @@ def host_kernels(host_library: Path) -> ModuleType:
 
 @pytest.fixture
 def exchange() -> str:
-    """Of a test that does not name one."""
+    """The exchange of a test that does not name one."""
     return "mailbox"
 
 
 @pytest.fixture
 def on_host(host_kernels: ModuleType, exchange: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The backend ``cuda`` serves CPU tensors, by those kernels."""
+    """Makes the backend ``cuda`` serve CPU tensors with those kernels."""
     serve_on_host(monkeypatch, host_kernels)
     monkeypatch.setenv(cuda.EXCHANGE, exchange)
     yield
@@ -72,7 +72,7 @@ def on_host(host_kernels: ModuleType, exchange: str, monkeypatch: pytest.MonkeyP
 
 
 def test_the_binding_can_be_loaded_twice(host_kernels: ModuleType, host_library: Path, tmp_path: Path) -> None:
-    """As where the library has the CUDA kernels too: each module has types of its own."""
+    """As when the library has the CUDA kernels too: each module has separate types."""
     again = load(Path(shutil.copy(host_library, tmp_path)))
     assert again.Sizes is not host_kernels.Sizes
     sizes = {"dtype": "bfloat16", "tasks": 3, "directions": 1, "steps": 2, "batch": 3, "hidden": 8}
@@ -85,7 +85,7 @@ def test_the_binding_can_be_loaded_twice(host_kernels: ModuleType, host_library:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("case", "exchange"), EXCHANGED, ids=str)
 def test_results(case: Case, dtype: torch.dtype, on_host: None) -> None:
-    """Values, final states, memories and every gradient, each within a few times what roundings move."""
+    """Values, final states, memories and every gradient, each within a few times the effect of roundings."""
     call = draw(case, dtype)
     seeds = draw_seeds(call)
     with backends.record() as ran:
@@ -97,7 +97,7 @@ def test_results(case: Case, dtype: torch.dtype, on_host: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "exchange"), EXCHANGED, ids=str)
 def test_float32_is_multiplied_as_tf32(case: Case, on_host: None) -> None:
-    """Errors are those of 10 bits of mantissa, and of no more."""
+    """Errors are those of a mantissa of 10 bits, no more and no fewer."""
     call = draw(case, torch.float32)
     seeds = draw_seeds(call)
     got = backend_results(call, seeds, "cuda")
@@ -109,7 +109,7 @@ def test_float32_is_multiplied_as_tf32(case: Case, on_host: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [Case(steps=0), Case(steps=0, batch=0, directions=2)], ids=str)
 def test_nothing_to_do(case: Case, on_host: None) -> None:
-    """No step hands the state through, and its gradients; weights and input get zeros."""
+    """Zero steps return the state and its gradients unchanged; weights and input get zeros."""
     call = draw(case, torch.bfloat16).leaves()
     output, h_n, c_n, memories = call.run("cuda")
     assert output.numel() == memories.numel() == 0
@@ -132,20 +132,20 @@ def test_memories_and_gradients_do_not_change_the_values(on_host: None) -> None:
 @pytest.mark.slow
 @each_exchange
 def test_a_direction_by_itself(on_host: None) -> None:
-    """A call of the reverse direction alone, which no layer makes, is the reference's too."""
+    """A call of the reverse direction alone, which no layer makes, agrees with the reference too."""
     case = Case(steps=5, batch=9, hidden_size=12, ragged=True)
     call = draw(case, torch.bfloat16)
     layer = call.layer_call()
-    own = layer.directions[0]._replace(reverse=True)
-    out = Direction(*(torch.full_like(value, torch.nan) for value in reference.direction(own)))
-    backends.BACKENDS["cuda"].forward(layer._replace(directions=[own]), [out], memories=True, save=True)
+    alone = layer.directions[0]._replace(reverse=True)
+    out = Direction(*(torch.full_like(value, torch.nan) for value in reference.direction(alone)))
+    backends.BACKENDS["cuda"].forward(layer._replace(directions=[alone]), [out], memories=True, save=True)
 
     def exact(input: Tensor, h0: Tensor, c0: Tensor, *weights: Tensor) -> Direction:
         (split,) = layout.split_weights(weights, 1)
-        return reference.direction(own._replace(input=input, h0=h0, c0=c0, weights=split))
+        return reference.direction(alone._replace(input=input, h0=h0, c0=c0, weights=split))
 
     unit = unit_roundoff(torch.bfloat16)
-    arguments = [own.input, own.h0, own.c0, *call.weights]
+    arguments = [alone.input, alone.h0, alone.c0, *call.weights]
     assert_within(out._asdict(), *movements(exact, arguments, unit, Direction._fields), unit, longest_sum(call))
 
 
@@ -207,7 +207,7 @@ def test_float32_is_refused_where_tf32_is_not_allowed(on_host: None, monkeypatch
 def test_where_the_time_of_a_step_goes(
     on_host: None, host_library: Path, host_kernels: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The benchmark of it, over kernels with stamps: every part of both passes, with either exchange."""
+    """Its benchmark, over kernels with stamps, has every part of both passes, with either exchange."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from srn_benchmarks.bench import Bench
     from srn_benchmarks.names import GPU_PARTS
@@ -217,17 +217,17 @@ def test_where_the_time_of_a_step_goes(
     from srn_benchmarks.tables import sections
     from srn_benchmarks.workloads import parts
 
-    stamped = Path(shutil.copy(host_library, tmp_path))  # a module of its own, as it is there
+    stamped = Path(shutil.copy(host_library, tmp_path))  # a separate module, as on a GPU
     options = Options(False, False, True, None, tmp_path, 1, ("cuda",), None, stamped=stamped)
     (item,) = [item for item in items(options) if item.table == GPU_PARTS]
     results = Results({})
     parts.measure(Bench(options, results, lambda: None), item, "cuda")
     for exchange in cuda.EXCHANGES:
         for kind, names in (("forward", host_kernels.FORWARD_PARTS), ("backward", host_kernels.BACKWARD_PARTS)):
-            own = [case for case in results.cases if (case.labels["exchange"], case.labels["pass"]) == (exchange, kind)]
-            assert [case.labels["part"] for case in own] == names
-            assert all(case.status == MEASURED and case.work["cycles"] > 0 for case in own)
-            assert sum(case.work["cycles"] for case in own) == pytest.approx(own[0].work["all cycles"], rel=0.01)
+            ran = [case for case in results.cases if (case.labels["exchange"], case.labels["pass"]) == (exchange, kind)]
+            assert [case.labels["part"] for case in ran] == names
+            assert all(case.status == MEASURED and case.work["cycles"] > 0 for case in ran)
+            assert sum(case.work["cycles"] for case in ran) == pytest.approx(ran[0].work["all cycles"], rel=0.01)
     (section,) = [section for section in sections(results) if section.kind == GPU_PARTS]
     (table,) = section.tables
     assert list(table.headers) == ["pass", "exchange", "part", "cycles/step", "of the step"]

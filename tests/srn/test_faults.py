@@ -1,7 +1,7 @@
 """The measure of accuracy finds small faults: in each backend, one operation that is wrong by a few roundings.
 
-The native kernels are built from a copy of their sources with the faults written in, to be switched on one at a time;
-with none of them on, the copy passes. Triton's faults are with its other tests.
+The native kernels are built from a copy of their sources with the faults written in and switched on one at a time; with
+none of them on, the copy passes. Triton's faults are with its other tests.
 """
 
 from __future__ import annotations
@@ -130,12 +130,12 @@ def switched(path: Path, serve: Callable[[pytest.MonkeyPatch, ModuleType], None]
 
 
 def serve_native(patch: pytest.MonkeyPatch, library: ModuleType) -> None:
-    """Has the backend ``cpu`` run another library."""
+    """Makes the backend ``cpu`` run another library."""
     patch.setattr(native, "module", lambda: library)
     patch.setattr(cpu, "_kept_shape", cpu._native_shape)  # keeps nothing of the real one
 
 
-# In bfloat16 sums of this length in bfloat16 lose no more than the operands' own roundings do.
+# In bfloat16, sums of this length in bfloat16 lose no more than the roundings of their operands do.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "fault"),

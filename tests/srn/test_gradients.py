@@ -65,7 +65,7 @@ def test_gradgradcheck_of_every_element(backend: str) -> None:
 
 @each_backend
 def test_third_derivative(backend: str) -> None:
-    """Whatever is differentiable twice keeps its graph: the third derivative is the reference's."""
+    """A second derivative keeps its graph; the third derivative is the reference's."""
     call = draw(Case(3, 2, 2, 3, tasks=2, ragged=True)).leaves()
 
     def third(output: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def test_written_out_backward_is_autograd_s(case: Case, backend: str) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("case", [case for case in GRID if case.directions == 1], ids=str)
 def test_gradients_module_is_autograd_s(case: Case, reverse: bool) -> None:
-    """``gradients.recurrence`` and ``gradients.finish`` by themselves, which every backend's backward is modelled on."""
+    """``gradients.recurrence`` and ``gradients.finish`` by themselves: the model for every backend's backward pass."""
     call = draw(case).leaves()
     one_direction = call.layer_call().directions[0]._replace(reverse=reverse)
     out = reference.direction(one_direction)
@@ -127,7 +127,7 @@ def test_gradients_module_is_autograd_s(case: Case, reverse: bool) -> None:
 @each_backend
 @pytest.mark.parametrize("used", [(0,), (1,), (2,), (3,), (0, 2), (1, 3)])
 def test_what_is_not_used_has_no_say(used: tuple[int, ...], backend: str) -> None:
-    """Outputs that take no part in the loss count as zero gradients, whichever they are."""
+    """Any outputs that take no part in the loss count as zero gradients."""
     case = Case(4, 3, 2, 3, directions=2, ragged=True, proj_size=2)
     call = draw(case).leaves()
     expected = reference.layer(call.input, call.h0, call.c0, call.weights, call.batch_sizes, case.tasks)[:4]
@@ -154,7 +154,7 @@ def test_a_gradient_does_not_depend_on_which_others_are_wanted(wanted: int, back
 
 @each_backend
 def test_gradients_of_broadcast_seeds(backend: str) -> None:
-    """``sum()`` sends back an expanded scalar, of stride 0 in every dimension; ``[..., ::2]`` an output full of gaps."""
+    """``sum()`` sends back an expanded scalar, with stride 0 in every dimension; ``[..., ::2]`` an output with gaps."""
     call = draw(Case(4, 3, 5, 6, directions=2)).leaves()
     output, h_n, c_n, memories = call.run(backend)
     one = torch.ones((), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The public layout: order of the memories, names and shapes of the parameters, flops, and the checks of packed rows."""
+"""The public layout: order of the memories, names and shapes of the parameters, flops, and checks of packed rows."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_dropout_masks_elements_and_steps_but_not_the_last_layer() -> None:
     rnn = SRN(D, 50, 2, dropout=0.5).train()
     torch.manual_seed(1)
     first = rnn(torch.ones(1, 1, D).expand(T, B, D))[0]
-    assert not torch.equal(first[:, 0], first[:, 1])  # a mask of its own for every sequence
+    assert not torch.equal(first[:, 0], first[:, 1])  # a separate mask for every sequence
 
 
 def test_the_same_random_state_gives_the_same_dropout() -> None:

@@ -194,7 +194,7 @@ def test_autocast_does_not_hide_a_mismatch() -> None:
 
 
 def test_an_autocast_region_of_another_device_does_not_cast() -> None:
-    """In a CUDA region, tensors on the CPU are as they were: a mismatch there is an error, too."""
+    """A CUDA region leaves tensors on the CPU alone: a mismatch there is still an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.set_autocast_enabled("cuda", True)  # the context manager enables nothing where there is no CUDA

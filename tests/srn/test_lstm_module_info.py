@@ -1,4 +1,4 @@
-"""PyTorch's own tests of ``nn.LSTM`` and ``nn.LSTMCell`` as a module, run on ``SRN`` and ``SRNCell``.
+"""PyTorch's tests of ``nn.LSTM`` and ``nn.LSTMCell`` as a module, run on ``SRN`` and ``SRNCell``.
 
 The inputs are PyTorch's: every combination of bias, batch_first, bidirectional and projection, unbatched, with and
 without an initial state, each with a batched call that must agree.

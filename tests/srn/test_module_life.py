@@ -1,4 +1,4 @@
-"""What becomes of an ``SRN`` between construction and call: saving, copying, tying, replacing and sharing parameters."""
+"""What happens to an ``SRN`` from construction to call: saving, copying, tying, replacing and sharing parameters."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_pickle_keeps_settings() -> None:
 
 
 def test_representation() -> None:
-    """``nn.LSTM``'s order and its silence about defaults, then what is ours."""
+    """As in ``nn.LSTM``: its order, and no defaults; then the arguments that only ``SRN`` has."""
     assert repr(SRN(5, 6)) == "SRN(5, 6, tasks=('0', '1', '2'))"
     assert repr(SRN(5, 6, 2, False, True, 0.5, True, 3, tasks=("a", "b"), recurrent_dropout=0.1, backend="cpu")) == (
         "SRN(5, 6, proj_size=3, num_layers=2, bias=False, batch_first=True, dropout=0.5, bidirectional=True, "

@@ -45,7 +45,7 @@ def threads() -> Iterator[None]:
 def test_results_do_not_depend_on_the_number_of_threads(
     case: Case, dtype: torch.dtype, count: int, threads: None
 ) -> None:
-    """Work is split by hidden unit, a sum never: bit for bit, repeatedly, for whatever torch's mm takes no part in."""
+    """Work is split by hidden unit, never a sum: what torch's mm takes no part in repeats bit for bit."""
     call = draw(case, dtype)
     seeds = draw_seeds(call)
     torch.set_num_threads(1)
@@ -96,7 +96,7 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
     ids=str,
 )
 def test_a_backward_pass_in_parts(case: Case, dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few rows at a time, as of long inputs: gradients go from part to part, those of sequences that end or start too."""
+    """Few rows at a time, as for long inputs: gradients pass between parts, also where sequences end or start."""
     call = draw(case, dtype)
     seeds = draw_seeds(call)
     passes, run = [], cpu._backward
@@ -146,7 +146,7 @@ def test_callers_at_once_do_not_disturb_each_other(threads: None) -> None:
 
 
 def python(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program in a process of its own, which finds what this one finds."""
+    """Runs a program in a new process, which finds the modules that this one finds."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
@@ -159,7 +159,7 @@ def python(program: str, *arguments: str, **environment: str) -> subprocess.Comp
 
 @pytest.mark.parametrize("isa", native.module().build_info()["cpu_isas"].split())
 def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
-    """A process chooses once, so each set runs in one of its own; what the processor lacks must be refused."""
+    """A process chooses once, so each set runs in a new one; a set that the processor lacks must be refused."""
     file = tmp_path / "results.pt"
     calls = [draw(case, dtype) for case in SIZES for dtype in (torch.float32, torch.float64, torch.bfloat16)]
     problems = [(call, draw_seeds(call)) for call in calls]
@@ -190,15 +190,15 @@ print(native.module().cpu_isa())
 
 @pytest.mark.slow
 def test_no_function_is_shared_between_instruction_sets(tmp_path: Path) -> None:
-    """Of a function that several objects define the linker keeps one, and may keep that of a better processor.
+    """If several objects define a function, the linker keeps one copy, perhaps that of a better processor.
 
     So each object defines nothing outside the namespace of its instruction set. Objects are compiled without
-    optimisation: all inline functions and templates that they use are then there to be seen, like std::max of a list.
+    optimisation: all inline functions and templates that they use then appear, like std::max of a list.
     """
     for tool in ("cmake", "ninja", "nm", os.environ.get("CXX", "c++")):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    # The widest sets of each source: what is compiled for the others is compiled for these.
+    # The widest set of each source: whatever is compiled for the others is compiled for these.
     built = native.module().build_info()["cpu_isas"].split()
     isas = [isa for isa in built if isa.startswith("avx512") or isa == "amx"] or built
     configure = [
@@ -222,7 +222,7 @@ def test_no_function_is_shared_between_instruction_sets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_fewer_threads_than_asked_for(limit: int, tmp_path: Path) -> None:
-    """OpenMP may grant fewer; nobody must wait for those who never came."""
+    """OpenMP may grant fewer threads; none may wait for those that never come."""
     file = tmp_path / "results.pt"
     call = draw(WIDE, torch.float32)
     seeds = draw_seeds(call)

@@ -47,7 +47,7 @@ def test_opcheck_of_the_layer_without_gradient(case: Case) -> None:
 @pytest.mark.parametrize("wanted", ["everything", "no weights", "no input", "some gradients missing"])
 @pytest.mark.parametrize("case", SAMPLES, ids=str)
 def test_opcheck_of_the_backward(case: Case, wanted: str) -> None:
-    """Traced without a gradient of its own: AOTAutograd does not differentiate twice."""
+    """Traced without its gradient: AOTAutograd does not differentiate twice."""
     call = draw(case)
     output, h_n, c_n, memories, gates, cells = LAYER(*layer_arguments(call, True, True))
     grads = [torch.randn_like(value) for value in (output, h_n, c_n, memories)]
@@ -74,7 +74,7 @@ def test_the_backward_checks_its_arguments_too() -> None:
 
 
 def test_the_package_can_be_loaded_again() -> None:
-    """As notebooks do after an edit: the operators of the second time take the place of the first."""
+    """As notebooks do after an edit: the operators loaded last replace the earlier ones."""
     program = (
         "import importlib, sys, torch, srn_kernels, srn_kernels.operator as operator\n"
         "first = torch.ops.srn_kernels.layer.default\n"
@@ -99,7 +99,7 @@ def test_a_layer_that_saved_nothing_has_no_gradient() -> None:
 @pytest.mark.parametrize("with_state", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autocast_gives_the_dtypes_that_nn_lstm_gives(dtype: torch.dtype, with_state: bool) -> None:
-    """bfloat16 for output and state, whatever came in, and gradients in the dtype of the parameters."""
+    """Output and state are bfloat16, whatever the input's dtype; gradients have the dtype of the parameters."""
     results = []
     for cls in (nn.LSTM, SRN):
         module, x = cls(D, H), torch.randn(5, 3, D, dtype=dtype, requires_grad=True)
@@ -148,7 +148,7 @@ def test_autocast_reaches_the_backward_neither_inside_nor_outside_the_region() -
 
 @pytest.mark.parametrize("backend", USABLE)
 def test_a_region_around_the_backward_alone_changes_nothing(backend: str) -> None:
-    """What ran in float32 is differentiated in float32, twice, wherever that happens."""
+    """A call in float32 is differentiated in float32, twice, in any region."""
     rnn, x = SRN(D, H, 2, bidirectional=True, backend=backend), torch.randn(5, 3, D, requires_grad=True)
 
     def gradients(region: torch.autocast) -> list[Tensor]:
@@ -181,7 +181,7 @@ def test_autocast_of_a_disabled_region_and_of_float64() -> None:
 
 
 def test_autocast_of_one_device_meets_tensors_of_another() -> None:
-    """Its rule is asked for wherever one tensor is of its device, and is over behind it, wherever the input lies."""
+    """A device's rule applies if any tensor is on that device, and ends after the call, wherever the input is."""
     call = draw(Case(), torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         output, *_ = call.with_tensors([call.input.to("meta"), *call.tensors()[1:]]).run("reference")

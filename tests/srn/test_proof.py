@@ -1,4 +1,4 @@
-"""The gate before GPU backends: what ``auto`` takes with and without a record, and records that cannot be right."""
+"""The gate for GPU backends: what ``auto`` takes with and without a record, and records that cannot be right."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def nothing_remembered() -> Iterator[None]:
 
 @pytest.fixture
 def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The records' file, empty of records."""
+    """The file of records, with none in it."""
     path = tmp_path / "proof.json"
     path.write_text("[]\n")
     monkeypatch.setattr(proof, "FILE", path)
@@ -68,7 +68,7 @@ def new(monkeypatch: pytest.MonkeyPatch, file: Path) -> NewBackend:
 
 @pytest.fixture
 def capabilities(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """GPU 0 is of capability 9.0, all others of 8.0; the indices that were asked for."""
+    """Gives GPU 0 capability 9.0 and all others 8.0; returns the indices that were asked for."""
     asked: list[int] = []
 
     def capability(index: int) -> tuple[int, int]:
@@ -108,7 +108,7 @@ def test_a_record_is_of_one_backend(new: NewBackend, file: Path) -> None:
 
 @pytest.mark.usefixtures("new")
 def test_a_call_on_a_cpu_looks_nothing_up(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    """Neither the records, which here cannot be read, nor a device."""
+    """It reads neither the records, which are unreadable here, nor a device's capability."""
     file.write_text("nonsense")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: pytest.fail("asked for a device"))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: pytest.fail("asked for a device"))
@@ -291,7 +291,7 @@ def test_every_backend_that_must_be_proved_names_its_sources() -> None:
 
 
 def stale(file: Path, present: dict[str, str]) -> list[str]:
-    """A sentence for each record of a file that is of other sources than the ``present`` ones, by their digests."""
+    """A sentence for each record in a file whose digest differs from that of the ``present`` sources."""
     return [
         f"{file.name}: the record of {record.backend} on {record.gpu} is of other sources than the present ones: run "
         "`python benchmarks/gpu.py --out DIR --record` on such a GPU, or delete the record"

@@ -1,4 +1,4 @@
-"""Properties that hold for every shape of network and batch, whatever hypothesis thinks of."""
+"""Properties that hold for every shape of network and batch that hypothesis thinks of."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ Run = Callable[..., list[Tensor]]
 
 
 def assert_alike(one: Run, other: Run, rnn: SRN, *tensors: Tensor) -> None:
-    """Two ways to the same results are no further apart than a few roundings of every number move them."""
+    """Two ways to the same results differ by no more than the effect of a few roundings of every number."""
     parameters = [name for name, _ in rnn.named_parameters()]
 
     def of_numbers(*numbers: Tensor) -> tuple[Tensor, ...]:
-        own = copy.deepcopy(rnn)
-        own.load_state_dict(dict(zip(parameters, numbers, strict=False)))
-        return tuple(other(own, *numbers[len(parameters) :]))
+        copied = copy.deepcopy(rnn)
+        copied.load_state_dict(dict(zip(parameters, numbers, strict=False)))
+        return tuple(other(copied, *numbers[len(parameters) :]))
 
     got = one(rnn, *tensors)
     names = [f"result {index}" for index in range(len(got))]

@@ -27,7 +27,7 @@ def test_mask_gates(tasks: int) -> None:
 
 
 def test_shared_gates_are_inclusive() -> None:
-    """A neuron wide open for all three tasks belongs to every shared memory and to nobody's own."""
+    """A neuron wide open for all three tasks belongs to every shared memory and to no single task's memory."""
     gates = reference.mask_gates([torch.ones(1, 1, dtype=torch.float64)] * 3)
     assert [gate.item() for gate in gates] == [0, 0, 0, 1, 1, 1, 1]
 
@@ -82,7 +82,7 @@ def test_dense_batch_without_initial_state() -> None:
 
 
 def test_initial_state_is_not_handed_back() -> None:
-    """An empty run returns the state it was given, in memory of its own."""
+    """An empty run returns the state it was given, in new memory."""
     rnn = make(3, 1, False, 0, True)
     h0, c0 = torch.randn(1, 2, 5, dtype=torch.float64), torch.randn(1, 2, 5, dtype=torch.float64)
     weights = list(rnn.parameters())

@@ -1,4 +1,4 @@
-"""``SRNOutput``: which memory is which, what a task sees, and in which shape, for every form of call."""
+"""``SRNOutput``: the order of the memories, what a task sees, and shapes, for every form of call."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_directions_lie_side_by_side_in_each_memory() -> None:
     assert out.memories.shape == (T, B, 7, 2 * H) and out.task("object").shape == (T, B, 4 * 2 * H)
     for direction, suffix in enumerate(("", "_reverse")):
         single = SRN(D, H, tasks=TASKS)
-        own = {name: rnn.state_dict()[name + suffix] for name in single.state_dict()}
-        single.load_state_dict(own)
+        weights = {name: rnn.state_dict()[name + suffix] for name in single.state_dict()}
+        single.load_state_dict(weights)
         alone = single(x.flip(0) if direction else x, return_memories=True).memories
         alone = alone.flip(0) if direction else alone
         assert torch.equal(out.memories[..., direction * H : (direction + 1) * H], alone)
@@ -126,7 +126,7 @@ def test_packed_sequences_stay_packed(lengths: list[int]) -> None:
 )
 def test_a_memory_nobody_has(tasks: tuple) -> None:
     _, out = run(torch.randn(T, B, D))
-    with pytest.raises(ValueError, match="entity"):  # the message names the tasks there are
+    with pytest.raises(ValueError, match="entity"):  # the message names the tasks
         out.memory(*tasks)
 
 
@@ -145,7 +145,7 @@ def test_gradients_flow_through_memories_alone() -> None:
     last = rnn(torch.randn(1, B, D), return_memories=True).task("entity").sum()
     grads = torch.autograd.grad(last, [rnn.weight_ih_l0, rnn.weight_mc_l0], allow_unused=True, materialize_grads=True)
     gates = grads[0].unflatten(0, (9, H)).abs().sum((1, 2))
-    # In a single step from zeros only the candidate and its master gates have a say in the memories.
+    # In a single step from zeros only the candidate and its master gates affect the memories.
     assert [index for index, total in enumerate(gates.tolist()) if total > 0] == [2, 3, 4, 5]
     assert grads[1].abs().sum() == 0
 

@@ -18,7 +18,7 @@ D, H = 4, 6
 
 
 def test_truncated_backpropagation() -> None:
-    """Chunks with a carried, detached state give a full run's values, and gradients of their own chunk alone."""
+    """Chunks with a carried, detached state give a full run's values, and the gradients of each chunk alone."""
     rnn = SRN(D, H, 2, dtype=torch.float64)
     x = torch.randn(12, 3, D, dtype=torch.float64)
     expected, expected_hx = rnn(x)
@@ -51,7 +51,7 @@ def test_state_carried_with_its_graph_gives_the_full_gradient() -> None:
 
 
 def test_learns_to_remember() -> None:
-    """Each task's representation must tell a bit of the first word, three steps later."""
+    """Each task's representation must give one bit of the first word three steps later."""
     torch.manual_seed(0)
     rnn = SRN(3, 16, tasks=("a", "b", "c"))
     heads = nn.ModuleList(nn.Linear(4 * 16, 1) for _ in range(3))

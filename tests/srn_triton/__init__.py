@@ -1,1 +1,1 @@
-"""Tests of the Triton backend (not named after it: as a package, ``triton`` would stand before Triton's own)."""
+"""Tests of the Triton backend (not named after it: as a package, ``triton`` would hide Triton itself)."""

@@ -1,4 +1,4 @@
-"""Without a GPU the kernels of these tests run in Triton's interpreter, on the CPU, which is mended where it must be."""
+"""Without a GPU the kernels of these tests run on the CPU, in Triton's interpreter, whose faults are corrected here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["poisoned_memory"]
 
 
 def import_interpreted_kernels() -> None:
-    """Triton looks at its environment variable when a kernel is defined, so that it need not outlive the import.
+    """Triton looks at its environment variable when a kernel is defined, so the variable need not outlive the import.
 
-    The other tests, which share this process and start others, never see it; nor does Triton itself, whose own kernels
-    are for whoever else uses them.
+    The other tests, which share this process and start others, never see it; nor does Triton itself, whose kernels
+    others may use.
     """
     import triton.language  # noqa: F401
 
@@ -26,7 +26,7 @@ def import_interpreted_kernels() -> None:
 
 
 def mend_the_interpreter() -> None:
-    """Has it do as a GPU does where Triton 3.6 and 3.7 do not.
+    """Makes it do what a GPU does where Triton 3.6 and 3.7 do not.
 
     It cuts a float32 short on the way to bfloat16, where every GPU rounds to nearest, ties to even; multiplies the bits
     of bfloat16 operands of ``tl.dot`` as if they were whole numbers; and cannot take the end of a loop from a tensor
@@ -62,7 +62,7 @@ def mend_the_interpreter() -> None:
 
 
 if torch.cuda.is_available():
-    # The poison comes with torch's deterministic mode, in which cuBLAS must be told its workspace before its first use.
+    # The poison needs torch's deterministic mode, in which cuBLAS must know its workspace before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 else:
     import_interpreted_kernels()

@@ -1,4 +1,4 @@
-"""Where the Triton backend can be had, what it says where it cannot, and that ``auto`` does not take it unproved."""
+"""Where the Triton backend is usable, why elsewhere not, and that ``auto`` does not take it unproved."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_without_a_gpu_that_will_do_it_says_why(
 
 
 def run(code: str) -> str:
-    """What a new process prints."""
+    """The output of a new process."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Every kernel compiles for every architecture, keeps what it works on in registers, and takes what the record says."""
+"""Every kernel compiles for every architecture, keeps its working set in registers, and takes what the record says."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SPILLING = {
 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, Any]:
-    """What :data:`COMMAND` prints: of a process of its own, as here the kernels may be interpreted."""
+    """What :data:`COMMAND` prints in a new process, because here the kernels may be interpreted."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, *COMMAND.split()[1:], "--jobs", "2"],

@@ -1,6 +1,6 @@
 """Which recurrences are recorded, kept and dropped, and that a replayed one computes what a launched one does.
 
-A stand-in takes the place of a CUDA graph: it keeps the work, and replays it by doing it again.
+A stand-in replaces the CUDA graph: it keeps the work, and replays it by doing it again.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def use(
 
 
 def test_the_second_occurrence_records_and_the_third_replays() -> None:
-    own, done = cache(), []
-    assert use(own, "a") is None and len(own) == 0 and own.bytes == 0
-    entry = use(own, "a", work=lambda: done.append("second"))
+    store, done = cache(), []
+    assert use(store, "a") is None and len(store) == 0 and store.bytes == 0
+    entry = use(store, "a", work=lambda: done.append("second"))
     assert entry is not None and entry.tensors == ["a"]
-    assert done == ["second"]  # done once, as it stands; recording does nothing
-    assert use(own, "a", work=lambda: done.append("third")) is entry
+    assert done == ["second"]  # done once, as given; recording does nothing
+    assert use(store, "a", work=lambda: done.append("third")) is entry
     assert entry.graph.replays == 1
     assert done == ["second", "second"]  # the recorded work, not the work of this call
-    assert use(own, "b") is None and len(own) == 1
+    assert use(store, "b") is None and len(store) == 1
 
 
 def test_the_size_is_asked_for_once_and_too_large_ones_are_never_built() -> None:
-    own, asked = cache(largest=100), []
+    store, asked = cache(largest=100), []
 
     def size() -> int:
         asked.append(1)
@@ -69,89 +69,89 @@ def test_the_size_is_asked_for_once_and_too_large_ones_are_never_built() -> None
         raise AssertionError("built")
 
     for _ in range(4):
-        with own.tensors("a", size, build) as entry:
+        with store.tensors("a", size, build) as entry:
             assert entry is None
-    assert len(asked) == 1 and own.bytes == 0
+    assert len(asked) == 1 and store.bytes == 0
 
 
 def test_the_least_recently_used_make_room() -> None:
-    own = cache(largest=100, total=250)
+    store = cache(largest=100, total=250)
     for key in "ab":
         for _ in range(2):
-            use(own, key, 100)
-    use(own, "a")  # now b is the one unused for longest
+            use(store, key, 100)
+    use(store, "a")  # now b is the one unused for longest
     for _ in range(2):
-        use(own, "c", 100)
-    assert own.bytes == 200 and len(own) == 2
-    a = use(own, "a")
+        use(store, "c", 100)
+    assert store.bytes == 200 and len(store) == 2
+    a = use(store, "a")
     assert a is not None and a.graph.replays == 2
-    assert use(own, "b", 100).graph.replays == 0  # recorded anew, in the place of c
-    assert own.bytes == 200
+    assert use(store, "b", 100).graph.replays == 0  # recorded again, replacing c
+    assert store.bytes == 200
 
 
 def test_entries_and_remembered_keys_are_bounded() -> None:
-    own = cache(entries=2, remembered=3)
+    store = cache(entries=2, remembered=3)
     for key in "abcd":
         for _ in range(2):
-            use(own, key, 1)
-    assert len(own) == 2
+            use(store, key, 1)
+    assert len(store) == 2
     for key in "efg":
-        assert use(own, key) is None
-    assert use(own, "a") is None  # forgotten: this is its first occurrence again
+        assert use(store, key) is None
+    assert use(store, "a") is None  # forgotten: this is its first occurrence again
 
 
 def test_a_graph_dropped_while_it_runs_is_kept_until_it_is_done() -> None:
-    own = cache(largest=100, total=100)
-    use(own, "a", 100)
-    entry = use(own, "a", 100)
+    store = cache(largest=100, total=100)
+    use(store, "a", 100)
+    entry = use(store, "a", 100)
     entry.graph.is_busy = True
-    use(own, "b", 100)
-    assert use(own, "b", 100) is None  # no room while a runs; it is not waited for
-    assert own.bytes == 100 and len(own) == 0
+    use(store, "b", 100)
+    assert use(store, "b", 100) is None  # no room while a runs, and no waiting for it
+    assert store.bytes == 100 and len(store) == 0
     entry.graph.is_busy = False
-    assert use(own, "b", 100) is not None
-    assert own.bytes == 100
+    assert use(store, "b", 100) is not None
+    assert store.bytes == 100
 
 
 def test_what_cannot_be_recorded_is_said_once_and_runs_without() -> None:
     def fail(work: Callable[[], None]) -> Recorded:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    own: graphs.GraphCache[list[str]] = graphs.GraphCache(fail, largest=100, total=100)
+    store: graphs.GraphCache[list[str]] = graphs.GraphCache(fail, largest=100, total=100)
     done: list[int] = []
-    use(own, "a")
+    use(store, "a")
     with pytest.warns(UserWarning, match="could not be recorded as a CUDA graph.*not permitted"):
-        use(own, "a", work=lambda: done.append(1))
-    assert done == [1] and own.bytes == 0
-    assert use(own, "a") is None  # and no further warning, which would be an error here
+        use(store, "a", work=lambda: done.append(1))
+    assert done == [1] and store.bytes == 0
+    assert use(store, "a") is None  # and no further warning, which would be an error here
 
 
 def test_an_error_of_the_work_itself_is_raised_and_leaves_no_lock_behind() -> None:
     def fail() -> None:
         raise ValueError("of the work")
 
-    own = cache()
-    use(own, "a")
+    store = cache()
+    use(store, "a")
     with pytest.raises(ValueError, match="of the work"):
-        use(own, "a", work=fail)
-    thread = threading.Thread(target=use, args=(own, "a"), daemon=True)
+        use(store, "a", work=fail)
+    thread = threading.Thread(target=use, args=(store, "a"), daemon=True)
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
-    assert use(own, "a").graph.replays == 1  # recorded by the thread
+    assert use(store, "a").graph.replays == 1  # recorded by the thread
 
 
 def test_nobody_else_gets_an_entry_while_one_is_in_use() -> None:
-    own, order = cache(), []
-    use(own, "a")
+    store, order = cache(), []
+    use(store, "a")
     started = threading.Event()
 
     def other() -> None:
         started.set()
-        use(own, "a", work=lambda: None)
+        use(store, "a", work=lambda: None)
         order.append("other")
 
-    with own.tensors("a", lambda: 1, lambda: ["a"]) as entry:
+    with store.tensors("a", lambda: 1, lambda: ["a"]) as entry:
         thread = threading.Thread(target=other, daemon=True)
         thread.start()
         started.wait(10)
@@ -163,12 +163,12 @@ def test_nobody_else_gets_an_entry_while_one_is_in_use() -> None:
 
 
 def test_clearing_forgets_everything() -> None:
-    own = cache()
+    store = cache()
     for _ in range(2):
-        use(own, "a")
-    own.clear()
-    assert len(own) == 0 and own.bytes == 0
-    assert use(own, "a") is None
+        use(store, "a")
+    store.clear()
+    assert len(store) == 0 and store.bytes == 0
+    assert use(store, "a") is None
 
 
 # -- the passes --------------------------------------------------------------------------------------------------------
@@ -176,13 +176,13 @@ def test_clearing_forgets_everything() -> None:
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[graphs.GraphCache]:
-    """Has the passes use graphs on any device, and the stand-in for them."""
-    own: graphs.GraphCache = graphs.GraphCache(Recorded, largest=1 << 30, total=1 << 30)
-    monkeypatch.setattr(passes, "GRAPHS", own)
+    """Makes the passes use graphs on any device, with the stand-in for them."""
+    store: graphs.GraphCache = graphs.GraphCache(Recorded, largest=1 << 30, total=1 << 30)
+    monkeypatch.setattr(passes, "GRAPHS", store)
     monkeypatch.setattr(graphs, "wanted", lambda device, steps: True)
     monkeypatch.setattr(graphs, "stream_key", lambda device: 0)
     monkeypatch.setattr(fused, "serves", lambda call: False)
-    yield own
+    yield store
 
 
 def same(one: Results, other: Results) -> None:
@@ -199,7 +199,7 @@ def same(one: Results, other: Results) -> None:
     ids=str,
 )
 def test_a_replay_gives_the_same_bits(recording: graphs.GraphCache, case: Case, dtype: torch.dtype) -> None:
-    """With other numbers in other memory than what was recorded."""
+    """Numbers and memory differ from what was recorded."""
     calls = [draw_here(case, dtype) for _ in range(3)]
     seeds = draw_seeds(calls[0])
     launched = [backend_results(calls[0], seeds, "triton")]  # the first occurrence
@@ -224,7 +224,7 @@ def test_results_of_one_replay_outlive_the_next(recording: graphs.GraphCache) ->
 
 
 def test_weights_are_read_where_they_are_now(recording: graphs.GraphCache) -> None:
-    """Changed in place, or replaced."""
+    """They may have been changed in place, or replaced."""
     call = draw_here(Case(steps=2, hidden_size=5), torch.float32)
     for _ in range(3):
         before = call.run("triton")[0]

@@ -1,4 +1,4 @@
-"""What of the Triton backend only a GPU can show: recorded graphs, and calls that the caller records."""
+"""The part of the Triton backend that only a GPU can show: recorded graphs, and calls that the caller records."""
 
 from __future__ import annotations
 

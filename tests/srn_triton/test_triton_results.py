@@ -1,4 +1,4 @@
-"""The Triton backend against the float64 reference: values, every gradient, and what must not disturb them."""
+"""The Triton backend against the float64 reference: values, every gradient, and what must not affect them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ each_path = pytest.mark.parametrize("path", [GENERAL, FUSED], indirect=True)
 
 @pytest.fixture(autouse=True)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Has every call take one path, the general one unless a test says otherwise, and checks that the other is idle."""
+    """Makes every call take one path, by default the general one, and checks that the other is idle."""
     path = getattr(request, "param", GENERAL)
     idle = fused if path == GENERAL else recurrence
 
@@ -95,7 +95,7 @@ def check_results(case: Case, dtype: torch.dtype) -> None:
 
 @contextmanager
 def in_triton(fault: str, unit: float) -> Iterator[None]:
-    """In the pointwise kernels, or in the products of either path: torch's, or the interpreter's."""
+    """Puts a fault into the pointwise kernels, or into a path's products: torch's, or the interpreter's."""
 
     tanh_before = pointwise.tanh
 
@@ -145,7 +145,7 @@ def test_without_memories_and_gradients_the_values_are_the_same(dtype: torch.dty
     ids=str,
 )
 def test_gradients_that_do_not_come_in(given: tuple[int, ...], path: str, proj_size: int, dtype: torch.dtype) -> None:
-    """What nobody differentiates stands for zeros."""
+    """A missing gradient stands for zeros."""
     call = draw_here(Case(steps=2, hidden_size=7, proj_size=proj_size, directions=2, ragged=True), dtype)
     assert_gradients_accurate(call, given, NAME)
 
@@ -157,7 +157,7 @@ def test_gradients_that_do_not_come_in(given: tuple[int, ...], path: str, proj_s
 )
 @each_path
 def test_nothing_to_do(case: Case, path: str) -> None:
-    """No step hands the initial state through, gradients too; no sequence gives empty results and zero gradients."""
+    """Zero steps return the initial state, with its gradients; zero sequences give empty results and zero gradients."""
     call = draw_here(case, torch.float32).leaves()
     output, h_n, c_n, memories = call.run(NAME)
     assert output.shape == (0, case.directions * (case.proj_size or case.hidden_size))
