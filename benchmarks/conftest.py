@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     Options.of(config)  # a wrong option ends the run here, in one line
-    # On a GPU cuDNN would give nn.LSTM TF32, which other rows have not; set before it is asked which backends serve.
+    # On a GPU cuDNN would give TF32 to nn.LSTM alone; set before the backends are asked what they serve.
     switches = ExitStack()
     switches.enter_context(tf32(False))
     config.add_cleanup(switches.close)
@@ -40,7 +40,7 @@ def results(pytestconfig: pytest.Config) -> Results:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, results: Results) -> Iterator[Bench]:
-    """Puts torch's threads back, and ends the run where a GPU has failed: nothing works in this process from there on."""
+    """Restores torch's threads, and ends the run if a GPU has failed: nothing works in this process after that."""
     threads = torch.get_num_threads()
     yield Bench(Options.of(request.config), results, lambda: request.getfixturevalue("benchmark"))
     torch.set_num_threads(threads)
@@ -53,7 +53,7 @@ def bench(request: pytest.FixtureRequest, results: Results) -> Iterator[Bench]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """The results go into their file after each case, and with them what one has failed with."""
+    """Writes the results into their file after each case, with the reason if it has failed."""
     made = yield
     results = item.config.stash.get(RESULTS, None)
     if made.when == "call" and results is not None and results.cases:

@@ -1,8 +1,8 @@
 """Registers and spills of every CUDA kernel in a built module, read from its machine code; no GPU is needed.
 
 ``python benchmarks/cuda_resources.py srn_kernels/_C*.so`` prints a table, ``--json FILE`` writes the record, and
-``--check FILE`` compares with one: no kernel may spill, whatever its compiler, and by the same nvcc every kernel takes what
-is recorded. ``benchmarks/results/compiled/cuda.json`` is that record.
+``--check FILE`` compares with one: no kernel may spill, whatever its compiler, and with the same nvcc every kernel
+takes what is recorded. ``benchmarks/results/compiled/cuda.json`` is that record.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 EXCHANGES = ("mailbox", "cluster")
-"""As the enumeration of csrc/cuda/plan.h counts them."""
+"""In the order of the enumeration in csrc/cuda/plan.h."""
 
 ELEMENTS = {"BFloat16": "bfloat16", "Float16": "float16", "TensorFloat32": "float32"}
 
@@ -88,7 +88,7 @@ def nvcc(module: Path) -> str:
 
 
 def wrong(found: list[Usage], compiler: str, record: dict[str, Any]) -> list[str]:
-    """What is wrong with the kernels found, a sentence each."""
+    """What is wrong with the kernels found, one sentence each."""
     problems = [] if found else ["the module has no CUDA kernels"]
     problems += [f"{usage} spills" for usage in found if usage.stack]
     if compiler == record["nvcc"]:

@@ -1,4 +1,4 @@
-"""``python benchmarks/gpu.py --out DIR``: on a machine with a GPU, what the GPU backends compute there, and how fast."""
+"""``python benchmarks/gpu.py --out DIR``: tests and times the GPU backends on a machine with a GPU."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)  # or what was said is lost with a run that is ended from outside
+    print(text, flush=True)  # a run that is ended from outside would lose the rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0; 1 if a test, a case or a process failed; 2 if nothing could be begun."""
+    """The exit status: 0; 1 if a test, a case or a process failed; 2 if nothing could be started."""
     options = parse(arguments)
     if not options.rehearse and not torch.cuda.is_available():
         print("benchmarks/gpu.py needs a CUDA device that torch can use; there is none", file=sys.stderr)

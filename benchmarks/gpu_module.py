@@ -1,8 +1,8 @@
-"""``python benchmarks/gpu_module.py --python python3.12 --gpus 9.0``: the native module for another machine, built here.
+"""``python benchmarks/gpu_module.py --python python3.12 --gpus 9.0``: builds the native module for another machine.
 
-For a machine whose time is too dear to compile on. It leaves two modules under ``build/gpu``, where git ignores them:
-``_C*.so``, to be put into ``srn_kernels/``, and ``stamped/_C*.so`` for ``benchmarks/gpu.py --stamped``. Both are loaded by
-that Python, and held to the versions of the C and C++ libraries that the other machine has.
+For a machine whose time is too expensive to compile on. It leaves two modules under ``build/gpu``, where git ignores
+them: ``_C*.so``, to be put into ``srn_kernels/``, and ``stamped/_C*.so`` for ``benchmarks/gpu.py --stamped``. Both are
+loaded by that Python, and checked against the other machine's versions of the C and C++ libraries.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def needed(symbols: str, library: str) -> str:
 
 
 def too_new(symbols: str, limits: Iterable[tuple[str, str | None]]) -> list[str]:
-    """What of the libraries a machine with such versions does not have, a sentence each."""
+    """What a machine with such versions of the libraries lacks, one sentence each."""
     return [
         f"it needs {library} {needed(symbols, library)}, the machine has {limit}"
         for library, limit in limits

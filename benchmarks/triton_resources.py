@@ -1,8 +1,8 @@
 """Registers and spills of every Triton kernel, compiled ahead of time; no GPU is needed.
 
-``python benchmarks/triton_resources.py`` prints the registers of every kernel for each architecture, and what they could
-not hold; ``--json`` that and shared memory as data, ``--architectures 90`` for some of them, ``--jobs 2`` two at a time.
-``benchmarks/results/compiled/triton.json`` is such a record, and a test compares it with what is compiled now.
+``python benchmarks/triton_resources.py`` prints the registers of every kernel for each architecture, and what they
+could not hold; ``--json`` that and shared memory as data, ``--architectures 90`` takes some of them, ``--jobs 2`` two
+at a time. ``benchmarks/results/compiled/triton.json`` is such a record; a test compares it with what is compiled now.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class Usage(Variant):
 def variants(architectures: Iterable[int] = ARCHITECTURES) -> Iterator[Variant]:
     """What is compiled: enough to see every kernel, dtype and number of tasks, and the most that any of them takes.
 
-    float32 and float64 are the widest in registers, so that the others are compiled for three tasks alone; other numbers
-    of tasks take long to compile, and do so for one architecture. The kernels of the state have nothing for each task.
+    float32 and float64 take the most registers, so the others are compiled for three tasks alone; other numbers of
+    tasks take long to compile, so this is done for one architecture. The kernels of the state do not depend on tasks.
     The kernels of all steps are compiled for the largest sizes that they serve, in one of the two 16-bit types.
     """
     for architecture in architectures:
@@ -132,7 +132,7 @@ def resources(cubin: bytes) -> dict[str, int]:
     """What ``cuobjdump -res-usage`` says of the one kernel of a binary; Triton itself can only ask a driver.
 
     Raises:
-        RuntimeError: it says something else than expected.
+        RuntimeError: it says something other than expected.
     """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(cubin)
@@ -147,20 +147,20 @@ def resources(cubin: bytes) -> dict[str, int]:
 
 def report(architectures: Iterable[int] = ARCHITECTURES, jobs: int = 1) -> dict[str, Any]:
     """The record: ``triton``, its version, and ``kernels``, a list of :class:`Usage` as plain data."""
-    # Started anew, not forked: torch has threads.
+    # Spawned, not forked: torch has threads.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         usages = list(pool.map(compiled, variants(architectures)))
     return {"triton": triton.__version__, "kernels": [asdict(usage) for usage in usages]}
 
 
 def dumps(record: dict[str, Any]) -> str:
-    """A record as JSON, a kernel a line."""
+    """A record as JSON, one kernel per line."""
     lines = ",\n".join(f"    {json.dumps(kernel)}" for kernel in record["kernels"])
     return f'{{\n  "triton": {json.dumps(record["triton"])},\n  "kernels": [\n{lines}\n  ]\n}}'
 
 
 def table(record: dict[str, Any]) -> str:
-    """A Markdown table of a record: registers by architecture, with bytes of stack or local memory where there are any."""
+    """A Markdown table of a record: registers by architecture, and bytes of stack or local memory if there are any."""
     kernels = record["kernels"]
     architectures = sorted({one["architecture"] for one in kernels})
     rows: dict[tuple[Any, ...], dict[int, str]] = {}

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-# What is missing is said in one sentence, before the first import that would fail for it.
+# Names missing packages in one sentence, before an import fails for them.
 _missing = [
     name for name in ("transformers", "tokenizers", "accelerate", "tabulate") if importlib.util.find_spec(name) is None
 ]

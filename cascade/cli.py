@@ -49,10 +49,10 @@ USER_ERRORS = (DataError, ConfigError, OSError, HFValidationError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The console script. Exits with 0, or 2 after an error of use, in one line on the standard error."""
+    """The console script. Exits with 0; after an error of use with 2 and one line on the standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="cascade: %(message)s")
-    disable_progress_bar()  # of loading and saving weights; Trainer's own stays
+    disable_progress_bar()  # of loading and saving weights; Trainer's stays
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if arguments else sys.stderr)
         sys.exit(0 if arguments else 2)
@@ -93,9 +93,9 @@ def train(arguments: Sequence[str]) -> None:
         folder = Path(args.output_dir) / FINAL_MODEL
         save_model(model, tokenizer, folder)
         print(f"model: {folder}")
-    # Trainer leaves the process group. A thread of gloo's that still lets go of the last collective's tensors, for which
-    # it needs the interpreter, would abort a process that exits and hang one that ends the group. So all wait, the
-    # interpreter free, until the model is written, and only then end it.
+    # Trainer leaves the process group open. A gloo thread that still releases the last collective's tensors, for which
+    # it needs the interpreter, would abort a process that exits and hang one that ends the group. So all processes
+    # wait, with the interpreter free, until the model is written, and only then end the group.
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
 
@@ -176,7 +176,7 @@ def load_predictor(args: RunArguments, batches: BatchArguments, overrides: Saved
 def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
     try:
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
         raise ConfigError(f"device: {error}") from error
 
 

@@ -14,7 +14,7 @@ from .data import LabelSet
 from .markers import reserve_markers
 from .model import CascadeConfig, CascadeModel, ConfigError, ExtractionModel, TableConfig, TableModel
 
-FINAL_MODEL = "model"  # the folder of the model that a training ends with, in its output folder
+FINAL_MODEL = "model"  # the folder of the finished model, in a training's output folder
 ARCHITECTURES = {"cascade": (CascadeConfig, CascadeModel), "table": (TableConfig, TableModel)}
 
 
@@ -29,7 +29,7 @@ def create_model(
         options: fields of ``CascadeConfig`` or ``TableConfig``.
 
     Raises:
-        ConfigError: options that make no model. OSError: no trunk or no tokenizer there.
+        ConfigError: invalid options. OSError: no trunk or no tokenizer there.
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, found {architecture!r}")
@@ -37,7 +37,7 @@ def create_model(
     unknown = set(options) - set(vars(config_class()))
     if unknown:
         raise ConfigError(f"options: the {architecture} architecture has no {', '.join(sorted(unknown))}")
-    if os.sep in str(trunk)[:2] and not Path(trunk).is_dir():  # a path, which the Hub would only call a bad name
+    if os.sep in str(trunk)[:2] and not Path(trunk).is_dir():  # a path, which the Hub would reject as a bad name
         raise FileNotFoundError(f"{trunk}: expected the folder of a trunk, found nothing by that name")
     tokenizer = load_tokenizer(trunk)
     encoder = AutoModel.from_pretrained(trunk, dtype=torch.float32)  # training starts from full precision
@@ -61,11 +61,11 @@ def load_model(
 ) -> tuple[ExtractionModel, PreTrainedTokenizerBase]:
     """A saved model, in eval mode, and its tokenizer.
 
-    ``folder`` is what ``save_model`` wrote, a checkpoint of ``Trainer``, or the ``output_dir`` of a training that ended.
+    ``folder`` is what ``save_model`` wrote, a checkpoint of ``Trainer``, or the ``output_dir`` of a finished training.
     ``options`` override fields of the configuration (``backend``, ``thresholds``, ``restrict_to_entities``).
 
     Raises:
-        ConfigError: the folder holds another kind of model, or the options make none. OSError: it holds none.
+        ConfigError: the folder holds another kind of model, or the options are invalid. OSError: it holds none.
     """
     folder = _model_folder(Path(folder))
     try:
@@ -104,7 +104,7 @@ def positions(trunk: PreTrainedModel) -> int | None:
     if not limit or limit < 1:
         return None
     for name, module in trunk.named_modules():
-        # RoBERTa and its kin count positions from the padding index on
+        # RoBERTa and its like count positions from the padding index on
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             return limit - module.padding_idx - 1
     return limit

@@ -1,4 +1,4 @@
-"""Whole or nothing: a file or a folder is written beside its place, and then takes it."""
+"""Writes a file or a folder whole or not at all: beside its place, then moved there."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A new path to write a file or a folder to, which at the end takes the place of ``target``.
+    """A new path to write a file or a folder to, which replaces ``target`` at the end.
 
-    No reader sees half of it. Whatever fails, what was there before stays, and nothing is left beside it.
+    No reader sees half of it. If anything fails, what was there before stays, and nothing is left beside it.
     """
     mark = secrets.token_hex(4)
     written, replaced = (target.with_name(f".{target.name}.{mark}.{kind}") for kind in ("new", "old"))
     try:
         yield written
-        if written.is_dir() and target.exists():  # no folder is renamed over another: that one steps aside
+        if written.is_dir() and target.exists():  # a folder cannot be renamed over another: the old one is moved aside
             target.rename(replaced)
         try:
             written.rename(target)

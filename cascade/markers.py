@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase
 def reserve_markers(tokenizer: PreTrainedTokenizerBase, entity_types: Sequence[str]) -> list[list[int]]:
     """(opening, closing) ids for each entity type and, last, for the subject: 2·(types + 1) ids that differ.
 
-    BERT's vocabularies keep slots ``[unused0]``, ``[unused1]``, ... free; the lowest are taken, and nothing changes size.
-    A vocabulary with too few gets special tokens added to ``tokenizer``: resize the trunk's embeddings after it.
+    BERT's vocabularies keep slots ``[unused0]``, ``[unused1]``, ... free; the lowest are taken, and no size changes.
+    A vocabulary with too few gets special tokens added to ``tokenizer``: resize the trunk's embeddings afterwards.
     """
     needed = 2 * (len(entity_types) + 1)
     vocabulary = tokenizer.get_vocab()

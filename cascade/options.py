@@ -1,4 +1,4 @@
-"""The options of each verb, as dataclasses; those of the model and of prediction are read off what takes them."""
+"""The options of each verb, as dataclasses; those of the model and of prediction are read off their signatures."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def explained(function: Callable[..., Any]) -> Iterator[Argument]:
     for name, hint in get_type_hints(function, include_extras=True).items():
         if get_origin(hint) is Annotated:
             kind, text = get_args(hint)
-            # the parser knows lists, and a signature has a tuple for its default
+            # the parser knows lists, but a signature's default is a tuple
             kind = list[get_args(kind)] if get_origin(kind) is Sequence else kind
             yield Argument(name, kind, parameters[name].default, text)
 
 
 def model_options(class_name: str, only: Sequence[str] = (), otherwise: str | None = None) -> type:
-    """A dataclass of what a model is configured by, all of it or ``only`` some: None for what is not given.
+    """A dataclass of a model's options, all or ``only`` some, each None unless it is given.
 
-    What holds then the help tells: the configuration's own default, or what ``otherwise`` says.
+    The help tells what holds then: the configuration's default, or what ``otherwise`` says.
     """
     types: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -47,7 +47,7 @@ def model_options(class_name: str, only: Sequence[str] = (), otherwise: str | No
             if not only or name in only:
                 default = " ".join(map(str, default)) if isinstance(default, tuple) else default
                 types[name] = kind | None
-                # both architectures have thresholds, each its own
+                # both architectures have thresholds, of different meanings
                 texts[name] = f"{texts.get(name, '')} {text} (default: {otherwise or default})".lstrip()
     return make_dataclass(class_name, [(name, types[name], option(texts[name])) for name in types])
 
@@ -100,8 +100,8 @@ class PredictArguments(RunArguments):
 
 
 class Help(ArgumentDefaultsHelpFormatter):
-    """Adds its default to the help of an option that does not tell it. ``argparse`` has no public method for that: its own
-    formatters override this one."""
+    """Adds the default to the help of an option that does not tell it. ``argparse`` has no public method for that: its
+    own formatters override this one."""
 
     def _get_help_string(self, action: Action) -> str | None:
         return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)

@@ -1,4 +1,4 @@
-"""Prediction: sentences in, the same sentences with entities and relations out, in batches of like length."""
+"""Prediction: sentences in, the same sentences with entities and relations out, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Predictor:
         self.object_batch_size = object_batch_size
 
     def __call__(self, sentences: Corpus | Iterable[Sentence]) -> list[Sentence]:
-        """The sentences, in their order, with what was found in place of what they held."""
+        """The sentences, in their order, with what was found replacing what they held."""
         sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
         with profiler.record_function("cascade.tokenize"):
             examples = self.tokenizer(sentences)
@@ -65,7 +65,7 @@ def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
     """What was found in sentences of ``text`` (with their ``offsets``), by characters: JSON's types, ends exclusive.
 
     ``{"text", "entities": [{"start", "end", "text", "type"}], "relations": [{"subject", "object", "type"}]}``, where
-    subject and object look like entities; their type is None where nobody called the span an entity.
+    subject and object look like entities; their type is None if the span is no entity.
     """
 
     def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:

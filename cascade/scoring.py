@@ -6,9 +6,9 @@ What counts as right, all within one sentence:
 - RE: the direction, both spans, both entity types and the relation type; both ends are among the predicted entities.
 - RE, symmetric: the same, with the two ends of a symmetric type in either order; annotated both ways it counts once.
 - RE, boundaries: the direction, both spans and the relation type.
-- NER, in and out of triple: a gold entity is in-triple when it takes part in a gold relation. A predicted entity that
-  is right falls on the side of its gold entity, one that is wrong on the in-triple side when it takes part in a
-  predicted relation. So the two lines add up to the NER line, in predictions as in gold.
+- NER, in and out of triple: a gold entity is in-triple when it takes part in a gold relation. A right
+  predicted entity is on the side of its gold entity; a wrong one is in-triple when it takes part in a predicted
+  relation. So the two lines add up to the NER line, in predictions as in gold.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Scores:
         return values
 
     def table(self, by_type: bool = True) -> str:
-        """For people: ratios in per cent, the counts beside them, and the gold counts that a protocol shows by."""
+        """For people: ratios in per cent, the counts beside them, and the gold counts, which reveal the protocol."""
         rows = [_row(heading, getattr(self, name)) for name, heading in LINES.items()]
         if by_type:
             rows += [_row(f"NER: {label}", score) for label, score in self.ner_by_type.items()]
@@ -103,8 +103,8 @@ class Scores:
 def score(gold: Sentences, predicted: Sentences, *, symmetric: Collection[str] = SYMMETRIC) -> Scores:
     """Compares two corpora, or two runs of sentences, that hold the same sentences in the same order.
 
-    ``symmetric`` names the relation types that ``re_symmetric`` takes as such, in upper or lower case. Raises DataError
-    when the sentences differ.
+    ``symmetric`` names the relation types that are symmetric for ``re_symmetric``, in upper or lower case. Raises
+    DataError when the sentences differ.
     """
     mirrored = {label.casefold() for label in symmetric}
     count = 0

@@ -26,9 +26,9 @@ def make_tiny_trunk(
 ) -> None:
     """Saves a BERT of ``layers`` layers and a WordPiece tokenizer in ``folder``.
 
-    The vocabulary is the characters of ``words`` and the most frequent of them whole, ``pieces`` in all where there are
-    as many; ``reserved`` slots ``[unused0]``, ... stay free for markers, as in BERT's own. The same words and ``seed``
-    give the same files, and the global random state is left alone.
+    The vocabulary is the characters of ``words`` and the most frequent words whole, ``pieces`` in all if there are
+    enough; ``reserved`` slots ``[unused0]``, ... stay free for markers, as in BERT's. The same words and ``seed`` give
+    the same files, and the global random state is left alone.
     """
     split = BertPreTokenizer().pre_tokenize_str
     counts = Counter(form for word in words for form, _ in split(word))

@@ -1,4 +1,4 @@
-"""Sentences of words to examples of pieces: tokenized once, split into windows where the trunk has too few positions."""
+"""Sentences of words to examples of pieces: tokenized once, split into windows if the trunk has too few positions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .model import ExtractorConfig
 from .tensors import Example
 from .windows import Examples
 
-MARKED_ENTITIES = 16  # early fusion keeps room for the markers of so many entities and a subject
+MARKED_ENTITIES = 16  # early fusion keeps room for the markers of these entities and a subject
 
 
 class WordTokenizer:
     """Words to pieces with any fast Hugging Face tokenizer.
 
-    A word that the tokenizer leaves nothing of (control characters) becomes the unknown piece, so that every word has
-    one. Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has
-    positions for; the single word that alone is longer keeps its first pieces.
+    A word that the tokenizer drops (control characters) becomes the unknown piece, so that every word has a piece.
+    Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has positions
+    for; a single word longer than that keeps its first pieces.
 
     Raises:
         DataError: the tokenizer cannot tell which word a piece belongs to, or has no unknown piece and needs one.
@@ -101,7 +101,7 @@ class WordTokenizer:
                 split_special_tokens=True,
                 return_attention_mask=False,
                 return_token_type_ids=False,
-                verbose=False,  # the tokenizer's own length limit is no news: windows keep to the trunk's
+                verbose=False,  # the tokenizer's length limit does not matter: windows keep the trunk's
             )
             encodings = iter(encoded.encodings)
         for sentence in sentences:
@@ -118,7 +118,7 @@ class WordTokenizer:
         return [self.tokenizer.unk_token_id]
 
     def _windows(self, pieces: list[list[int]], lost: Counter[str]) -> Iterator[tuple[int, int]]:
-        """(first, last) words of each window, last exclusive. Shortens words in ``pieces`` that are longer than a window."""
+        """(first, last) words of each window, last exclusive. Shortens words in ``pieces`` longer than a window."""
         first, filled = 0, 0
         for n, word in enumerate(pieces):
             if self.room is not None and len(word) > self.room:

@@ -1,4 +1,4 @@
-"""Windows: what sentences cost that were cut for the trunk, and what was found in each part put together again."""
+"""Windows: counts what cutting sentences for the trunk costs, and joins what was found in each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call of one layer, checked and split once: what the operators are given, as every backend takes it."""
+"""A call of one layer: an operator's arguments, checked and split once, in the form that every backend takes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LayerCall(NamedTuple):
 
         Raises:
             RuntimeError: a shape, dtype or device that does not fit the others; the message names the argument.
-            ValueError: a number of weights that makes no layer, or batch sizes that do not describe the rows.
+            ValueError: a number of weights that no layer has, or batch sizes that do not describe the rows.
         """
         if input.dim() != 2 or h0.dim() != 3 or c0.dim() != 3:
             raise RuntimeError(
@@ -91,7 +91,7 @@ class LayerCall(NamedTuple):
                     f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
                 )
         steps, ragged = Steps.of(batch_sizes, rows, batch), batch_sizes is not None
-        # By position: a step of a cell has no time for the names.
+        # By position: keywords would slow a step of a cell.
         return cls(
             Problem(rows, batch, input_size, hidden, state, tasks, directions, bias, projection, ragged, dtype, device),
             [
@@ -105,7 +105,7 @@ class LayerCall(NamedTuple):
 def _expected_shapes(
     directions: int, batch: int, input_size: int, hidden: int, state: int, tasks: int, bias: bool, projection: bool
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Names and shapes of c0, h0 and the weights of a layer. Kept, as finding them takes as long as a short call."""
+    """Names and shapes of c0, h0 and the weights of a layer. Cached, as finding them takes as long as a short call."""
     expected: list[tuple[str, tuple[int, ...]]] = [
         ("c0", (directions, batch, hidden)),
         ("h0", (directions, batch, state)),

@@ -16,7 +16,7 @@ from srn_kernels.tracing import call_module
 
 
 class SRNCell(nn.Module):
-    """One step of the SRN; ``torch.nn.LSTMCell``'s arguments, call form and shapes.
+    """One step of the SRN, with the arguments, call form and shapes of ``torch.nn.LSTMCell``.
 
     Parameters are those of one layer of :class:`srn_kernels.SRN` without the layer suffix: ``weight_ih`` (G·H, D),
     ``weight_hh`` (G·H, H), ``bias_ih``, ``bias_hh`` (G·H), ``weight_mc`` (H, M·H), ``bias_mc`` (H).
@@ -99,8 +99,8 @@ class SRNCell(nn.Module):
             if not batched:
                 h, c = h.unsqueeze(0), c.unsqueeze(0)
             validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)
-        own = self._parameters  # looked up here, or by getattr where a parametrization computes it: that takes longer
-        weights = [own[name] if name in own else getattr(self, name) for name in self._names]
+        registered = self._parameters  # getattr takes longer: only for a weight that a parametrization computes
+        weights = [registered[name] if name in registered else getattr(self, name) for name in self._names]
         if not validation.alike(weights[0], rows, h, c):
             validation.input_dtype(rows, weights[0])
             validation.devices(rows, weights[0], (h, c))

@@ -23,7 +23,7 @@ class Saved(NamedTuple):
     """What the forward pass of one direction leaves for its backward pass."""
 
     output: Tensor  # (S, P)
-    gates: Tensor  # (S, G·H), activated; the numbers of a step's rows may lie in an order of the backend's own
+    gates: Tensor  # (S, G·H), activated; a backend may choose the order of the numbers within a step's rows
     cells: Tensor  # (S, H)
 
 
@@ -105,14 +105,14 @@ def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradient
         ds_each = ds.unbind(1)
         d_candidate = sum(gate[rows] * d for gate, d in zip(on_candidate, ds_each, strict=True))  # Eq. 6, 7
         d_history = sum(gate[rows] * d for gate, d in zip(on_history, ds_each, strict=True))
-        own = [master[rows] for master in masters]
-        d_masters = mask_gates_backward(own[:tasks], [candidate[rows] * d for d in ds_each])
-        d_masters += mask_gates_backward(own[tasks:], [history[rows] * d for d in ds_each])
+        masters_t = [master[rows] for master in masters]
+        d_masters = mask_gates_backward(masters_t[:tasks], [candidate[rows] * d for d in ds_each])
+        d_masters += mask_gates_backward(masters_t[tasks:], [history[rows] * d for d in ds_each])
         activated = [
             (d_history * c_prev[rows], f[rows] * (1 - f[rows])),  # Eq. 2
             (dm * tanh_c, o[rows] * (1 - o[rows])),
             (d_candidate, 1 - candidate[rows] ** 2),
-            *((d, master * (1 - master)) for d, master in zip(d_masters, own, strict=True)),
+            *((d, master * (1 - master)) for d, master in zip(d_masters, masters_t, strict=True)),
         ]
         dz[rows] = torch.cat([d * slope for d, slope in activated], dim=-1)
         dc_rows[rows], dh_rows[rows] = dc, dh
@@ -133,7 +133,7 @@ def _recurrent_weight_gradient(
     batch = h0.shape[0]
     if len(steps) == 0 or steps.sizes[-1] != batch:
         return _product(dz, torch.cat([h0, output])[to_device(steps.previous(batch, reverse), h0.device)], total)
-    # Equal lengths: the states before are the output itself, a step further on; no copy is needed.
+    # With equal lengths the states before are the output, shifted by a step: no copy is needed.
     if reverse:
         return _product(dz[-batch:], h0, total).addmm_(dz[:-batch].t(), output[batch:])
     return _product(dz[:batch], h0, total).addmm_(dz[batch:].t(), output[:-batch])
@@ -147,7 +147,7 @@ def finish(
     need_weights: bool,
     total: list[Tensor] | None = None,
 ) -> DirectionGradients:
-    """The products over all rows at once, of what is needed. ``total``: weight gradients of other rows, to be added to."""
+    """The products over all rows, as far as needed. ``total``: weight gradients of other rows, which are added to."""
     input, h0, _, weights, steps, _, reverse = call
     grad_input = rows.dz @ weights.ih if need_input else None
     if not need_weights:

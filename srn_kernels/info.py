@@ -1,7 +1,7 @@
-"""``python -m srn_kernels.info``: what is built, what is usable on this machine, and for the rest the reason.
+"""``python -m srn_kernels.info``: what is built, what is usable on this machine, and why the rest is not.
 
-The first thing to run when something is slow or missing, and the first thing to put into a bug report. It works without
-the native module, and then says why it is absent.
+Run it first when something is slow or missing, and put its output into a bug report. It works without the native
+module, and then says why that is absent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def collect() -> dict[str, Any]:
     """Everything the report says, as plain data (``--json`` prints it).
 
     Returns:
-        ``version``, ``python``, ``platform``; ``native``: see :func:`native_module`; ``torch``: its ``version``, ``cuda``
+        ``version``, ``python``, ``platform``; ``native``: see :func:`native_module`; ``torch``: ``version``, ``cuda``
         (the CUDA release it was built for, or None), ``threads``; ``devices``: name, compute capability and memory in
         GiB of each GPU; ``packages``: versions of the optional ones, None where absent; ``backends``: by name, why it
         cannot run here, None where it can; ``proof``: see :func:`proofs`.
@@ -67,7 +67,7 @@ def device(index: int) -> dict[str, Any]:
 
 
 def proofs() -> dict[str, Any]:
-    """On which GPUs the backends that need it are proved: ``problem``, a sentence if the records cannot be read, or None;
+    """On which GPUs the backends that need it are proved: ``problem``, a sentence if no records can be read, or None;
     ``backends``, by name ``records`` (compute capability, GPU and date of each) and ``unproven`` (for each GPU here why
     ``auto`` passes over the backend there, None where it does not)."""
     gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
@@ -96,7 +96,7 @@ def installed(distribution: str) -> str | None:
 
 
 def report(info: dict[str, Any]) -> str:
-    """The report for people: :func:`collect`'s data, a fact a line."""
+    """The report for people: :func:`collect`'s data, one fact per line."""
     return "\n".join(f"{label:<14}{text}" for label, text in lines(info))
 
 
@@ -127,7 +127,7 @@ def lines(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def backend_states(reason: str | None, proved: dict[str, Any] | None, gpus: list[dict[str, Any]]) -> list[str]:
-    """Whether a backend is usable and, if it must be proved on a GPU, where it is: by the GPUs here, or in general."""
+    """Whether a backend is usable and, if it needs proof, where it is proved: on the GPUs here, or in general."""
     if proved is None:
         return ["usable" if reason is None else f"not usable: {reason}"]
     classes = [f"{record['capability']} ({record['gpu']}, {record['date']})" for record in proved["records"]]

@@ -33,7 +33,7 @@ def memory_count(tasks: int) -> int:
 
 
 def subsets(tasks: int) -> tuple[tuple[int, ...], ...]:
-    """The subset of tasks behind each memory, by size and then lexicographically (Eq. 10's e, s, o, es, eo, so, eso)."""
+    """The subset of tasks behind each memory, by size, then lexicographically (Eq. 10's e, s, o, es, eo, so, eso)."""
     return tuple(subset for size in range(1, tasks + 1) for subset in combinations(range(tasks), size))
 
 
@@ -72,7 +72,7 @@ class DirectionWeights(NamedTuple):
 
 
 def parameter_names(layer: int, reverse: bool, bias: bool, projection: bool) -> list[str]:
-    """Names of one direction's parameters, in the order of :class:`DirectionWeights` without what is absent."""
+    """Names of one direction's parameters, in the order of :class:`DirectionWeights` without absent ones."""
     names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bias
     names += ["weight_mc"] + ["bias_mc"] * bias + ["weight_hr"] * projection
     suffix = "_reverse" if reverse else ""
@@ -90,7 +90,7 @@ def parameter_shapes(
 
 
 def split_weights(weights: Sequence[Tensor], directions: int) -> list[DirectionWeights]:
-    """Reads a flat list of parameters (every direction's in turn) by its length: 3, 4, 6 or 7 tensors a direction.
+    """Splits a flat list of parameters (one direction after another) by its length: 3, 4, 6 or 7 tensors per direction.
 
     Raises:
         ValueError: another number of tensors.
@@ -100,12 +100,12 @@ def split_weights(weights: Sequence[Tensor], directions: int) -> list[DirectionW
         raise ValueError(f"expected 3, 4, 6 or 7 weights for each of {directions} directions, got {len(weights)}")
     split = []
     for first in range(0, len(weights), each):
-        own = list(weights[first : first + each])
-        hr = own.pop() if each in (4, 7) else None
+        tensors = list(weights[first : first + each])
+        hr = tensors.pop() if each in (4, 7) else None
         if each >= 6:
-            ih, hh, b_ih, b_hh, mc, b_mc = own
+            ih, hh, b_ih, b_hh, mc, b_mc = tensors
         else:
-            (ih, hh, mc), b_ih, b_hh, b_mc = own, None, None, None
+            (ih, hh, mc), b_ih, b_hh, b_mc = tensors, None, None, None
         split.append(DirectionWeights(ih, hh, b_ih, b_hh, mc, b_mc, hr))
     return split
 
@@ -197,7 +197,7 @@ def _equal_steps(rows: int, batch: int) -> Steps:
 
 
 def forward_flops(rows: int, input_size: int, hidden_size: int, tasks: int, state_size: int | None = None) -> int:
-    """Floating-point operations of one direction of a layer over ``rows`` rows; a backward pass counts twice this."""
+    """Floating-point operations of one direction of a layer over ``rows`` rows; a backward pass counts twice."""
     state = hidden_size if state_size is None else state_size
     gates = gate_blocks(tasks) * hidden_size * (input_size + state)
     mixing = memory_count(tasks) * hidden_size * hidden_size

@@ -19,7 +19,7 @@ from srn_kernels.tracing import call_module
 
 
 class SRN(nn.Module):
-    """A Selection Recurrent Network that takes the place of ``torch.nn.LSTM``, with no line changed but the class.
+    """A Selection Recurrent Network that replaces ``torch.nn.LSTM`` when only the class name is changed.
 
     Arguments up to ``dtype``, attributes, parameter names, call forms, shapes, ``PackedSequence`` in and out, unbatched
     input and errors are those of ``nn.LSTM``; the cell is that of arXiv 2202.07281, Eq. 1-10. Parameters of layer k
@@ -42,7 +42,7 @@ class SRN(nn.Module):
         bidirectional: a second direction that runs from the end.
         proj_size: size of a projected hidden state, 0 for none.
         tasks: the tasks' names, or their number.
-        recurrent_dropout: probability of zeroing an element of ``weight_hh``, one mask a forward pass, in training.
+        recurrent_dropout: probability of zeroing an element of ``weight_hh``, one mask per forward pass, in training.
         init: how the parameters begin: ``"uniform"``, or ``"carry"``, with which a unit's state goes on in that unit
             (:mod:`srn_kernels.initialization`), for dependencies over more than a few steps.
         backend: the implementation to use by name, or ``"auto"`` for the fastest that serves the call.
@@ -76,7 +76,7 @@ class SRN(nn.Module):
         super().__init__()
         validation.network(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
         validation.probability("recurrent_dropout", recurrent_dropout)
-        self.mode = "LSTM"  # what code reads to know that the state is a pair
+        self.mode = "LSTM"  # tells code that reads it that the state is a pair
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -187,7 +187,7 @@ class SRN(nn.Module):
         return (states, batch, self._state_size), (states, batch, self.hidden_size)
 
     def flatten_parameters(self) -> None:
-        """Does nothing: the parameters are never required to share one memory. Here for code that calls it."""
+        """Does nothing, for code that calls it: the parameters need not share one block of memory."""
 
     def reset_parameters(self) -> None:
         """Draws every parameter as ``init`` says."""
@@ -248,7 +248,7 @@ class SRN(nn.Module):
             if sorted_indices is not None:
                 batch = sorted_indices.shape[0]
             elif torch.compiler.is_compiling() and hx is not None:
-                batch = hx[0].shape[1]  # no value of a tensor decides a graph: the operator compares at run time
+                batch = hx[0].shape[1]  # a tensor's value must not shape a graph: the operator compares at run time
             else:
                 batch = int(batch_sizes[0])
             if hx is not None:
@@ -320,7 +320,7 @@ class SRN(nn.Module):
         batch: int,
         return_memories: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """All layers over packed rows (S, D): output (S, ·), h_n, c_n (layers·directions, B, ·), last memories."""
+        """All layers over packed rows (S, D): output (S, ·), h_n, c_n (layers·directions, B, ·), the last memories."""
         directions = self._directions
         if hx is None:
             h0 = rows.new_zeros(self.num_layers * directions, batch, self._state_size)
@@ -331,12 +331,12 @@ class SRN(nn.Module):
         for layer in range(self.num_layers):
             if layer > 0:
                 rows = F.dropout(rows, self.dropout, self.training)
-            own = slice(layer * directions, (layer + 1) * directions)
+            of_layer = slice(layer * directions, (layer + 1) * directions)
             last = layer == self.num_layers - 1
             rows, h, c, memories = srn_layer(
                 rows,
-                h0[own],
-                c0[own],
+                h0[of_layer],
+                c0[of_layer],
                 self._layer_weights(layer),
                 batch_sizes,
                 tasks=len(self.tasks),

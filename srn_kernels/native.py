@@ -1,4 +1,4 @@
-"""The native library ``srn_kernels._C``: loaded once, and if it cannot be, the reason is kept, not hidden."""
+"""The native library ``srn_kernels._C``: loaded once; if that fails, the reason is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SRN in plain PyTorch, a line an equation: the specification that every backend is tested against.
+"""The SRN in plain PyTorch, one line per equation: the specification that every backend is tested against.
 
 Equation numbers are those of Wang, Le, Liu, Yokota, *Towards Effective Multi-Task Interaction for Entity-Relation
 Extraction* (arXiv 2202.07281). Shapes are in the notation of :mod:`srn_kernels.layout`.
@@ -37,7 +37,7 @@ def mask_gates(masters: Sequence[Tensor]) -> list[Tensor]:
         if len(subset) == 1:
             for task, master in enumerate(masters):
                 if task not in subset:
-                    gate = gate * (1 - master)  # Eq. 5: nobody else's neuron
+                    gate = gate * (1 - master)  # Eq. 5: no other task's neurons
         gates.append(gate)
     return gates
 

@@ -1,7 +1,7 @@
 """How wrong a result may be: a few times what one rounding of every argument and of every result does to the truth.
 
-No algorithm that rounds can promise less (its backward error), and the measure belongs to the problem: it knows nothing
-of another run in the same dtype, which is right by chance on small problems and differently so on each processor. Tests
+No algorithm that rounds can promise less (its backward error). The measure depends on the problem alone, and not on
+another run in the same dtype, which is right by chance on small problems and differently so on each processor. Tests
 and benchmarks judge every implementation by it.
 """
 
@@ -18,18 +18,18 @@ TF32 = 2.0**-11
 """The unit roundoff of TF32, whose mantissa has 10 bits."""
 
 TOGETHER = 2.0
-"""Times the farthest draw that the results of a call may be off, in root mean square over the results."""
+"""How many times the farthest draw the results of a call may be off, in root mean square over the results."""
 EACH = 8.0
-"""Times the movement that any one result may be off, in norm and in its largest element."""
+"""How many times its movement any one result may be off, in norm and in its largest element."""
 
 FEW = 16
-"""Results of fewer numbers than this are judged as one: what is off, and what moves, may be small by chance."""
+"""Results of fewer numbers than this are judged as one: their errors and movements may be small by chance."""
 DRAWS = 8
 DRAWS_OF_MANY = 2
 MANY = 2**16
-"""Of a call with more numbers than this fewer draws tell as much."""
+"""For a call with more numbers than this, fewer draws tell as much."""
 LEAST_STEP = 2.0**-30
-"""Movements smaller than this are measured with it, and scaled: float64 must not round them away."""
+"""Movements of smaller roundings are measured with this one and scaled, so that float64 does not round them away."""
 
 Results = Mapping[str, Tensor]
 """What is compared, by name."""
@@ -50,7 +50,7 @@ Function = Callable[..., tuple[Tensor, ...]]
 
 
 def one_at_a_time(function: Function) -> Function:
-    """``torch.func.vmap`` for what it cannot map."""
+    """Replaces ``torch.func.vmap`` for functions that it cannot map."""
     return lambda *stacked: tuple(torch.stack(r) for r in zip(*map(function, *stacked), strict=True))
 
 
@@ -82,7 +82,7 @@ def movements(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Thousands of small products: where another process has a core, their threads wait for each other most of the time."""
+    """For thousands of small products: if another process uses a core, their threads mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -95,25 +95,24 @@ def assert_within(got: Results, truth: Results, moved: Results, unit: float, lon
     """``got`` is off from the truth by no more than a few times the movements; ``longest``: terms of the longest sum.
 
     A sum in the precision that is judged may have rounded each of its partial sums. Added up one after another, n terms
-    are off by √(n/12) times what one rounding of each term moves, in root mean square; whatever adds up in vectors or
-    blocks has a good many partial sums at a time, so that √(1 + n/96) times is allowed. Sums of shorter numbers are
-    kept in float32.
+    are off by √(n/12) times what one rounding of each term moves, in root mean square. Sums in vectors or blocks have
+    many partial sums at a time, so that √(1 + n/96) times is allowed. Sums of narrower numbers are kept in float32.
     """
     assert got, "nothing to judge"
-    by_the_sum = math.sqrt(1 + longest / 96) if unit <= unit_roundoff(torch.float32) else 1.0
+    sum_factor = math.sqrt(1 + longest / 96) if unit <= unit_roundoff(torch.float32) else 1.0
     norms, draws, wrong = [], [], []
     for name, (error, truth_, moves) in _pooled(got, truth, moved).items():
         rounding = unit * truth_.abs()
         moves_norm = moves.flatten(1).norm(dim=1)
-        norm = _ratio(error.norm(), moves_norm, rounding.norm()) / by_the_sum
-        largest = _ratio(error.abs().max(), moves.abs().flatten(1).amax(1), rounding.max()) / by_the_sum
+        norm = _ratio(error.norm(), moves_norm, rounding.norm()) / sum_factor
+        largest = _ratio(error.abs().max(), moves.abs().flatten(1).amax(1), rounding.max()) / sum_factor
         norms.append(norm)
         draws.append(torch.tensor([_ratio(one, moves_norm, rounding.norm()) for one in moves_norm]))
         for measure, ratio in (("in norm", norm), ("in its largest element", largest)):
             if not ratio <= EACH:  # NaN is an error too
                 wrong.append(f"{name}: off {measure} by {ratio:.3g} times what roundings move, allowed {EACH:g}")
     if norms:
-        # Of few numbers all results move together: less in one draw, more in another.
+        # Results of few numbers all move together: less in one draw, more in another.
         farthest = max(1.0, torch.stack(draws).square().mean(0).max().sqrt().item())
         together = math.sqrt(sum(norm**2 for norm in norms) / len(norms)) / farthest
         if not together <= TOGETHER:
@@ -122,13 +121,13 @@ def assert_within(got: Results, truth: Results, moved: Results, unit: float, lon
 
 
 def _ratio(error: Tensor, moves: Tensor, rounding: Tensor) -> float:
-    """How many times as far off as it moves; ``moves`` (draws,) are taken in root mean square."""
+    """The error over the movement; ``moves`` (draws,) are taken in root mean square."""
     allowed = (moves.square().mean() + rounding.square()).sqrt().item()
     return error.item() / allowed if allowed else (math.inf if error.item() else 0.0)
 
 
 def _pooled(got: Results, truth: Results, moved: Results) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Error, truth and movements of each result; those of few numbers put together, each with 1 as its largest."""
+    """Error, truth and movements of each result; those of few numbers are joined, each scaled to a largest of 1."""
     pooled: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     small = []
     for name, value in got.items():

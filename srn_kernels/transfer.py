@@ -1,4 +1,4 @@
-"""Small tables from the host to a device, without the host waiting for the device."""
+"""Copies small tables from the host to a device without waiting for the device."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def task_names(tasks: int | Sequence[str]) -> tuple[str, ...]:
-    """The tasks' names; a number stands for as many tasks named "0", "1", ...
+    """The tasks' names; a number N stands for N tasks named "0", "1", ...
 
     Raises:
         TypeError: neither a number nor a sequence of strings.
@@ -84,7 +84,7 @@ def probability(name: str, value: float) -> None:
 
 
 def _mismatch(tensor: Tensor, expected: torch.dtype) -> bool:
-    """Whether a dtype differs and autocast will not see to it: it casts on its own device, and never float64."""
+    """Whether a dtype differs and autocast will not cast it: autocast casts on its device only, and never float64."""
     if tensor.dtype is expected:
         return False
     cast = torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point()
@@ -152,7 +152,7 @@ def cell_state_ranks(hx: tuple[Tensor, Tensor], rank: int) -> None:
 
 
 def cell_state_sizes(hx: tuple[Tensor, Tensor], batch: int, hidden_size: int) -> None:
-    """What :func:`state_sizes` is for a network, for a single cell, whose words are others in ``nn.LSTMCell``."""
+    """Does for a cell what :func:`state_sizes` does for a network, in the different words of ``nn.LSTMCell``."""
     for index, tensor in enumerate(hx):
         if tensor.shape[0] != batch:
             raise RuntimeError(f"Input batch size {batch} doesn't match hidden{index} batch size {tensor.shape[0]}")

@@ -1,1 +1,1 @@
-"""What the benchmarks are made of: workloads, timing, results, tables and plots. Run them with ``pytest benchmarks/``."""
+"""The parts of the benchmarks: workloads, timing, results, tables and plots. Run them with ``pytest benchmarks/``."""

@@ -1,4 +1,4 @@
-"""The numbers that were to be reached on a GPU, and what a step of the recurrence took."""
+"""The numbers to reach on a GPU, and the time that a step of the recurrence took."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .text import NOTHING, inverse, number
 
 
 def per_step(case: Case) -> tuple[float, float] | None:
-    """Seconds of a step in all, and of its part in the products over all rows: slopes, their medians over rounds."""
+    """Seconds of a whole step, and of its products over all rows: slopes, as medians over rounds."""
     if case.status != TIMED:
         return None
 
@@ -32,8 +32,8 @@ def recurrence(case: Case) -> float | None:
 
 @dataclass(frozen=True)
 class Bar:
-    """A number to be reached: at most ``bound``, or at least. It is what ``value`` says of the case of that ``table``
-    and with these ``labels``, given all cases of the table."""
+    """A number to reach: at most ``bound``, or at least. ``value`` computes it from the case of ``table`` with these
+    ``labels``, and from all cases of the table."""
 
     what: str
     precision: str
@@ -43,14 +43,14 @@ class Bar:
     value: Callable[[Case, Sequence[Case]], float | None]
     at_most: bool = True
     general: float | None = None
-    """The bound in its place for ``triton``, the general path, which goes step by step."""
+    """The bound for ``triton`` instead: the general path, which goes step by step."""
 
     def texts(self, results: Results, who: str) -> list[str]:
-        """A row: also who was to reach it, what was measured, and the verdict."""
+        """A row: the bar, the implementation ``who``, what was measured, and the verdict."""
         fusion = {"backend": who.removeprefix("SRN ")} if self.table == names.FUSION else {"implementation": who}
         wanted, cases = (fusion | self.labels).items(), results.of(self.table)
-        own = [case for case in cases if all(case.labels.get(name) == value for name, value in wanted)]
-        value = self.value(own[0], cases) if own else None
+        matching = [case for case in cases if all(case.labels.get(name) == value for name, value in wanted)]
+        value = self.value(matching[0], cases) if matching else None
         bound = self.general if self.general is not None and who == "SRN triton" else self.bound
         verdict = "not measured"
         if value is not None:
@@ -92,7 +92,7 @@ BARS = (
         for precision in ("bfloat16", "float16", "tf32")
         for kind, bound in ((FORWARD, 0.5), (TRAINING, 0.6))
     ),
-    *(_cell("float16", kind, 1.0, hidden=256) for kind in (FORWARD, TRAINING)),  # where cuDNN's own is persistent
+    *(_cell("float16", kind, 1.0, hidden=256) for kind in (FORWARD, TRAINING)),  # where cuDNN's is persistent too
     _step(FORWARD, 1.5),
     _step(BACKWARD, 2.0),
     Bar(f"packed sentences: time over {LSTM}", "bfloat16", 0.5, names.GPU_PACKED, HALF, _time_over(LSTM, "tokens")),

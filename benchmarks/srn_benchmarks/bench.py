@@ -1,4 +1,4 @@
-"""What a measurement is given: what was asked for, where its cases go, and pytest-benchmark to time them with."""
+"""What a measurement is given: the options, the results that its cases go into, and pytest-benchmark to time them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .results import Case, Results
 
 @dataclass
 class Bench:
-    """``benchmark``: pytest-benchmark's fixture, asked for by what is timed."""
+    """``benchmark``: pytest-benchmark's fixture, requested only when something is timed."""
 
     options: Options
     results: Results
     benchmark: Callable[[], BenchmarkFixture]
 
     def open(self, *args: Any) -> Case:
-        """Enters a case into the results, and these into their file, before anything of it has run.
+        """Adds a case to the results, and writes these to their file, before any of it has run.
 
-        So one that fails is seen to have failed, and so is one that takes the process down.
+        So a case that fails, or takes the process down, is seen to have failed.
         """
         self.results.cases.append(Case(*args))
         self.options.report_dir.mkdir(parents=True, exist_ok=True)
@@ -33,11 +33,11 @@ class Bench:
         return self.results.cases[-1]
 
     def note(self, table: str, *texts: str) -> None:
-        """What the reader of a table must know; first, if the run is none to take numbers from, that."""
+        """What the reader of a table must know; first, if so, that the numbers of the run say nothing."""
         self.results.note(table, *self.options.notes(), *texts)
 
     def time(self, case: Case, *args: Any, **settings: Any) -> None:
-        """See :func:`timing.measure`; a rehearsal takes no longer than it must."""
+        """See :func:`timing.measure`; a rehearsal is as short as possible."""
         if self.options.rehearse:
             settings |= {"budget": 0.0, "rounds": (2, 2)}
         timing.measure(self.benchmark(), case, *args, **settings)

@@ -1,4 +1,4 @@
-"""The corpus that is timed: SciERC test where it is at hand, a generated one of its shape elsewhere; or a part."""
+"""The corpus that is timed, or a part of it: SciERC test if it is there, else a generated one of its shape."""
 
 from __future__ import annotations
 

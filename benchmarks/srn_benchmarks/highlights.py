@@ -15,7 +15,7 @@ PAPER_SIZES = {"implementation": "SRN cpu", "precision": "float32", "batch": 32,
 
 @dataclass(frozen=True)
 class Highlight:
-    """What a row of ``table`` says in one or two of its columns: the row with these ``labels``, of the most threads."""
+    """One or two columns of a row of ``table``: the row with these ``labels`` and the most threads."""
 
     what: str
     table: str
@@ -72,6 +72,6 @@ HIGHLIGHTS = (
 
 
 def highlights(results: Results) -> Table:
-    """A row a highlight that was measured."""
+    """One row per highlight that was measured."""
     rows = [row for one in HIGHLIGHTS if (row := one.texts(results)) is not None]
     return Table("highlights", ["", "", "", "beside"], rows, words=4)

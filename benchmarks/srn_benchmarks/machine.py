@@ -14,7 +14,7 @@ from pytest_benchmark.utils import get_commit_info
 from srn_kernels import info
 
 UNVERSIONED = "unversioned"
-"""What a folder without version control has for a commit."""
+"""The commit of a folder without version control."""
 
 
 def describe() -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe() -> dict[str, Any]:
 
 
 def cuda(triton: str | None) -> str:
-    """The versions that a GPU's results hang on."""
+    """The versions that a GPU's results depend on."""
     gpu = torch.cuda.get_device_properties(0)
     return (
         f"compute capability {gpu.major}.{gpu.minor}, {gpu.multi_processor_count} multiprocessors, driver {driver()}, "
@@ -45,7 +45,7 @@ def cuda(triton: str | None) -> str:
 
 
 def driver() -> str:
-    """Its version, which torch does not tell."""
+    """The driver's version, which torch does not tell."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.split()[0]
@@ -54,7 +54,7 @@ def driver() -> str:
 
 
 def present_commit() -> str:
-    """The checkout's commit, shortened, and whether there is more in it than was committed; or ``unversioned``."""
+    """The checkout's commit, shortened, and whether it has uncommitted changes; or ``unversioned``."""
     found = get_commit_info("srn-kernels")
     return found["id"][:12] + (" with uncommitted changes" if found["dirty"] else "")
 

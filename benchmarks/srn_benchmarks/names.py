@@ -1,4 +1,4 @@
-"""The names of tables, rows and passes, as they stand in results files: whoever measures and whoever shows use the same."""
+"""The names of tables, rows and passes in results files, shared by the code that measures and the code that shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BARS = "bars"
 
 LSTM, LSTM_CELL = "nn.LSTM", "nn.LSTMCell"
 LATE = "late"
-"""With ``nn.LSTM`` the rows that others are measured against."""
+"""Like ``nn.LSTM``, a row that others are measured against."""
 
 TRUNK, BATCHED, ONE_BY_ONE = "trunk alone", "early, batched", "early, one object pass at a time"
 
@@ -22,7 +22,7 @@ CEILING, FLOAT32 = "ceiling", "float32"
 """What a row of the cell is measured beside: the processor's multiply-adds, and the same implementation in float32."""
 
 PAPER_BATCH, PAPER_HIDDEN = 32, 300
-"""The sizes that the bars of a GPU are about, and where the other size of a sweep stays."""
+"""The sizes that the bars of a GPU are about; a sweep of one of them keeps the other."""
 
 SHORT_PRODUCTS, LONG, LONG_PRODUCTS = "products of the steps", "twice the steps", "products of twice the steps"
 """What a pass over some steps is measured beside, to tell what one step takes."""

@@ -76,7 +76,7 @@ class Options:
 
     @property
     def few_sentences(self) -> int | None:
-        """Of the corpus of a tiny run: more than one batch, or what the eager loop of a rehearsal gets through in time."""
+        """Sentences of a tiny run: more than one batch, or what the eager loop of a rehearsal gets through in time."""
         return 4 if self.rehearse else 40 if self.smoke else None
 
     @property
@@ -85,5 +85,5 @@ class Options:
         return "cpu" if self.rehearse else "cuda"
 
     def notes(self) -> list[str]:
-        """For every table."""
+        """The notes for every table."""
         return [SMOKE_NOTE] * self.smoke + [REHEARSAL_NOTE] * self.rehearse

@@ -1,4 +1,4 @@
-"""Plots of the fusion table, of the cell's and of a GPU's sizes as SVG, the same bytes for the same results."""
+"""Plots of the fusion table, of the cell's and of a GPU's sizes as SVG; the same results give the same bytes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     """``fusion.svg``, ``cell.svg`` and ``gpu_sweep.svg``, each if its table has a timed case."""
     written = []
     for kind, draw in ((FUSION, _fusion), (CELL, _cell), (GPU_SWEEP, _sweep)):
-        groups = [(title, [c for c in own if c.status == TIMED]) for title, own in settings(results.of(kind))]
-        groups = [(title, own) for title, own in groups if own]
+        groups = [(title, [c for c in cases if c.status == TIMED]) for title, cases in settings(results.of(kind))]
+        groups = [(title, cases) for title, cases in groups if cases]
         if groups:
             figure = draw(groups)
             figure.suptitle(KINDS[kind].heading, fontsize=11)
@@ -40,7 +40,7 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
 
 
 def _axes(height: float, groups: Groups, width: float = 8) -> tuple[Figure, list[Axes]]:
-    """Axes below each other, one for each group."""
+    """Axes one below another, one for each group."""
     figure = Figure(figsize=(width, 0.5 + height * len(groups)), layout="constrained")
     found = list(figure.subplots(len(groups), 1, squeeze=False)[:, 0])
     for axes, (title, _) in zip(found, groups, strict=True):
@@ -58,7 +58,7 @@ def _names(cases: Sequence[Case]) -> list[str]:
 
 
 def _fusion(groups: Groups) -> Figure:
-    """How long a sentence takes, in units of late fusion's time: what two machines can compare."""
+    """How long a sentence takes, in units of late fusion's time, which two machines can compare."""
     figure, rows = _axes(2.2, groups)
     for axes, (_, cases) in zip(rows, groups, strict=True):
         rates = [over_baseline(case, cases, LATE, "sentences") for case in cases]
@@ -76,16 +76,16 @@ def _fusion(groups: Groups) -> Figure:
 
 
 def _cell(groups: Groups) -> Figure:
-    """GFLOP/s over nn.LSTM's by shape, a bar an implementation: the ratios within rounds, as in the table."""
-    figure, rows = _axes(3, groups, width=max(8, 1.1 * max(len(set(map(_shape, own))) for _, own in groups)))
+    """GFLOP/s over nn.LSTM's by shape, one bar per implementation: the ratios within rounds, as in the table."""
+    figure, rows = _axes(3, groups, width=max(8, 1.1 * max(len(set(map(_shape, cases))) for _, cases in groups)))
     for axes, (_, cases) in zip(rows, groups, strict=True):
         shapes = list(dict.fromkeys(map(_shape, cases)))
         names = [name for name in _names(cases) if name != LSTM]
         bar = 0.8 / max(len(names), 1)
         for index, name in enumerate(names):
-            own = {_shape(case): over_baseline(case, cases, LSTM, "flops") for case in cases if case.name == name}
+            ratios = {_shape(case): over_baseline(case, cases, LSTM, "flops") for case in cases if case.name == name}
             places = [x + (index - (len(names) - 1) / 2) * bar for x in range(len(shapes))]
-            heights = [own.get(shape) or 0.0 for shape in shapes]
+            heights = [ratios.get(shape) or 0.0 for shape in shapes]
             axes.bar(places, heights, bar, label=name, color=PALETTE[index % len(PALETTE)])
         axes.axhline(1, color="black", linewidth=0.8, linestyle="--", label=LSTM)
         axes.set_xticks(range(len(shapes)), shapes, fontsize=8)
@@ -100,7 +100,7 @@ def _shape(case: Case) -> str:
 
 
 def _sweep(groups: Groups) -> Figure:
-    """Milliseconds by hidden size and by batch size, a row of axes for each setting and pass, a line an implementation."""
+    """Milliseconds by hidden and by batch size: a row of axes per setting and pass, a line per implementation."""
     rows = [
         (f"{title}, {kind}", [case for case in cases if case.labels["pass"] == kind])
         for title, cases in groups
@@ -118,9 +118,9 @@ def _sweep(groups: Groups) -> Figure:
 def _lines(axes: Axes, cases: Sequence[Case], place: Callable[[Case], int], label: str, title: str) -> None:
     _plain(axes, title)
     for name in _names(cases):
-        own = sorted((case for case in cases if case.name == name), key=place)
-        times = [case.median_seconds * 1e3 for case in own]
-        axes.plot(list(map(place, own)), times, marker="o", markersize=4, label=name, color=SWEEP_COLORS.get(name))
+        line = sorted((case for case in cases if case.name == name), key=place)
+        times = [case.median_seconds * 1e3 for case in line]
+        axes.plot(list(map(place, line)), times, marker="o", markersize=4, label=name, color=SWEEP_COLORS.get(name))
     ticks = sorted({place(case) for case in cases})
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="ms")
     axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)

@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Allows products of float32 to round their operands to TF32's 10 bits, or forbids it: torch's, cuDNN's and ours."""
+    """Allows or forbids float32 products to round their operands to TF32's 10 bits: torch's, cuDNN's and ours."""
     switches = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a program ended: its exit status, None if it was killed from here, and that in words; what it printed."""
+    """How a program ended: its exit status, None if it was killed from here, the same in words, and what it printed."""
 
     status: int | None
     text: str
@@ -25,14 +25,14 @@ class Ending:
 
     @property
     def last_test(self) -> str:
-        """Of a pytest that did not end well: where it was, by the last test that it named."""
+        """Where a pytest that did not end well was: the last test that it named."""
         named = re.findall(r"^(?:\[gw\d+\].* )?(\S+::\S+)", self.printed, re.MULTILINE)
         return f", at {named[-1]}" if named else ""
 
 
 def run(command: Sequence[str], log: Path, seconds: float, environment: Mapping[str, str] = os.environ) -> Ending:
-    """Runs ``command`` in the checkout and adds what it prints to ``log``. After ``seconds`` it is killed, with all that
-    it has started."""
+    """Runs ``command`` in the checkout and adds what it prints to ``log``. After ``seconds`` it is killed, with all it
+    has started."""
     started = perf_counter()
     path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *filter(None, [environment.get("PYTHONPATH")])])
     with log.open("a+", encoding="utf-8", errors="replace") as output:
@@ -60,7 +60,7 @@ def run(command: Sequence[str], log: Path, seconds: float, environment: Mapping[
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """The process and what it may have left running: a session of its own, so nobody else's."""
+    """Kills the process and what it may have left running: all that its session holds."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What came of a backend's GPU tests, and the record that lets ``auto`` use it where all of them have passed."""
+"""The outcome of a backend's GPU tests, and the record that lets ``auto`` use it where all of them have passed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def outcome(ending: Ending, junit: Path) -> Outcome:
-    """From how pytest ended, and its file."""
+    """From how pytest ended, and from its JUnit file."""
     broken = f"the tests' process {ending.text}{ending.last_test}"
     if not junit.exists():
         return Outcome(broken=broken)
@@ -62,7 +62,7 @@ def outcome(ending: Ending, junit: Path) -> Outcome:
 
 @dataclass(frozen=True)
 class Ground:
-    """What is on trial, read before the tests: the commit, and the digest of each backend's sources."""
+    """What is tested, read before the tests: the commit, and the digest of each backend's sources."""
 
     commit: str
     digests: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What is measured of the cell, on any device: a shape for each place in a table, most wanted first."""
+"""What is measured of the cell, on any device: a shape for each place in a table, most important first."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def default_shapes(threads: int) -> list[Shape]:
 
 
 def left_out(threads: int) -> str:
-    """What :func:`full_shapes` has and :func:`default_shapes` has not."""
+    """What :func:`full_shapes` has and :func:`default_shapes` lacks."""
     parts = ["T 128 at B 1 and 8"]
     if threads > 2:
         parts.append(f"float32 on all {threads} threads of the CPU")

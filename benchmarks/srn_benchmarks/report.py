@@ -1,4 +1,4 @@
-"""Writes a run down: as text for the terminal, as Markdown with plots, and into marked places of a page."""
+"""Reports a run: as text for the terminal, as Markdown with plots, and between the markers of a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = ("highlights", "results")
 
 
 def markers(part: str) -> tuple[str, str]:
-    """The lines of a page between which a part stands."""
+    """The lines of a page that enclose a part."""
     return f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
 
 
@@ -74,7 +74,7 @@ def shortest(results: Results) -> str:
 
 
 def fill_page(page: Path, files: Sequence[Path]) -> str:
-    """The text of ``page`` with what stands between its markers made anew from results files, one after another.
+    """The text of ``page``, with what is between its markers rebuilt from results files, one after another.
 
     Plots are expected beside each results file, and are linked relative to the page.
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its cases, where they ran, and the arithmetic that the tables are made of."""
+"""What a run leaves behind: its cases, where they ran, and the arithmetic that the tables need."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FORMAT = 1
 """Version of the results file; a reader refuses another."""
 
 FAILED, NOT_TIMED, TIMED, MEASURED = "failed", "not timed", "timed", "measured"
-"""``measured`` is a case with something else than times: memory."""
+"""``measured`` is a case with something other than times: memory."""
 
 SHAPE = ("device", "precision", "threads", "pass", "batch", "steps", "hidden_size")
-"""The labels that two cases share if one may be held against the other."""
+"""The labels that two cases must share to be compared."""
 
 
 class ResultsError(ValueError):
@@ -28,10 +28,10 @@ class Case:
     """One implementation on one workload. ``failed`` from the moment it is opened until all its checks have passed.
 
     ``labels`` say what it is, ``work`` what one round does (``flops``, ``steps``, ``sentences``, ``passes``).
-    ``seconds`` has an item a round; so has ``baseline_seconds``, of the baseline run just before it in the same round
-    (empty for a case that has none). ``stages`` are seconds a round, by stage. ``beside`` has the seconds a round of
-    what else ran in each round, by name, and ``beside_work`` what that does in a round; a name without seconds stands
-    for what cannot run here. ``bytes`` is memory, by what it is for.
+    ``seconds`` has one item per round, as has ``baseline_seconds``, of the baseline run just before it in the same
+    round (empty for a case that has none). ``stages`` are seconds per round, by stage. ``beside`` has the seconds per
+    round of what else ran in each round, by name, and ``beside_work`` its work in a round; a name without seconds
+    cannot run here. ``bytes`` is memory, by what it is for.
     """
 
     table: str
@@ -126,7 +126,7 @@ class Results:
         lines += [text for text in dict.fromkeys(texts) if text not in lines]
 
     def add(self, other: Results) -> None:
-        """Takes over what another process has measured. Of a row that both have (``nn.LSTM``'s), a timed one is kept."""
+        """Takes over what another process measured. Of a row that both have (``nn.LSTM``'s), a timed one is kept."""
         for table, texts in other.notes.items():
             self.note(table, *texts)
         for case in other.cases:
@@ -137,14 +137,14 @@ class Results:
                 self.cases[self.cases.index(same[0])] = case
 
     def write(self, path: Path) -> None:
-        """In one step: whoever is killed while he writes leaves the file that was there before."""
+        """In one step: a process killed while writing leaves the file that was there before."""
         whole = path.with_suffix(".new")
         whole.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
         whole.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """Raises ResultsError for a file that is none, or of another format."""
+        """Raises ResultsError for a file that is not one of results, or of another format."""
         try:
             content = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:

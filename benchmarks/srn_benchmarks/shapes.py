@@ -1,4 +1,4 @@
-"""A shape of the cell: sizes, precision, threads and device; what it is called, and what work it is."""
+"""A shape of the cell: sizes, precision, threads and device; its name, and its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds by stage of the cascade, taken in place of the labels that it sets for torch's profiler."""
+"""Seconds by stage of the cascade, taken where it sets labels for torch's profiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run on a GPU as a list of stages, what tells most first; each backend's part of one is a process of its own."""
+"""A run on a GPU as a list of stages, the most telling first; each backend's part of one is a process of its own."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Stage:
     eager: bool = False
     """Whether the eager loop is measured too."""
     stamped: bool = False
-    """Whether it is for a module with stamps alone, which the persistent kernels have."""
+    """Whether it needs a module with stamps, which only the persistent kernels have."""
 
 
 STAGES = (
@@ -91,7 +91,7 @@ class Run:
         self.results.machine["commit"] = self.commit or self.results.machine["commit"]
 
     def remark(self, text: str) -> None:
-        """Says something that belongs into the report too."""
+        """Says something that belongs in the report too."""
         self.results.note(BARS, text)
         self.say(text)
 
@@ -105,7 +105,7 @@ class Run:
         return [name for name, reason in reasons.items() if not reason]
 
     def go(self) -> bool:
-        """Everything, whatever becomes of a part; whether all went well."""
+        """Runs everything, even if a part fails; returns whether all went well."""
         self.say(machine.summary(self.results.machine))
         names = self.usable()
         self.failed = not names
@@ -134,7 +134,7 @@ class Run:
             self.remark(f"{part}: broken off, {type(error).__name__}: {error}")
 
     def write_records(self, before: Ground) -> None:
-        """What passed, also into the folder."""
+        """Records what passed, in the folder too."""
         made = record_passed(self.outcomes, before, proof.FILE, self.remark)
         content = json.dumps([asdict(one) for one in made], indent=2) + "\n"
         (self.folder / RECORDS).write_text(content, "utf-8")
@@ -186,7 +186,7 @@ class Run:
         return ending
 
     def show(self) -> None:
-        """The tables, and last what became of the stages and what was reached. The sizes are many, and have a plot."""
+        """The tables, and last how the stages ended and what was reached. The sizes are many, and have a plot."""
         sections = report.sections(self.results)
         shown = [one for one in sections if one.kind not in (BARS, GPU_SWEEP)]
         for section in [*shown, *(one for one in sections if one.kind == BARS)]:

@@ -21,11 +21,11 @@ PAPER = {names.ONE_BY_ONE: 9.04, names.LATE: 295.04}
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of table: a row a case, in columns by their headers.
+    """A kind of table: one row per case, in columns by their headers.
 
-    ``words`` say what a row is; rows of which all but the last are alike stand together. ``numbers`` are there for a
-    case that was timed or measured; in their place stands the status of any other. ``optional`` ones are shown if a
-    case was to be measured beside what names them. What is ``quoted`` is shown in any case.
+    ``words`` say what a row is; rows that agree in all but the last stand together. ``numbers`` are shown for a case
+    that was timed or measured, and for any other its status. ``optional`` ones are shown if a case was to be measured
+    beside what names them; ``quoted`` ones always.
     """
 
     heading: str
@@ -49,7 +49,7 @@ class Kind:
                 status = case.status.upper() if case.status == FAILED else case.status
                 measured = [status] + [NOTHING] * (len(numbers) - 1)
             places.setdefault(tuple(words[:-1]), []).append([*words, *measured, *quoted])
-        rows = [row for own in places.values() for row in own]
+        rows = [row for place in places.values() for row in place]
         return Table(title, [*self.words, *numbers, *self.quoted], rows, words=len(self.words))
 
 
@@ -223,7 +223,7 @@ class Section:
 
 
 def sections(results: Results) -> list[Section]:
-    """What the run has cases for; of a run on a GPU, before all, what was reached."""
+    """The tables that the run has cases for; for a run on a GPU, first what was reached."""
     made = []
     if results.notes.get(names.BARS) or any(results.of(kind) for kind in names.GPU_TABLES):
         headers = ["what", "precision", "implementation", "to reach", "measured", "reached"]
@@ -231,7 +231,7 @@ def sections(results: Results) -> list[Section]:
         made.append(Section(names.BARS, "On a GPU: what was to be reached", [table], results.notes.get(names.BARS, [])))
     for name, kind in KINDS.items():
         if cases := results.of(name):
-            tables = [kind.table(title, own) for title, own in settings(cases)]
+            tables = [kind.table(title, group) for title, group in settings(cases)]
             made.append(Section(name, kind.heading, tables, results.notes.get(name, [])))
     return made
 
@@ -243,5 +243,5 @@ def settings(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
         precision = str(case.labels["precision"])
         return str(case.labels["device"]), precision != "float32", precision, int(case.labels["threads"])
 
-    for (device, _, precision, threads), own in groupby(sorted(cases, key=setting), key=setting):
-        yield f"{device}, {precision}, {threads} thread{'s' if threads > 1 else ''}", list(own)
+    for (device, _, precision, threads), group in groupby(sorted(cases, key=setting), key=setting):
+        yield f"{device}, {precision}, {threads} thread{'s' if threads > 1 else ''}", list(group)

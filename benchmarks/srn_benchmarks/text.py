@@ -12,7 +12,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` of text under ``headers``, for one setting, which ``title`` names; the first ``words`` columns are words."""
+    """``rows`` of text under ``headers``, for the setting named by ``title``; the first ``words`` columns are words."""
 
     title: str
     headers: Sequence[str]
@@ -26,7 +26,7 @@ class Table:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, none of them an exponent."""
+    """Three significant digits, without an exponent."""
     if value is None:
         return NOTHING
     for bound, digits in ((0.1, 4), (1, 3), (10, 2), (100, 1)):

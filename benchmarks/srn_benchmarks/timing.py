@@ -1,4 +1,4 @@
-"""Times one case through pytest-benchmark, its baseline run in the same rounds, so that their ratio outlives noise."""
+"""Times one case through pytest-benchmark, its baseline run in the same rounds, so that their ratio survives noise."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .results import NOT_TIMED, TIMED, Case
 _T = TypeVar("_T")
 
 MOST_CALLS = 50
-"""In a burst."""
+"""Of a burst."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """``seconds`` runs a call so many times, and returns what one took, and what the last returned.
+    """``seconds`` runs a call a number of times, and returns what one took, and what the last returned.
 
     A call shorter than ``settling`` seconds is first repeated untimed for as long, so that it is timed in the state of
-    caches, allocator and clocks that it makes for itself, and not in the one that the other implementation left behind.
-    One shorter than ``burst`` is repeated for about as long, and the burst timed as one. So many ``warm_ups`` come first.
+    caches, allocator and clocks that it makes for itself, and not in that of another implementation. One shorter than
+    ``burst`` is repeated for about as long, and the burst timed as one. ``warm_ups`` calls come first.
     """
 
     seconds: Callable[[Callable[[], Any], int], tuple[float, Any]]
@@ -36,7 +36,7 @@ class Clock:
 
 
 def by_wall(call: Callable[[], _T], times: int, wait: Callable[[], object] = lambda: None) -> tuple[float, _T]:
-    """By the host's clock; ``wait`` is for what was asked of a GPU."""
+    """By the host's clock; ``wait`` waits for a GPU."""
     wait()
     start = perf_counter()
     for _ in range(times):
@@ -46,7 +46,7 @@ def by_wall(call: Callable[[], _T], times: int, wait: Callable[[], object] = lam
 
 
 def by_events(call: Callable[[], _T], times: int) -> tuple[float, _T]:
-    """By the GPU's clock, from when it reaches the burst until it has done it; gaps between launches count."""
+    """By the GPU's clock, from when it reaches the burst until it is done; gaps between launches count."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     for _ in range(times):
@@ -59,7 +59,7 @@ def by_events(call: Callable[[], _T], times: int) -> tuple[float, _T]:
 HOST = Clock(by_wall, settling=0.05)
 HOST_AND_DEVICE = Clock(partial(by_wall, wait=torch.cuda.synchronize), settling=0.05)
 DEVICE = Clock(by_events, settling=5e-3, burst=5e-3, warm_ups=3)
-"""The second call of a kind may be recorded as a CUDA graph, and is not typical either."""
+"""The second call of a shape may be recorded as a CUDA graph, and is not typical either."""
 
 
 def clock_of(device: str) -> Clock:
@@ -70,8 +70,8 @@ def clock_of(device: str) -> Clock:
 class Companion:
     """What else is timed in each round of a case, and the work it does there.
 
-    ``settles``: it is first repeated as its clock's ``settling`` says, before the case is. What does not touch the
-    caches need not be, and runs after the case has settled, right before it.
+    ``settles``: it is first repeated as its clock's ``settling`` says, before the case is. One that does not touch the
+    caches need not be, and runs right before the case, once that has settled.
     """
 
     run: Callable[[], object]
@@ -93,9 +93,9 @@ def measure(
 ) -> None:
     """Fills ``case`` with as many rounds as fit ``budget`` seconds, within ``rounds`` (least, most).
 
-    Each round runs ``baseline``, what is to be measured ``beside``, then ``run``, and times them all. Before them all
-    warm up; ``check`` gets what ``run`` returned there, and raises if that is wrong. With ``--benchmark-disable``
-    ``run`` is run and checked once, and the case is ``not timed``. What the case is also goes into ``extra_info``.
+    Each round runs ``baseline``, what is to be measured ``beside``, then ``run``, and times them all. Before the rounds
+    all warm up; ``check`` gets what ``run`` returned there, and raises if that is wrong. With ``--benchmark-disable``
+    ``run`` is run and checked once, and the case is ``not timed``. Labels and work also go into ``extra_info``.
     """
     benchmark.extra_info.update(case.labels | case.work)
     if benchmark.disabled:

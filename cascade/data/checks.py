@@ -1,4 +1,4 @@
-"""Checks that the readers share: a failure names the file, the record, the field, what is expected and what found."""
+"""Checks that the readers share: a failure names the file, record, field, what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def want_field(record: dict[str, Any], name: str, place: Place, path: Steps = ()
 
 
 def want_index(value: object, place: Place, path: Steps) -> int:
-    """A whole number that counts something. JSON's ``true`` and ``3.0`` are none, though Python would take them."""
+    """A whole number that counts something. JSON's ``true`` and ``3.0`` are refused, though Python would take them."""
     if type(value) is not int or value < 0:
         raise place.error(path, "a whole number, 0 or more", shown(value))
     return value

@@ -1,4 +1,4 @@
-"""DyGIE++'s form: a JSON object a document, word offsets counted through the document, both ends inclusive."""
+"""DyGIE++'s form: one JSON object per document, word offsets counted through the document, both ends inclusive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNTYPED_END = "relation ends that are no predicted entity (kept without a type)"
 
 @dataclass(frozen=True)
 class Fields:
-    """Which fields hold the annotation. Predictions may carry two scores behind the label, as DyGIE++ writes them."""
+    """Which fields hold the annotation. Predictions may carry two scores after the label, as DyGIE++ writes them."""
 
     entities: str = "ner"
     relations: str = "relations"
@@ -32,7 +32,7 @@ PREDICTED = Fields("predicted_ner", "predicted_relations", predicted=True)
 def parse_document(
     record: object, place: Place, dropped: Counter[str], *, fields: Fields = GOLD, labelled: bool = True
 ) -> Document:
-    """One decoded line. Counts what it merges in ``dropped``; raises DataError naming ``place`` and the field."""
+    """Reads a decoded line. Counts what it merges in ``dropped``; raises DataError naming ``place`` and the field."""
     record = want_object(record, place, (), "a document (a JSON object)")
     key = want_text(want_field(record, "doc_key", place), place, ("doc_key",), "a name (a string, not empty)")
     sentence_lists = want_list(

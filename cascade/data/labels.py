@@ -1,4 +1,4 @@
-"""Checks that a corpus holds no label which a model does not know."""
+"""Checks that a model knows every label of a corpus."""
 
 from __future__ import annotations
 

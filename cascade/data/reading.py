@@ -1,4 +1,4 @@
-"""Reads a corpus from a file, in DyGIE++'s or SpERT's form, whichever its content shows."""
+"""Reads a corpus from a file, in DyGIE++'s or SpERT's form, as its content shows."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def read_corpus(path: str | os.PathLike[str], *, labelled: bool = True) -> Corpu
     they are read and checked all the same. A sentence without words stays, so that indices keep their meaning.
     Duplicates of an entity or a relation are merged and counted in ``Corpus.dropped``.
 
-    Raises DataError, naming the file, the line (or the item of the array), the field, what was expected and what found.
+    Raises DataError, naming the file, the line (or item of the array), the field, what was expected and what was found.
     """
     return _read(Path(path), GOLD, labelled)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Corpus:
     """The predictions in ``path``: the fields ``predicted_ner`` and ``predicted_relations`` of DyGIE++'s form, with or
-    without the two scores that DyGIE++ puts behind each label; or SpERT's array, whose predictions look like its data.
+    without the two scores that DyGIE++ puts after each label; or SpERT's array, whose predictions look like its data.
 
     The end of a relation that is no predicted entity gets the label ``""``, is counted in ``Corpus.dropped``, and can
-    be right in its boundaries only. Raises DataError as ``read_corpus`` does.
+    be right only in its boundaries. Raises DataError as ``read_corpus`` does.
     """
     return _read(Path(path), PREDICTED, True)
 

@@ -1,4 +1,4 @@
-"""SpERT's form: a JSON array of sentences, word offsets of their own, ends exclusive, relations by entity index."""
+"""SpERT's form: a JSON array of sentences, word offsets within each, ends exclusive, relations by entity index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse_item(
 ) -> Document:
     """One item of the array as a document of one sentence.
 
-    Its key is its ``orig_id``, or its index where it has none; a key in ``keys`` already gets ``#index`` behind it, so
+    Its key is its ``orig_id``, or its index where it has none; a key in ``keys`` already gets ``#index`` appended, so
     that keys stay distinct. Counts what it merges in ``dropped``; raises DataError naming ``place`` and the field.
     """
     item = want_object(item, place, (), "a sentence (a JSON object with `tokens`)")
@@ -33,7 +33,7 @@ def parse_item(
         record["ner"] = encode_entities([sentence])
     if "relations" in item:
         record["relations"] = encode_relations([sentence])
-    # DyGIE++ takes unknown fields when an underscore leads them, PURE when they hold one value a sentence.
+    # DyGIE++ takes unknown fields that start with an underscore, PURE those with one value per sentence.
     record.update({f"_{name}": [value] for name, value in extra.items()})
     return Document(key, (sentence,), extra, record)
 
@@ -55,7 +55,7 @@ def _objects(item: dict[str, Any], name: str, place: Place, *, required: bool) -
 
 
 def _entities(item: dict[str, Any], length: int, place: Place, *, required: bool) -> list[Entity]:
-    """In the order of the file, duplicates included: relations count on it."""
+    """In the order of the file, duplicates included: relations rely on it."""
     entities = []
     for value, path in _objects(item, "entities", place, required=required):
         label = want_label(want_field(value, "type", place, path), place, (*path, "type"))

@@ -1,9 +1,9 @@
-"""A generated corpus of the shape of SciERC's test split, for benchmarks: any number of sentences, the same for a seed.
+"""A generated corpus of the shape of SciERC's test split, for benchmarks: any number of sentences, fixed by a seed.
 
-Its distributions are laid down as quantiles, taken at equal steps, so that even a small corpus has them: lengths are
-log-normal with a stretched upper tail; entities, relations and subjects of a sentence follow the counts below. They are
-joined by rank with some noise: longer sentences hold more entities, and these more relations. Names are invented. Words
-of an entity come from its type's own vocabulary, so that there is something to learn.
+Its distributions are drawn as quantiles at equal steps, so that even a small corpus has them: lengths are log-normal
+with a stretched upper tail; entities, relations and subjects of a sentence follow the counts below. They are joined by
+rank with some noise: longer sentences hold more entities, and those more relations. Names are invented. Words of an
+entity come from the vocabulary of its type, so that there is something to learn.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LONGEST, SHORTEST = 97, 5
 # The mean and deviation of the logarithm of the length, and how far the tail beyond two deviations is stretched.
 LOG_MEAN, LOG_DEVIATION, STRETCH = 3.1136, 0.397, 0.5
 
-# Of 551 sentences so many have so many; of 1685 entities so many have so many words.
+# How many of 551 sentences hold each number; for words, how many of 1685 spans.
 ENTITIES = {0: 22, 1: 75, 2: 114, 3: 153, 4: 90, 5: 50, 6: 28, 7: 12, 8: 6, 13: 1}
 RELATIONS = {0: 154, 1: 148, 2: 110, 3: 58, 4: 31, 5: 21, 6: 14, 7: 8, 8: 3, 9: 2, 10: 1, 11: 1}
 SUBJECTS = {0: 154, 1: 170, 2: 125, 3: 63, 4: 27, 5: 8, 6: 3, 7: 1}
 SPAN_WORDS = {1: 506, 2: 635, 3: 280, 4: 119, 5: 66, 6: 36, 7: 21, 8: 11, 9: 5, 10: 3, 11: 2, 13: 1}
-NESTED_SHARE = 17 / 454  # of the sentences with several entities hold one within another
+NESTED_SHARE = 17 / 454  # of the sentences with several entities, those with one inside another
 
 # Name and weight.
 ENTITY_TYPES = {"Apparatus": 31, "Procedure": 26, "Purpose": 16, "Reference": 14, "Specimen": 9, "Quantity": 4}
@@ -97,7 +97,7 @@ def _quantiles(histogram: Mapping[int, int], count: int) -> list[int]:
 
 
 def _join(values: Sequence[_T], ranks: Sequence[float], fits: Callable[[int, _T], bool]) -> list[_T]:
-    """One of the ``values`` (ascending) for each place: the largest first, to the place of highest rank that it fits."""
+    """One of the ``values`` (ascending) for each place: the largest first, to the highest-ranked place that it fits."""
     places = sorted(range(len(ranks)), key=lambda place: -ranks[place])
     taken: dict[int, _T] = {}
     for value in reversed(values):
@@ -120,7 +120,7 @@ def _sentence(
 
 
 def _spans(room: int, count: int, rng: Random) -> list[tuple[int, int]]:
-    """Spans that share no word, save that the last may lie within another."""
+    """Spans that share no word, except that the last may lie within another."""
     nested = count > 1 and rng.random() < NESTED_SHARE
     lengths = rng.choices(list(SPAN_WORDS), list(SPAN_WORDS.values()), k=count - nested)
     if nested:
@@ -152,7 +152,7 @@ def _relations(entities: Sequence[Entity], count: int, subjects: int, rng: Rando
 
 
 class _Vocabulary:
-    """Invented words, some common and some to each entity type; the k-th of each is drawn in proportion to 1 / k."""
+    """Invented words, some common and some for each entity type; the k-th of each is drawn in proportion to 1 / k."""
 
     def __init__(self) -> None:
         names = (_word(i) for i in range(COMMON_WORDS + TYPE_WORDS * len(ENTITY_TYPES)))

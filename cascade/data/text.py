@@ -2,11 +2,11 @@
 
 A word is a run of letters, digits and other signs, with hyphens, apostrophes, full stops, slashes, ``&``, ``_`` and
 ``@`` inside it and commas or colons inside numbers: ``state-of-the-art``, ``1,000``, ``v2.1``, ``and/or``.
-Abbreviations such as ``e.g.``, ``U.S.``, ``Fig.`` and initials keep their full stop; ``'s`` and its kin stand alone; so
-do Chinese and Japanese characters, and every other sign of punctuation.
+Abbreviations such as ``e.g.``, ``U.S.``, ``Fig.`` and initials keep their full stop; ``'s`` and the like stand alone,
+as do Chinese and Japanese characters, and every other sign of punctuation.
 
-A sentence ends at ``.``, ``!``, ``?`` and their kin, with the quotes and brackets that close behind it, unless the next
-word begins in lower case or without a space; and at every blank line. Text that is split already goes through
+A sentence ends at ``.``, ``!``, ``?`` and the like, with the quotes and brackets that close after it, unless the next
+word begins in lower case or without a space; and at every blank line. For text that is already split there is
 ``document_from_words``.
 """
 
@@ -90,7 +90,7 @@ def document_from_text(text: str, key: str = "text") -> Document:
 
 
 def document_from_words(words: Sequence[Sequence[str]], key: str = "text") -> Document:
-    """Sentences that are split into words already. Raises DataError for a word that is empty or no string."""
+    """Sentences that are split into words already. Raises DataError for a word that is empty or not a string."""
     for i, sentence in enumerate(words):
         if isinstance(sentence, str):
             raise DataError(f"sentence {i}: expected a sequence of words, found the string {sentence!r}")

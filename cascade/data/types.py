@@ -51,7 +51,7 @@ class Document:
     """Sentences under one key. ``extra`` holds the fields of the source record that we do not interpret (clusters).
 
     ``record`` is the whole source record in DyGIE++'s form, to which predictions are added when they are written; empty
-    for a document that came from no file.
+    for a document not read from a file.
     """
 
     key: str

@@ -45,7 +45,7 @@ def _prediction_records(source: Corpus, predicted: Sentences) -> Iterator[dict[s
 
 
 def _write_lines(path: str | os.PathLike[str], records: Iterator[dict[str, Any]]) -> None:
-    target = Path(os.path.realpath(path))  # through a link, which would be replaced itself
+    target = Path(os.path.realpath(path))  # follows a link, which would itself be replaced
     if target.exists() and not target.is_file():
         raise OSError(f"cannot write {path}: expected a file, found something that is none")
     if not target.parent.is_dir():

@@ -59,10 +59,10 @@ class ExtractionModel(PreTrainedModel):
 
     config_class = ExtractorConfig
     main_input_name = "word_counts"
-    # the loss is a mean over the batch's own words, whatever Trainer counts as items
+    # the loss is a mean over the batch's words, whatever Trainer counts as items
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
-    # what the trunk supports is its own to check; without these the wrapper would pin it to eager attention
+    # the trunk itself checks what it supports; without these the wrapper would pin it to eager attention
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -71,7 +71,7 @@ class ExtractionModel(PreTrainedModel):
     def __init__(self, config: ExtractorConfig, trunk: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.trunk = AutoModel.from_config(config.trunk) if trunk is None else trunk
-        # a pooler reads the first piece only, and nothing here does: its weights would never get a gradient
+        # nothing here reads a pooler's output: its weights would never get a gradient
         if getattr(self.trunk, "pooler", None) is not None:
             self.trunk.pooler = None
         size = getattr(self.trunk.config, "hidden_size", None)
@@ -91,8 +91,8 @@ class ExtractionModel(PreTrainedModel):
         self.trunk.set_input_embeddings(value)
 
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers 5 builds on the meta device and fills what a checkpoint lacks through here; what it does not know
-        # would stay uninitialised memory. The guard spares what was loaded.
+        # transformers 5 builds on the meta device and fills in here what a checkpoint lacks; layers it does not know
+        # would stay uninitialised. The guard spares what was loaded.
         if isinstance(module, (LogitLinear, *RECURRENT_LAYERS)):
             with init.guard_torch_init_functions():
                 module.reset_parameters()
@@ -100,7 +100,7 @@ class ExtractionModel(PreTrainedModel):
             super()._init_weights(module)
 
     def encode(self, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """(N, F) features for each of ``tasks`` of the N words of ``sequences``: each word's first piece, after the encoder.
+        """(N, F) features for each of ``tasks``, of the N words of ``sequences``: each word's first piece, encoded.
 
         Only real pieces go through the encoder, so that padding costs it nothing and no direction reads it.
         """

@@ -17,7 +17,7 @@ from .findings import Extraction
 from .late import LateFusion, LateReading
 from .turn import SpanExtractor, Turn
 
-SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes unless told: bounds its memory
+SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes by default: bounds its memory
 
 
 class CascadeModel(ExtractionModel):
@@ -41,7 +41,7 @@ class CascadeModel(ExtractionModel):
         self.post_init()
 
     def read(self, batch: Batch) -> EarlyReading | LateReading:
-        """A batch to be read turn by turn, in the way of the configured fusion. Computes nothing yet."""
+        """Prepares to read a batch turn by turn with the configured fusion. Computes nothing yet."""
         if self.fusion is None:
             return EarlyReading(self.encode, batch, self.config)
         return LateReading(self.encode, batch, self.config, self.fusion)
@@ -56,7 +56,7 @@ class CascadeModel(ExtractionModel):
         relations: Tensor | None = None,
         example_ids: Tensor | None = None,
     ) -> ExtractionOutput:
-        """The training loss (Eq. 14, 15), gold entities being the prior of the later turns. Arguments: ``collate``.
+        """The training loss (Eq. 14, 15), with gold entities as the later turns' prior. Arguments: see ``collate``.
 
         Raises:
             ValueError: the batch has no labels. ``extract`` needs none.
@@ -148,12 +148,12 @@ class CascadeModel(ExtractionModel):
             )
 
     def _subject_sentences(self, entities: Spans, batch: Batch) -> Tensor:
-        """The sentences that the subject turn reads: without an entity there is no subject, if subjects must be entities."""
+        """The sentences that the subject turn reads: only those with an entity, if subjects must be entities."""
         return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
         return self.extractors[name].decode(turn, self.config.threshold(name), candidates)
 
     def _candidates(self, entities: Spans, turn: Turn, batch: Batch) -> Spans | None:
-        """The spans that the rows of a later turn may hold; None: any."""
+        """The spans that may be found in the rows of a later turn; None: any."""
         return entities.of_rows(turn.sentence, batch.words.rows) if self.config.restrict_to_entities else None

@@ -1,4 +1,4 @@
-"""Configurations: everything that ``from_pretrained`` needs to rebuild a model without a network, checked on creation."""
+"""Configurations: all that ``from_pretrained`` needs to rebuild a model without a network, checked on creation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WITH_RECURRENT_DROPOUT = ("srn", "bisrn", "pfn")
 
 
 class ConfigError(ValueError):
-    """A configuration that makes no model. The message names the field, what it holds and what was expected."""
+    """An invalid configuration. The message names the field, what it holds and what was expected."""
 
 
 class ExtractorConfig(PreTrainedConfig):
@@ -30,7 +30,7 @@ class ExtractorConfig(PreTrainedConfig):
     The other arguments carry their meaning in their annotation: they are options of the command line, which shows it.
 
     Raises:
-        ConfigError: for a value that makes no model.
+        ConfigError: for an invalid value.
     """
 
     sub_configs: ClassVar[dict[str, Any]] = {"trunk": AutoConfig}

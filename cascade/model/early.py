@@ -37,7 +37,7 @@ class EarlyReading:
         return self._read("subject", sentences, marked.of_rows(sentences, self.batch.words.rows))
 
     def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
-        """A row a subject: its sentence with markers around the entities and around the subject."""
+        """One row per subject: its sentence with markers around the entities and around the subject."""
         marked = self._marked(entities).of_rows(subjects.row, self.batch.words.rows)
         rows = torch.arange(len(subjects), device=subjects.row.device)
         label = torch.full_like(rows, len(self.config.entity_types))
@@ -49,7 +49,7 @@ class EarlyReading:
         return Turn(self.encode(sequences, (task,))[task], sequences.words, sentences)
 
     def _marked(self, entities: Spans) -> Spans:
-        """The entities that can be marked, the subject's markers included, within ``max_pieces``."""
+        """The entities whose markers, with the subject's, fit into ``max_pieces``."""
         if self.config.max_pieces is None:
             return entities
         room = (self.config.max_pieces - self.batch.pieces.lengths) // 2 - 1  # (B,)

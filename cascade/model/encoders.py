@@ -84,7 +84,7 @@ class NoEncoder(TaskEncoder):
         return dict.fromkeys(tasks, states.data)
 
 
-# Layers that transformers cannot initialise; each does so itself, by ``reset_parameters``.
+# Layers that transformers cannot initialise; each has ``reset_parameters`` for that.
 RECURRENT_LAYERS = (SRN, PartitionFilter)
 
 _CLASSES: dict[str, type[TaskEncoder]] = {

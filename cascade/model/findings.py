@@ -1,4 +1,4 @@
-"""What a model finds in a batch: entities and relations as tensors, and how they enter the data model."""
+"""What a model finds in a batch: entities and relations as tensors, and their form in the data model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Found = tuple[tuple[Entity, ...], tuple[Relation, ...]]
 
 @dataclass(frozen=True)
 class Extraction:
-    """Entities and relations found in a batch of B sentences, all rows counting these.
+    """Entities and relations found in a batch of B sentences; every ``row`` counts these.
 
-    Relation r goes from ``subjects[r]`` to ``objects[r]`` and has the label ``relation_labels[r]``. The labels of subjects
-    and objects are entity types, ``NO_LABEL`` where nobody called the span an entity. ``passes`` counts sequences
+    Relation r goes from ``subjects[r]`` to ``objects[r]`` and has the label ``relation_labels[r]``. The labels of
+    subjects and objects are entity types, ``NO_LABEL`` if the span is no entity. ``passes`` counts sequences
     through the trunk. ``unmarked`` counts entities that got no marker for want of room in a sequence.
     """
 

@@ -37,7 +37,7 @@ class LateFusion(nn.Module):
         """Words (N', sizes["object"]) as each subject's row sees them.
 
         ``tagged`` (N, F + tag) are the batch's words, ``chosen`` (N',) which of them fill the rows ``words``, and
-        ``subjects`` one span a row. What depends on the word alone is computed once, not once a subject.
+        ``subjects`` one span per row. What depends on the word alone is computed once, not per subject.
         """
         inside = (words.position >= subjects.start[words.row]) & (words.position <= subjects.end[words.row])
         if self.word is None:
@@ -75,7 +75,7 @@ class LateReading:
         return Turn(self.fusion.tagged(self.features["subject"][chosen], tags[chosen]), words, sentences)
 
     def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
-        """A row a subject: its sentence with the tags of the entities and of the subject."""
+        """One row per subject: its sentence with the tags of the entities and of the subject."""
         words, chosen = self.batch.words.select(subjects.row)
         tags = entity_tags(entities, self.batch.words, len(self.config.entity_types))
         tagged = self.fusion.tagged(self.features["object"], tags)

@@ -1,4 +1,4 @@
-"""Scores of word pairs (Eq. 13): a first layer that splits into a part of each word, then a sum or a hidden layer."""
+"""Scores of word pairs (Eq. 13): a first layer that splits into a part for each word, then a sum or a hidden layer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PairScorer(nn.Module):
     ``additive`` is Eq. 13 as printed, u_i + v_j. For two pairs (a, b) and (c, d) it gives
     (a, b) + (c, d) = (a, d) + (c, b): when both fire, one of the crossed pairs must.
     ``hidden`` puts a nonlinear layer of ``hidden_size`` between. In both the layer over [x_i; x_j] is computed as
-    W_l x_i + W_r x_j, once a word, so that no concatenation of pairs is ever built.
+    W_l x_i + W_r x_j, once per word, so that no concatenation of pairs is ever built.
     """
 
     def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
@@ -55,7 +55,7 @@ class PairScorer(nn.Module):
 
 
 def summed_bce(logits: Tensor, target_index: tuple[Tensor, Tensor]) -> Tensor:
-    """Binary cross-entropy (Eq. 14) summed over ``logits`` (N, K); ``target_index`` (rows, labels) names the ones.
+    """Binary cross-entropy (Eq. 14) summed over ``logits`` (N, K); ``target_index`` (rows, labels) marks the ones.
 
     In float32 whatever the logits are: the sum runs over thousands of terms.
     """

@@ -1,4 +1,4 @@
-"""The partition filter network's cell, for comparison with the SRN: plain PyTorch, a reference and not meant to be fast.
+"""The partition filter network's cell, for comparison with the SRN: plain PyTorch, a reference not meant to be fast.
 
 After Yan, Zhang, Fu, Zhang and Wei, "A Partition Filter Network for Joint Entity and Relation Extraction", EMNLP 2021.
 """
@@ -39,7 +39,7 @@ class PartitionFilter(nn.Module):
 
     def forward(self, x: PackedSequence) -> Tensor:
         """Memories (N, 3, H) of the packed rows (N, D) of ``x``: entity, relation, shared."""
-        weight_hh = F.dropout(self.weight_hh, self.recurrent_dropout, self.training)  # one mask a forward
+        weight_hh = F.dropout(self.weight_hh, self.recurrent_dropout, self.training)  # one mask per forward pass
         inputs = F.linear(x.data, self.weight_ih, self.bias)  # (N, 5H)
         sizes = x.batch_sizes.tolist()
         h = c = inputs.new_zeros(sizes[0] if sizes else 0, self.hidden_size)

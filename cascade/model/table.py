@@ -18,8 +18,8 @@ TASKS = ("entity", "relation")
 
 
 class TableModel(ExtractionModel):
-    """Cell (i, j, type) of the entity table: words i to j are an entity of that type. Cell (i, j, label) of the relation
-    table: such a relation goes from the entity that starts at i to the one that starts at j.
+    """Cell (i, j, type) of the entity table: words i to j are an entity of that type. Cell (i, j, label) of the
+    relation table: a relation of that label goes from the entity that starts at i to the one that starts at j.
 
     So entities that share a first word share their relations, as in every model of this kind.
     """
@@ -44,7 +44,7 @@ class TableModel(ExtractionModel):
         relations: Tensor | None = None,
         example_ids: Tensor | None = None,
     ) -> ExtractionOutput:
-        """The training loss: binary cross-entropy summed over the cells of each table, a word. Arguments: ``collate``.
+        """The training loss: binary cross-entropy summed over each table's cells, per word. Arguments: see ``collate``.
 
         Raises:
             ValueError: the batch has no labels. ``extract`` needs none.
@@ -79,7 +79,7 @@ class TableModel(ExtractionModel):
         object_batch_size: int | None = None,
     ) -> Extraction:
         """Entities and relations of a batch, as ``CascadeModel.extract``. There are no turns: ``object_batch_size`` has
-        no meaning here, and ``given`` entities are those between which relations are sought."""
+        no meaning here, and relations are sought between the ``given`` entities."""
         batch = Batch.of(batch)
         with profiler.record_function("cascade.encode"):
             features = self.encode(plain(batch, self.config.pad_token_id), TASKS)

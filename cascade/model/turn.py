@@ -42,7 +42,7 @@ class SpanExtractor(nn.Module):
         return start, end
 
     def loss(self, turn: Turn, gold: Spans) -> Tensor:
-        """(3,): the start, end and match terms of Eq. 14, summed over labels and pairs, a word of the turn's rows.
+        """(3,): the start, end and match terms of Eq. 14, summed over labels and pairs, per word of the turn's rows.
 
         ``gold.row`` counts the turn's rows. The match is scored for every pair i <= j of a row.
         """
@@ -100,7 +100,7 @@ def _fired_edges(start: Tensor, end: Tensor, words: Ragged, threshold: float) ->
     ends, _ = sorted_keys(end)
     low = torch.searchsorted(ends, starts)
     high = torch.searchsorted(ends, (start_group + 1) * total)
-    reach = (high - low).cumsum(0)  # pairs up to and with each start
+    reach = (high - low).cumsum(0)  # pairs up to and including each start
     first = 0
     while first < len(starts):
         before = reach[first - 1] if first else reach.new_zeros(())

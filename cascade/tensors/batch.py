@@ -14,7 +14,7 @@ from .ragged import Ragged
 
 
 class Example(TypedDict):
-    """One window of a sentence, usually the whole. Word indices count the window's words."""
+    """One window of a sentence, usually all of it. Word indices count the window's words."""
 
     input_ids: list[int]  # pieces, with what the tokenizer puts around a text
     piece_words: list[int]  # the word of each piece; -1 before the text, the number of words after it
@@ -29,9 +29,9 @@ class Example(TypedDict):
 def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
     """A batch of B examples, int64, on the CPU. Use it as ``Trainer``'s data collator.
 
-    ``word_counts`` (B,), ``piece_counts`` (B,), ``piece_ids`` and ``piece_words`` (pieces,), ``entities`` (E, 4): example
-    of the batch, start, end, type; ``relations`` (R, 3): subject and object as indices into ``entities``, label;
-    ``example_ids`` (B,). A tensor whose first size is B comes first: by it ``Trainer`` tells the batch size.
+    ``word_counts`` (B,), ``piece_counts`` (B,), ``piece_ids`` and ``piece_words`` (pieces,), ``entities`` (E, 4):
+    example of the batch, start, end, type; ``relations`` (R, 3): subject and object as indices into ``entities``,
+    label; ``example_ids`` (B,). The first tensor's first size is B: ``Trainer`` reads the batch size there.
     """
     entities = Ragged(torch.tensor([len(example["entities"]) for example in examples]))
     relations = Ragged(torch.tensor([len(example["relations"]) for example in examples]))
@@ -63,7 +63,7 @@ class Batch:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Batch:
-        """From ``word_counts`` (B,), ``piece_counts`` (B,), ``piece_ids`` and ``piece_words`` (pieces,); others are ignored."""
+        """From ``word_counts``, ``piece_counts``, ``piece_ids`` and ``piece_words``; others are ignored."""
         return cls(
             Ragged(tensors["word_counts"]),
             Ragged(tensors["piece_counts"]),

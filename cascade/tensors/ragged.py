@@ -38,16 +38,16 @@ class Ragged:
         return len(self.lengths)
 
     def select(self, rows: Tensor) -> tuple[Ragged, Tensor]:
-        """The given rows (any order, repeats allowed) as a layout of their own, and (N',) which item each one was."""
+        """The given rows (any order, repeats allowed) as a new layout, and (N',) which item each one was."""
         chosen = Ragged(self.lengths[rows])
         return chosen, self.offsets[rows][chosen.row] + chosen.position
 
     def upper_pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All pairs i <= j of one row, ordered by i, then j: items i (P,), items j (P,), and (N,) where i's pairs begin."""
+        """All pairs i <= j of one row, by i, then j: items i (P,), items j (P,), and (N,) where i's pairs begin."""
         rest = Ragged(self.lengths[self.row] - self.position)
         return rest.row, rest.row + rest.position, rest.offsets
 
     def all_pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All ordered pairs of one row, ordered by i, then j: items i (P,), items j (P,), and (N,) where i's pairs begin."""
+        """All ordered pairs of one row, by i, then j: items i (P,), items j (P,), and (N,) where i's pairs begin."""
         partners = Ragged(self.lengths[self.row])
         return partners.row, self.offsets[self.row][partners.row] + partners.position, partners.offsets

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .ragged import Ragged
 
-NO_LABEL = -1  # the type of a span that nobody called an entity
+NO_LABEL = -1  # the type of a span that is no entity
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Spans:
             yield self[first : first + size]
 
     def keys(self, width: int) -> Tensor:
-        """(S,) int64: one number for each (row, start, end), rising with them; ``width`` exceeds every word index."""
+        """(S,) int64: one number for each (row, start, end), in the same order; ``width`` exceeds every word index."""
         return (self.row * width + self.start) * width + self.end
 
     def unique(self, width: int) -> Spans:
-        """Each (row, start, end) once, in that order, with the label that has the highest score (then the lowest label)."""
+        """Each (row, start, end) once, in that order, with the label of the highest score (then the lowest label)."""
         order = torch.argsort(self.label, stable=True)
         order = order[torch.argsort(self.score[order], descending=True, stable=True)]
         order = order[torch.argsort(self.keys(width)[order], stable=True)]
@@ -68,7 +68,7 @@ class Spans:
         return self[order[first]]
 
     def labels_of(self, spans: Spans, width: int) -> Tensor:
-        """(len(spans),) int64: the label that each of ``spans`` has here, or ``NO_LABEL``. Needs ``unique`` spans here."""
+        """(len(spans),) int64: the label of each of ``spans`` here, or ``NO_LABEL``. Needs ``unique`` spans here."""
         if not len(self):
             return torch.full_like(spans.label, NO_LABEL)
         keys, wanted = self.keys(width), spans.keys(width)

@@ -1,4 +1,4 @@
-"""Training through ``transformers.Trainer``: two learning rates, scores of real predictions, checkpoints that survive."""
+"""Training with ``transformers.Trainer``: two learning rates, scores of real predictions, checkpoints that survive."""
 
 from .arguments import BEST, CascadeTrainingArguments
 from .checkpoints import CheckpointError, last_checkpoint, save_model

@@ -1,4 +1,4 @@
-"""What a training is asked for: the arguments of ``transformers``, one of our own, and defaults for this task."""
+"""Arguments of a training: those of ``transformers``, one more, and defaults for this task."""
 
 from __future__ import annotations
 

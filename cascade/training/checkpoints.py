@@ -24,7 +24,7 @@ class CheckpointError(OSError):
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The latest checkpoint in ``folder`` that was written to its end; None without one.
 
-    A run that was killed, or whose disk filled, while it saved leaves part of a checkpoint: it is passed over, and said.
+    A run that was killed or filled the disk while saving leaves part of a checkpoint: it is passed over with a warning.
     """
     found = []
     for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):

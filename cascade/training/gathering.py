@@ -1,4 +1,4 @@
-"""What was found as a rectangle of numbers, and back: ``Trainer`` gathers only tensors that it can pad."""
+"""Turns what was found into a rectangle of numbers, and back: ``Trainer`` gathers only tensors that it can pad."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ..model import Extraction
 from ..tensors import Spans
 
-PADDING = -100  # Trainer's own, with which it fills up rectangles of unequal widths
-NO_RELATION = -1  # in place of a relation's object and label, behind an entity
+PADDING = -100  # with which Trainer pads rectangles of unequal widths
+NO_RELATION = -1  # in an entity's row, where a relation's has object and label
 
 
 def to_rectangle(extraction: Extraction, sentences: int) -> Tensor:

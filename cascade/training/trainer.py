@@ -24,7 +24,7 @@ KEPT = ("ner_precision", "ner_recall", "re_precision", "re_recall")  # logged be
 
 
 class CascadeTrainer(Trainer):
-    """``Trainer`` with a learning rate of its own for the trunk, and predictions, not logits, handed to the metrics."""
+    """``Trainer`` with a separate learning rate for the trunk, and metrics of predictions, not of logits."""
 
     args: CascadeTrainingArguments
 
@@ -53,7 +53,7 @@ class CascadeTrainer(Trainer):
         return groups
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # safetensors and torch.save have exceptions of their own for a disk that is full
+        # safetensors and torch.save raise different exceptions when a disk is full
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -80,7 +80,7 @@ class CascadeTrainer(Trainer):
 
 
 def scorer(model: ExtractionModel, corpus: Corpus, windows: Sequence[Example]) -> Callable[[EvalPrediction], dict]:
-    """``Trainer``'s ``compute_metrics``: scores of what was found in ``windows`` of ``corpus``, and their sum ``BEST``."""
+    """``Trainer``'s ``compute_metrics``: scores of what was found in ``windows`` of ``corpus``, and ``BEST``."""
     sentences = list(corpus.sentences())
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The registry of implementations: which there are, which of them serves a problem, and which one ran."""
+"""The registry of backends: which there are, which one serves a problem, and which one ran."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_name(name: str) -> str:
     """Returns ``name`` if it is ``auto`` or a backend's.
 
     Raises:
-        ValueError: any other name, with the names there are.
+        ValueError: any other name; the message lists the names.
     """
     if name != AUTO and name not in BACKENDS:
         raise ValueError(f"backend should be one of {[AUTO, *BACKENDS]}, got {name!r}")
@@ -50,12 +50,12 @@ def select(problem: Problem, name: str = AUTO) -> Backend:
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: a backend asked for by name cannot serve the problem, or for ``auto`` none of them; the message
-            gives the reasons.
-        ProofError: the records of which backends are proved cannot be read.
+        RuntimeError: a backend asked for by name cannot serve the problem, or with ``auto`` none can; the message gives
+            the reasons.
+        ProofError: the records of proved backends cannot be read.
     """
     if name == AUTO:
-        on_cpu = problem.device.type == "cpu"  # where nothing is proved: a step of a cell has no time to ask
+        on_cpu = problem.device.type == "cpu"  # where nothing is proved: asking would slow a step of a cell
         for backend in BACKENDS.values():
             if backend.needs_proof and (on_cpu or proof.unproven(backend, problem.device) is not None):
                 continue

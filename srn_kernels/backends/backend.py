@@ -1,4 +1,4 @@
-"""What a backend must answer and do: the interface that every implementation meets."""
+"""The interface that every backend implements."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Backend(ABC):
     name: str
 
     needs_proof: bool = False
-    """Whether ``auto`` takes it only on a class of GPU on which its tests are recorded to have passed (``proof.py``)."""
+    """Whether ``auto`` takes it only on a class of GPU where its tests are recorded to have passed (``proof.py``)."""
 
     sources: tuple[str, ...] = ()
-    """What a proof is of: the files of its kernels, as glob patterns under the repository's root."""
+    """The files of its kernels, for which a proof is valid, as glob patterns under the repository's root."""
 
     @abstractmethod
     def unavailable(self) -> str | None:
@@ -31,11 +31,11 @@ class Backend(ABC):
 
     @abstractmethod
     def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
-        """Runs a layer, the results of each direction into its ``outs``.
+        """Runs a layer, and writes each direction's results into its ``outs``.
 
         Writes every element of ``outs``, whose members are views that may be strided by row but are dense in the last
-        dimension; ``memories`` only if ``memories`` says so, ``gates`` and ``cells`` only if ``save``. The gates of a
-        step's rows may lie in an order of the backend's own: only its ``backward`` reads them.
+        dimension; ``memories`` only if ``memories`` says so, ``gates`` and ``cells`` only if ``save``. A backend
+        may choose the order of the gates within a step's rows: only its ``backward`` reads them.
         """
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """A call's tensors as the native kernels take them: dense, and by address under the names of ``csrc/srn.h``.
 
-Whoever takes addresses keeps the tensors until the kernels have run, or are enqueued.
+A caller that takes addresses keeps the tensors until the kernels have run, or are enqueued.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def dense_call(call: DirectionCall) -> DirectionCall:
 
 
 def dense_saved(saved: Saved) -> Saved:
-    """What is saved, with gates and cells dense."""
+    """The saved tensors, with gates and cells dense."""
     return saved._replace(gates=saved.gates.contiguous(), cells=saved.cells.contiguous())
 
 
@@ -44,7 +44,7 @@ def dense_rows(tensor: Tensor | None) -> Tensor | None:
 
 
 def empty_row_gradients(call: DirectionCall, saved: Saved) -> RowGradients:
-    """Room for what the backward recurrence leaves behind."""
+    """Empty tensors for the results of the backward recurrence."""
     cells, projection = saved.cells, call.weights.hr is not None
     return RowGradients(
         dz=torch.empty_like(saved.gates),

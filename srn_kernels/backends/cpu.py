@@ -71,10 +71,10 @@ def _forward(call: DirectionCall, out: Direction, memories: bool, save: bool) ->
 def _backward_in_parts(
     call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
 ) -> DirectionGradients:
-    """Goes back through the steps some thousand rows at a time.
+    """Goes back through the steps about a thousand rows at a time.
 
-    Of what lies between the recurrence and the products over all rows (a row of it is longer than all that the forward
-    pass saved for that row), only as much is held at once.
+    What lies between the recurrence and the products over all rows is held for these rows only: it takes more memory
+    per row than all that the forward pass saved.
     """
     parts = _parts(call.steps, call.reverse)
     if len(parts) < 2:
@@ -82,7 +82,7 @@ def _backward_in_parts(
     input = torch.empty_like(call.input) if need_input else None
     h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
     total: list[Tensor] | None = None
-    exact = call.input.dtype != torch.bfloat16  # else the sum of the parts is kept in float32, and apart from them
+    exact = call.input.dtype != torch.bfloat16  # else the parts are summed in float32, in separate tensors
     carried: tuple[Tensor, Tensor] | None = None  # gradients of the state between this part and the one before
     for first, last in parts:
         rows = slice(call.steps.offsets[first], call.steps.offsets[last])
@@ -105,25 +105,25 @@ def _backward_in_parts(
             need_weights,
             total if exact else None,
         )
-        going_on = _rows_before(call, first, last)
-        carried = done.h0[:going_on], done.c0[:going_on]
+        continued = _rows_before(call, first, last)
+        carried = done.h0[:continued], done.c0[:continued]
         batch = len(part.h0)
-        h0[going_on:batch], c0[going_on:batch] = done.h0[going_on:], done.c0[going_on:]
+        h0[continued:batch], c0[continued:batch] = done.h0[continued:], done.c0[continued:]
         if input is not None:
             input[rows] = done.input
         if done.weights is not None:
             total = done.weights if exact else _add(total, done.weights)
-        del done  # or its gradients would live on through the next part
+        del done  # frees its gradients before the next part
     weights = None if total is None else [one.to(call.input.dtype) for one in total]
     return DirectionGradients(input, h0, c0, weights)
 
 
 _PART_ROWS = 1024
-"""Rows of a part of the backward pass: enough for the products over them, and for what a part costs in itself."""
+"""Rows of a part of the backward pass: enough for efficient products, and to outweigh the fixed cost of a part."""
 
 
 def _parts(steps: Steps, reverse: bool) -> list[tuple[int, int]]:
-    """The steps in parts of about ``_PART_ROWS`` rows, from the first step to the last, in the order to go back in."""
+    """The steps in parts of about ``_PART_ROWS`` rows, from the first step to the last, in the backward order."""
     parts, first = [], 0
     for last in range(1, len(steps) + 1):
         if last == len(steps) or steps.offsets[last + 1] - steps.offsets[first] > _PART_ROWS:
@@ -133,7 +133,7 @@ def _parts(steps: Steps, reverse: bool) -> list[tuple[int, int]]:
 
 
 def _rows_before(call: DirectionCall, first: int, last: int) -> int:
-    """How many of a part's sequences come to it from another part, and not from their initial state."""
+    """How many of a part's sequences come from another part, and not from their initial state."""
     sizes = call.steps.sizes
     if call.reverse:
         return sizes[last] if last < len(sizes) else 0
@@ -196,7 +196,7 @@ def _shape(call: DirectionCall):
 def _kept_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
     """For calls of equal lengths, whose ``steps`` is the same object.
 
-    Those of unequal lengths are found no second time, and leave with the 64th that comes after.
+    Shapes of unequal lengths are never found again, and leave the cache after 64 others.
     """
     return _native_shape(steps, sizes, options, threads)
 
@@ -224,7 +224,7 @@ def _native_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads:
 class Workspaces:
     """Memory for calls, kept from one to the next, whichever thread makes it: at most ``most`` bytes in all.
 
-    New memory costs more than the shortest calls take: the system clears it page by page.
+    New memory takes longer than the shortest calls: the system clears it page by page.
     """
 
     def __init__(self, most: int) -> None:

@@ -24,7 +24,7 @@ DEVICE_TYPE = "cuda"
 NOT_BUILT = "this build has no CUDA kernels: no nvcc was found, or it was switched off (SRN_KERNELS_CUDA)"
 FORWARD, BACKWARD = "forward", "backward"
 EXCHANGE, EXCHANGES = "SRN_KERNELS_EXCHANGE", ("mailbox", "cluster")
-"""Environment: how the blocks of a team leave numbers for each other, through global memory unless it says otherwise."""
+"""Environment variable: how the blocks of a team exchange numbers, by default through global memory."""
 _DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
 
 
@@ -139,10 +139,10 @@ def _stream(device: torch.device) -> int:
 
 
 def exchange() -> str:
-    """What the environment asks for.
+    """The exchange that the environment asks for.
 
     Raises:
-        ValueError: it asks for what there is not.
+        ValueError: there is no such exchange.
     """
     asked = os.environ.get(EXCHANGE) or EXCHANGES[0]
     if asked not in EXCHANGES:
@@ -151,12 +151,12 @@ def exchange() -> str:
 
 
 def tf32_allowed() -> bool:
-    """Whether float32 may be multiplied as TF32, by the switch that ``nn.LSTM`` follows; it may unless it is changed."""
+    """Whether float32 may be multiplied as TF32, by the switch that ``nn.LSTM`` follows, which is on by default."""
     return torch.backends.cudnn.rnn.fp32_precision == "tf32"
 
 
 class _Key(NamedTuple):
-    """What of a problem decides the kernels' plan: not the number of steps."""
+    """The parts of a problem that decide the kernels' plan; the number of steps does not."""
 
     dtype: torch.dtype
     tasks: int
@@ -184,7 +184,7 @@ def _kept_plan(pass_: str, key: _Key, exchange: str, device: int) -> tuple[Any, 
 
 
 def _offsets(steps: Steps, batch: int, device: torch.device) -> Tensor | None:
-    """The first row of each step, and their number, (T + 1) int32; None for equal lengths. The host does not wait."""
+    """The first row of each step, then their number, (T + 1) int32; None for equal lengths. The host does not wait."""
     if steps.sizes[-1] == batch:
         return None
     return to_device(torch.tensor(steps.offsets, dtype=torch.int32, device="cpu"), device)

@@ -1,8 +1,8 @@
-"""The gate before new kernels: a GPU backend is ``auto``'s choice only where its tests are recorded to have passed.
+"""Holds back new kernels: ``auto`` chooses a GPU backend only where its tests are recorded to have passed.
 
 The records are in ``proof.json`` beside this file, one for each backend and kind of GPU; ``benchmarks/gpu.py --record``
-writes them. A record holds for the class of GPU, its compute capability, and for the very sources that were tested: a
-test of the repository compares the digests.
+writes them. A record is valid for a class of GPU, its compute capability, and for exactly the sources that were tested:
+a test of the repository compares the digests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class ProofError(ValueError):
-    """Records that cannot be read. The message names the file, the record by its place from 1 on, and the field."""
+    """Records that cannot be read. The message names the file, the record by its place from 1, and the field."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Record:
 def unproven(backend: Backend, device: torch.device) -> str | None:
     """Why ``auto`` must pass over ``backend`` on ``device``, in a sentence; None where it need not.
 
-    Asked in every call under ``auto``: nothing is looked up for a backend that needs no proof, or for a CPU.
+    Called in every call under ``auto``, so nothing is looked up for a backend that needs no proof, or for a CPU.
 
     Raises:
         ProofError: the records cannot be read.
@@ -65,7 +65,7 @@ def unproven(backend: Backend, device: torch.device) -> str | None:
 @lru_cache(maxsize=64)
 def _unproven(backend: str, index: int) -> str | None:
     capability = "{}.{}".format(*torch.cuda.get_device_capability(index))
-    # Under ROCm a capability is another maker's number, and may look like one of NVIDIA's.
+    # Under ROCm a capability is AMD's number, and may look like one of NVIDIA's.
     if torch.version.hip is None and any(record.capability == capability for record in proved(backend)):
         return None
     return f"it runs by name only on GPUs of compute capability {capability}: its tests have not passed on one yet"
@@ -81,7 +81,7 @@ def proved(backend: str) -> list[Record]:
 
 
 def forget() -> None:
-    """Has the records, and what was concluded from them, read anew."""
+    """Drops the cached records, and what was concluded from them."""
     records.cache_clear()
     _unproven.cache_clear()
 
@@ -108,7 +108,7 @@ def records(file: Path) -> tuple[Record, ...]:
 
 
 def add(record: Record, file: Path) -> None:
-    """Writes a record into a file, in the place of an earlier one of the same backend and kind of GPU.
+    """Writes a record into a file, replacing an earlier one of the same backend and kind of GPU.
 
     Raises:
         ProofError: the file's records cannot be read, or the new one is incomplete.
@@ -128,7 +128,7 @@ def digest(backend: Backend) -> str:
     """SHA-256 over the names and contents of the files that ``backend.sources`` names, in hexadecimal.
 
     Raises:
-        FileNotFoundError: a pattern matches no file: this is no checkout, or a file has moved.
+        FileNotFoundError: a pattern matches no file: this is not a checkout, or a file has moved.
     """
     total = hashlib.sha256()
     for name, path in sorted(source_files(backend).items()):
@@ -187,7 +187,7 @@ _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "passed": (lambda value: _is_count(value, 1), "a number above 0"),
     "skipped": (lambda value: _is_count(value, 0), "a number, 0 or more"),
 }
-"""By field: whether a value will do, and what is expected."""
+"""By field: a check of its value, and what is expected."""
 
 
 def _record(file: Path, place: int | str, value: object) -> Record:

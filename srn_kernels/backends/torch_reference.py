@@ -12,7 +12,7 @@ from srn_kernels.reference import Direction
 
 
 class ReferenceBackend(Backend):
-    """Serves everything, slowly: a few dozen PyTorch operations a step."""
+    """Serves everything, slowly: a few dozen PyTorch operations per step."""
 
     name = "reference"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from srn_kernels import backends
-from srn_kernels.operator import autocast, autograd, passes, unrolled  # noqa: F401  which register themselves
+from srn_kernels.operator import autocast, autograd, passes, unrolled  # noqa: F401  imported to register themselves
 from srn_kernels.operator.library import LAYER, below_autograd
 
 
@@ -44,7 +44,7 @@ def srn_layer(
 
     Raises:
         RuntimeError: tensors that do not fit together, or a backend asked for by name that cannot serve the call.
-        ValueError: batch sizes that do not describe the rows, a number of weights that makes no layer, or an unknown
+        ValueError: batch sizes that do not describe the rows, a number of weights that no layer has, or an unknown
             backend.
         NotImplementedError: a tensor with a forward-mode tangent; or an export to ONNX of sequences of different lengths.
     """

@@ -9,7 +9,7 @@ from srn_kernels.operator.library import LAYER, LIBRARY
 
 
 def _register(device_type: str) -> None:
-    """Casts every floating-point argument but float64, and runs without autocast.
+    """Casts every floating-point argument except float64, and runs without autocast.
 
     ``torch.library.register_autocast`` knows one fixed dtype; autocast regions come in float16 and bfloat16.
     """
@@ -23,7 +23,7 @@ def _register(device_type: str) -> None:
 
     def with_cast(*arguments: object) -> object:
         done = [cast(argument) for argument in arguments]
-        # Of this device, wherever the input lies: or the call would come back here.
+        # For this device, wherever the input is: otherwise the call would come back here.
         with torch.autocast(device_type, enabled=False):
             return LAYER(*done)
 

@@ -1,8 +1,7 @@
 """The operators' derivatives: ``layer_backward`` is that of ``layer``, and has one itself, through the reference.
 
-Both are an ``autograd.Function`` under autograd's dispatch key, every tensor an argument of its own, of which autograd
-can keep track. ``torch.library.register_autograd`` does the same behind a tree of arguments that it takes apart and puts
-together in each call.
+Each is an ``autograd.Function`` under autograd's dispatch key. Every tensor is a separate argument, so that autograd
+can track it. ``torch.library.register_autograd`` would take a tree of arguments apart and put it together in each call.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ def wanted(*tensors: Tensor | None) -> bool:
 
 
 def refuse_forward_mode(*tensors: Tensor | None) -> None:
-    """An operator without a forward-mode rule would drop tangents without a word, and its derivatives would be zeros.
+    """Without a forward-mode rule an operator would silently drop tangents, and its derivatives would be zeros.
 
     Raises:
         NotImplementedError: one of the tensors has a tangent.
     """
-    # Private: nothing public tells whether forward mode is on, and a step of a cell would feel every tensor's unpacking.
+    # Private: nothing public tells whether forward mode is on, and unpacking every tensor would slow a step of a cell.
     if forward_ad._current_level < 0:
         return
     if any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors):
@@ -122,7 +121,7 @@ class _LayerBackward(torch.autograd.Function):
 
 
 def _gradients(values: list[Tensor | None], inputs: list[Tensor], seeds: list[Tensor]) -> list[Tensor | None]:
-    """``torch.autograd.grad`` with a graph; None where nothing depends on an input, values that do not included."""
+    """``torch.autograd.grad`` with a graph, of the values that have one; None for inputs that none depends on."""
     pairs = [(v, seed) for v, seed in zip(values, seeds, strict=True) if v is not None and v.requires_grad]
     if not pairs:
         return [None] * len(inputs)

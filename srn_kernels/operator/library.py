@@ -1,7 +1,7 @@
 """The operators' schemas, and what all of their registrations share.
 
-Registered with ``torch.library.Library`` and not with ``custom_op``, which puts so many layers of Python between a call
-and a kernel that they would be most of the time of a step of :class:`srn_kernels.SRNCell`.
+Registered with ``torch.library.Library`` and not with ``custom_op``, whose layers of Python between a call and a kernel
+would take most of the time of a step of :class:`srn_kernels.SRNCell`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Private, as only `custom_op` has it in public: a module that is loaded again, as notebooks do, would define the
+# Private, as only `custom_op` does this in public: a module that is loaded again, as in notebooks, would define the
 # operators a second time, and `torch.library.Library` refuses that.
 from torch._library.custom_ops import get_library_allowing_overwrite
 
 LIBRARY = get_library_allowing_overwrite("srn_kernels", "layer")
-"""The operators' registrations; those of a module loaded before, and since reloaded, are withdrawn."""
+"""The operators' registrations; reloading the module withdraws the earlier ones."""
 
 LIBRARY.define(
     "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, bool memories, "
@@ -49,13 +49,13 @@ def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def below_autograd(operator: Callable[..., Any], *arguments: Any) -> Any:
     """Calls an operator past autograd, for results that need no gradient."""
-    # Private: the public `no_grad` goes through autograd's kernel all the same, which a step of a cell would feel.
+    # Private: with the public `no_grad` a call still goes through autograd's kernel, which would slow a step of a cell.
     with torch._C._AutoDispatchBelowAutograd():
         return operator(*arguments)
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
-    """Autocast is over once an operator runs: its inputs are cast, and a backward pass must not cast again."""
+    """Turns autocast off while an operator runs: its inputs are cast, and a backward pass must not cast again."""
     device_type = tensor.device.type
     if torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)

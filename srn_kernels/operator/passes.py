@@ -1,4 +1,4 @@
-"""What the operators do: the two passes of a layer on a backend of the registry; and their results without a kernel."""
+"""What the operators do: the two passes of a layer on a backend of the registry; and the shapes of their results."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ def _of_direction(out: Layer, index: int) -> Direction:
     """One direction's part of a layer's outputs, as views."""
     directions = out.h_n.shape[0]
     return Direction(
-        output=_own_columns(out.output, index, directions),
+        output=_direction_columns(out.output, index, directions),
         h_n=out.h_n[index],
         c_n=out.c_n[index],
-        memories=_own_columns(out.memories, index, directions),
+        memories=_direction_columns(out.memories, index, directions),
         gates=out.gates[index],
         cells=out.cells[index],
     )
 
 
-def _own_columns(tensor: Tensor, index: int, directions: int) -> Tensor:
+def _direction_columns(tensor: Tensor, index: int, directions: int) -> Tensor:
     """The part of the last dimension that belongs to a direction, as a view."""
     if directions == 1:
         return tensor
@@ -99,13 +99,15 @@ def _layer_backward(
     chosen = backends.select(call.problem, backend)
     backends.note_run(chosen)
     directions = len(call.directions)
-    saved = [Saved(_own_columns(output, index, directions), gates[index], cells[index]) for index in range(directions)]
+    saved = [
+        Saved(_direction_columns(output, index, directions), gates[index], cells[index]) for index in range(directions)
+    ]
     grads = [
         Incoming(
-            output=None if grad_output is None else _own_columns(grad_output, index, directions),
+            output=None if grad_output is None else _direction_columns(grad_output, index, directions),
             h_n=None if grad_h_n is None else grad_h_n[index],
             c_n=None if grad_c_n is None else grad_c_n[index],
-            memories=None if grad_memories is None else _own_columns(grad_memories, index, directions),
+            memories=None if grad_memories is None else _direction_columns(grad_memories, index, directions),
         )
         for index in range(directions)
     ]

@@ -1,4 +1,4 @@
-"""A call of one implementation on one shape, and the check that it is right: before it is timed, whatever it is."""
+"""A call of one implementation on one shape, and the check that every call must pass before it is timed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKED = "checked first: off from float64 by no more than a few times what one 
 UNPROVED = "unproved: its tests are not recorded to have passed on this kind of GPU"
 
 CACHES, MOST_SETS = 2, 24
-"""How many times the second-level cache the inputs of rotating calls are together, and the most of them."""
+"""How many times the second-level cache the inputs of rotating calls fill, and the most sets of them."""
 
 Input = Tensor | PackedSequence
 
@@ -34,14 +34,14 @@ Input = Tensor | PackedSequence
 
 
 def name_of(implementation: str, layer: str = "SRN", lstm: str = LSTM) -> str:
-    """As a row of a table."""
+    """The name of a row of a table."""
     if implementation == LSTM:
         return lstm
     return f"{layer} {implementation} (eager)" if implementation == EAGER else f"{layer} {implementation}"
 
 
 def labels(shape: Shape, implementation: str, name: str | None = None) -> dict[str, str | int]:
-    """A case's, and whether the backend is one that must be proved and is not."""
+    """A case's labels, and whether its backend needs a proof and has none."""
     found = shape.labels(name or name_of(implementation))
     if implementation != LSTM and proof.unproven(backends.BACKENDS[implementation], shape.problem().device):
         found["unproved"] = 1
@@ -49,19 +49,19 @@ def labels(shape: Shape, implementation: str, name: str | None = None) -> dict[s
 
 
 def refusal(name: str, shape: Shape) -> str | None:
-    """Why a backend does not serve a shape here. It may hang on whether TF32 is allowed."""
+    """Why a backend does not serve a shape here. It may depend on whether TF32 is allowed."""
     with tf32(shape.tf32):
         return backends.refusal(backends.BACKENDS[name], shape.problem())
 
 
 def implementations(shape: Shape, wanted: Iterable[str] | None = None) -> list[str]:
-    """``nn.LSTM``, and the backends that serve the shape here, of those wanted, the eager one first: so they run."""
+    """``nn.LSTM``, and those of the wanted backends that serve the shape here, the eager one first, as they run."""
     usable = [name for name in backends.BACKENDS if (wanted is None or name in wanted) and not refusal(name, shape)]
     return [LSTM, *sorted(usable, key=lambda name: name != EAGER)]
 
 
 def refusals(shapes: Iterable[Shape], wanted: Iterable[str] | None = None) -> list[str]:
-    """Why backends are missing from the table, a sentence each, with the settings it holds for."""
+    """Why backends are missing from the table, one sentence each, with its settings."""
     reasons: dict[tuple[str, str], set[str]] = {}
     for shape in shapes:
         for name in backends.BACKENDS:
@@ -119,10 +119,10 @@ class Call:
         return _in_float64(type(self), self.shape, self.implementation == LSTM, self.lengths, unit)
 
 
-# A case in half precision checks its run in float32 too: two shapes are at work at a time, in two layers, two results each.
+# A case in half precision checks its run in float32 too: two shapes at a time, two layers, two results each.
 @lru_cache(maxsize=8)
 def _in_float64(kind: type[Call], shape: Shape, lstm: bool, lengths: tuple[int, ...], unit: float) -> Sequence[Tensor]:
-    """Kept, because every implementation of a shape is held to it."""
+    """Cached, because every implementation of a shape is compared with it."""
     call = kind(shape, LSTM if lstm else EAGER, lengths)
     call.module.double()
     with torch.no_grad():
@@ -137,7 +137,7 @@ def with_data(input: Input, change: Callable[[Tensor], Tensor]) -> Input:
 
 
 class Rotating:
-    """A call on the next of several sets of inputs each time: a single one would stay in the cache, as real ones do not."""
+    """A call on the next of several sets of inputs each time: unlike real inputs, one set would stay in the cache."""
 
     def __init__(self, call: Call) -> None:
         self.call = call

@@ -1,4 +1,4 @@
-"""The processor's multiply-add ceiling, which the cell's float32 speed on a CPU is held against."""
+"""The processor's multiply-add ceiling, with which the cell's float32 speed on a CPU is compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBE_ROUNDS, PROBES = 100_000, 5
 
 
 def companion(threads: int) -> Companion | None:
-    """Multiply-adds in registers on so many threads; None where there is no native library, which knows how.
+    """Multiply-adds in registers on ``threads`` threads; None without the native library, which runs them.
 
     They touch no memory, so they may run right before the case without changing what it finds in the caches.
     """
@@ -32,7 +32,7 @@ def companion(threads: int) -> Companion | None:
 
 @lru_cache(maxsize=1)
 def rounds_in(seconds: float) -> int:
-    """Rounds of multiply-adds that take a thread so long. The fastest of a few probes: what disturbs one only slows it."""
+    """Rounds of multiply-adds that take a thread ``seconds``, by the fastest probe: disturbances only slow one."""
 
     def probe() -> float:
         start = perf_counter()

@@ -30,7 +30,7 @@ GPU_NOTES = (CLOCK, PAIRED, ROTATED, CHECKED, UNPROVED, PRECISION)
 
 
 def notes(table: str, shapes: Sequence[Shape], bench: Bench) -> list[str]:
-    """What the reader of the table must know; ``shapes`` are all that it has."""
+    """What the reader of the table must know; ``shapes`` are all of its shapes."""
     absent = refusals(shapes, bench.options.backends)
     if table != CELL:
         inputs = " and ".join(str(size) for size in sorted({shape.input_size for shape in shapes}))
@@ -60,7 +60,7 @@ def columns(shape: Shape) -> list[str]:
 
 
 def companion(column: str, shape: Shape, implementation: str) -> Companion | None:
-    """What fills a column, checked; None if it cannot be had here."""
+    """What fills a column, checked; None if it cannot run here."""
     if column == CEILING:
         return ceiling.companion(shape.threads)
     shape = replace(shape, dtype=torch.float32)

@@ -39,7 +39,7 @@ def settings(options: Options) -> list[Setting]:
 
 
 def procedures(setting: Setting) -> tuple[str, ...]:
-    """On a GPU what tells most first."""
+    """On a GPU the most telling first."""
     return PROCEDURES if setting.backend == backends.AUTO else (LATE, TRUNK, BATCHED, ONE_BY_ONE)
 
 
@@ -112,6 +112,6 @@ def measure(bench: Bench, setting: Setting, procedure: str) -> None:
         budget=GPU_BUDGET if on_gpu else BUDGET,
         rounds=(SLOW_ROUNDS if procedure == ONE_BY_ONE else GPU_ROUNDS) if on_gpu else ROUNDS,
     )
-    if not on_gpu:  # where a stage ends before its work is done
+    if not on_gpu:  # where a stage may end before its work is done
         rounds = stages[-len(case.seconds) :]
         case.stages = {name: fmean(round[name] for round in rounds) for name in rounds[0]}

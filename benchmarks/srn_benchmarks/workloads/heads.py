@@ -1,4 +1,4 @@
-"""The heads of a model with random weights: what they compute, and how to have them find as much as there is."""
+"""The heads of a model with random weights: what they compute, and how to make them find as much as there is."""
 
 from __future__ import annotations
 

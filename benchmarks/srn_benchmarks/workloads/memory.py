@@ -1,4 +1,4 @@
-"""Memory of a training step: the peak of all tensors, as torch's allocator reports it, and a formula to hold it to."""
+"""Memory of a training step: the peak of all tensors, as torch's allocator reports it, beside a formula."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .calls import Call, check, labels, refusals
 def peak_bytes(call: Callable[[], object], threads: int) -> int:
     """The most bytes that tensors made during ``call`` held at any moment, what it returns included.
 
-    From the CPU allocator's own records of every tensor made and freed, so exact and the same each time. Tensors from
+    From the CPU allocator's records of every tensor made and freed, so exact and the same each time. Tensors from
     before the call do not count, nor does what oneDNN and MKL take from the system by themselves.
     """
 
@@ -50,7 +50,7 @@ def peak_bytes(call: Callable[[], object], threads: int) -> int:
 def formula(shape: Shape) -> dict[str, int]:
     """Bytes of a training step's results, saved activations and gradients, those of gates and cells too, for all rows.
 
-    No memories are returned. Temporaries (the memories that a backward pass computes anew), the workspace and copies come
+    No memories are returned. Temporaries (the memories that a backward pass recomputes), the workspace and copies come
     on top; a pass that takes the rows in parts holds the gradients of gates and cells of a part only.
     """
     rows, hidden, width = shape.batch * shape.steps, shape.hidden_size, shape.dtype.itemsize

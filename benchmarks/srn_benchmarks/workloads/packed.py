@@ -29,12 +29,12 @@ class Packed(Call):
     def draw(self) -> list[PackedSequence]:
         return [
             pack_padded_sequence(
-                torch.randn(len(own), max(own), self.shape.input_size),
-                torch.tensor(own),
+                torch.randn(len(batch), max(batch), self.shape.input_size),
+                torch.tensor(batch),
                 batch_first=True,
                 enforce_sorted=False,
             )
-            for own in batches(self.lengths, self.shape.batch)
+            for batch in batches(self.lengths, self.shape.batch)
         ]
 
     @property
@@ -59,7 +59,7 @@ def batches(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:
 
 def padded_tokens(lengths: Sequence[int], size: int) -> int:
     """Steps that the same batches have when each is padded to its longest."""
-    return sum(len(own) * max(own) for own in batches(lengths, size))
+    return sum(len(batch) * max(batch) for batch in batches(lengths, size))
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Where the time of a step of the persistent kernels goes: the ticks that a build with SRN_STAMPS adds up in each part."""
+"""Where the time of a step of the persistent kernels goes: the ticks that a build with SRN_STAMPS counts by part."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load(path: Path) -> Any:
 
 @contextmanager
 def serving(kernels: Any, exchange: str) -> Iterator[None]:
-    """The backend takes these kernels, and they this exchange."""
+    """Makes the backend use these kernels, with this exchange."""
     cuda._kept_plan.cache_clear()  # of other kernels
     with patch.object(cuda, "kernels", lambda: kernels), patch.dict(os.environ, {cuda.EXCHANGE: exchange}):
         try:
@@ -53,7 +53,7 @@ def serving(kernels: Any, exchange: str) -> Iterator[None]:
 
 
 def ticks(kernels: Any, call: Call) -> tuple[Tensor, Tensor]:
-    """Of a block of the forward and the backward pass, the mean over its calls, by part."""
+    """Ticks of the forward and the backward pass by part, the mean over blocks and calls."""
     first, grad = call.inputs
     stamps = torch.zeros(2, MOST_BLOCKS, kernels.MOST_PARTS, dtype=torch.int64, device=first.device)
 

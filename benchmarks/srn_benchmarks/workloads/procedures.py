@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 from cascade import CascadeConfig, CascadeModel, Extraction, Given
 from cascade.data import Sentence
 from cascade.markers import reserve_markers
-from cascade.tensors import Batch, Spans, collate, splice
+from cascade.tensors import Batch, Spans, collate, plain
 from cascade.tokenization import WordTokenizer
 from srn_kernels import backends
 
@@ -37,12 +37,12 @@ AGREEING_SENTENCES = 8
 """Sentences of the first batch that are also read one by one, by the eager loop, to check a procedure."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}
-"""How far a batch's logits may be from those, as a root-mean-square over the logits' deviation from their mean."""
+"""How far a batch's logits may be from theirs, as a root-mean-square over the logits' deviation from their mean."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """``dtype`` other than float32 is autocast's. The SRNs are on ``backend``: on a GPU each by name, proved or not."""
+    """``dtype`` other than float32 is autocast's. The SRNs run on ``backend``: on a GPU by name, proved or not."""
 
     device: str
     dtype: torch.dtype
@@ -55,15 +55,15 @@ class Setting:
         return name if self.backend == backends.AUTO else f"{name}, SRN {self.backend}"
 
     def __str__(self) -> str:
-        own = "" if self.backend == backends.AUTO else f"-{self.backend}"
-        return f"{self.device}-{str(self.dtype).removeprefix('torch.')}{own}"
+        suffix = "" if self.backend == backends.AUTO else f"-{self.backend}"
+        return f"{self.device}-{str(self.dtype).removeprefix('torch.')}{suffix}"
 
 
 class Workload:
     """Two models, early and late, over one trunk; and the sentences in batches, in file order, padded to their longest.
 
-    Weights are random: they do not change the time. How much fires does, so the heads are set for as many starts and
-    ends to fire in the first batch as gold has there; gold spans drive the later turns.
+    Weights are random: they do not change the time. How much fires does, so the heads are set to let as many starts and
+    ends fire in the first batch as gold has there; gold spans drive the later turns.
     """
 
     def __init__(self, setting: Setting, corpus: SpeedCorpus, sizes: Mapping[str, int] = SCIBERT) -> None:
@@ -116,7 +116,7 @@ class Workload:
         return {name: tensor.to(self.device) for name, tensor in collate(windows).items()}
 
     def run(self, procedure: str) -> list[Extraction]:
-        """The procedure over all batches; the extraction of each (none for the trunk alone). Its seconds are in ``stages``."""
+        """The extraction of each batch (none for the trunk alone). The seconds of the procedure are in ``stages``."""
         timer = StageTimer()
         found = [self.run_batch(procedure, sentences, timer) for sentences in self.batches]
         self.stages = dict(timer.seconds)
@@ -140,7 +140,7 @@ class Workload:
         return extraction
 
     def check(self, procedure: str, done: Sequence[Extraction]) -> None:
-        """Raises AssertionError if what a run found cannot be right: the number of passes, and every span, are checked."""
+        """Raises AssertionError if what a run found cannot be right, by the number of passes and by every span."""
         if procedure == TRUNK:
             return
         passes = sum(extraction.passes for extraction in done)
@@ -150,9 +150,9 @@ class Workload:
             check_spans(extraction, sentences)
 
     def check_agreement(self, procedure: str) -> str:
-        """Raises AssertionError unless sentences have in a batch what each has by itself, on the eager loop.
+        """Raises AssertionError unless sentences give in a batch what each gives by itself, on the eager loop.
 
-        By itself means one object pass at a time too. Compared are the logits of all turns, or the states of the trunk
+        By itself means one object pass at a time too. The logits of all turns are compared, or the states of the trunk
         alone. Returns the name of the backend that the batch ran on; "" for the trunk alone.
         """
         sentences = self.batches[0][:AGREEING_SENTENCES]
@@ -194,8 +194,8 @@ class Workload:
         try:
             yield
         finally:
-            for layer, own in zip(layers, before, strict=True):
-                layer.backend = own
+            for layer, name in zip(layers, before, strict=True):
+                layer.backend = name
 
     def _autocast(self) -> torch.autocast:
         half = self.setting.dtype != torch.float32
@@ -209,9 +209,7 @@ def _fusion(procedure: str) -> str:
 def trunk_states(model: CascadeModel, tensors: Mapping[str, Tensor]) -> Tensor:
     """(pieces, D): the trunk's last states of a batch's sentences, unmarked."""
     batch = Batch.of(tensors)
-    no_markers = torch.zeros(0, 2, dtype=torch.int64, device=batch.piece_ids.device)
-    nothing = Spans.empty(batch.piece_ids.device)
-    sequences = splice(batch, batch.all_rows, nothing, no_markers, model.config.pad_token_id)
+    sequences = plain(batch, model.config.pad_token_id)
     place = torch.arange(sequences.input_ids.shape[1], device=batch.piece_ids.device)
     mask = place < sequences.lengths[:, None]
     return model.trunk(input_ids=sequences.input_ids, attention_mask=mask.long()).last_hidden_state[mask]

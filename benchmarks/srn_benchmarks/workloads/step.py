@@ -1,4 +1,4 @@
-"""What a step of the recurrence takes: a pass over twice the steps less one over the steps, each with its products apart."""
+"""The time of a step of the recurrence: a pass over twice the steps less one over the steps, products apart."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BackwardAlone:
 
 
 class Products:
-    """The products over all rows that stand before a recurrence, or (``training``) after it, and nothing else.
+    """The products over all rows that come before a recurrence, or (``training``) after it, and nothing else.
 
     Before it x W_ihᵀ + b; after it the gradients of the input, of W_ih, W_hh and W_mc, and of the biases.
     """

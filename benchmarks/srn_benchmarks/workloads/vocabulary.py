@@ -1,4 +1,4 @@
-"""A WordPiece tokenizer with the size of SciBERT's and a realistic share of pieces a word, made from a corpus in memory."""
+"""A WordPiece tokenizer of SciBERT's size and a realistic number of pieces per word, made from a corpus in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 31090
 """Pieces in SciBERT's vocabulary."""
 
 PIECES_PER_WORD = 1.25
-"""What is aimed at: about what a vocabulary made for scientific text leaves of it."""
+"""The aim: about what a vocabulary made for scientific text gives."""
 
 
 def build_tokenizer(

@@ -1,8 +1,8 @@
 """The general GPU backend: torch's matrix products, and between them Triton kernels for everything else of a step.
 
 Serves any size, number of tasks, dtype and lengths on any GPU that Triton serves. Triton is imported when it is first
-needed, and where it is absent, or no GPU is there, the backend says so. Under ``TRITON_INTERPRET=1`` the kernels run in
-Triton's interpreter, on CPU tensors and very slowly: to be checked, not to be used.
+needed; without it, or without a GPU, the backend says so. Under ``TRITON_INTERPRET=1`` the kernels run in
+Triton's interpreter, on CPU tensors and very slowly: for checks, not for use.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from srn_kernels.reference import Direction
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _OLDEST = (8, 0)
-"""Compute capability of the oldest GPUs that Triton's makers support."""
+"""Compute capability of the oldest GPUs that Triton supports."""
 _MOST_UNITS = 2**31 - 2**10
 """Hidden units of a step: the kernels count them in 32 bits."""
 
 
 class TritonBackend(Backend):
-    """The recurrence a step at a time: four launches each, recorded as CUDA graphs where a shape comes again."""
+    """The recurrence one step at a time: four launches per step, recorded as CUDA graphs for shapes that recur."""
 
     name = "triton"
     needs_proof = True
@@ -71,7 +71,7 @@ class TritonBackend(Backend):
 
 
 def interpreted() -> bool:
-    """Whether the kernels run in Triton's interpreter. That is settled once and for all when they are first imported."""
+    """Whether the kernels run in Triton's interpreter. This is fixed when they are first imported."""
     if f"{__name__}.pointwise" in sys.modules:
         from srn_kernels.backends.triton import pointwise
 
@@ -109,5 +109,5 @@ def _too_old(device: torch.device) -> str | None:
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:
-    """Makes the tensors' device the current one: Triton launches on that, whatever its arguments' device."""
+    """Makes the tensors' device the current one: Triton launches there, wherever its arguments are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

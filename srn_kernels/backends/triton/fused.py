@@ -1,12 +1,12 @@
 """Small hidden sizes: all steps of a direction in one kernel, forward and backward.
 
 A program takes ``ROWS`` sequences through all their steps: programs never wait for each other, and a step costs no
-launch. The weights are packed once a call into tiles of ``WIDTH`` x ``WIDTH``, the hidden size rounded up to a power of
-two, one for each gate block and each memory. Three tasks have 16 of them, together 128 KiB at the largest size served:
-what the caches of a multiprocessor hold, from where they are read anew at every step.
+launch. The weights are packed once per call into tiles of ``WIDTH`` x ``WIDTH``, the hidden size rounded up to a power
+of two, one for each gate block and each memory. Three tasks have 16 of them, together 128 KiB at the largest size: they
+fit into the caches of a multiprocessor, from where every step reads them.
 
-Products are ``tl.dot``'s, with sums in float32. Operands in float32 are taken as torch's switch for its own products on
-CUDA says (``torch.backends.cuda.matmul.fp32_precision``, ``torch.set_float32_matmul_precision``): whole, or as TF32.
+``tl.dot`` computes the products, with sums in float32. It takes float32 operands as torch's switch for CUDA products
+says (``torch.backends.cuda.matmul.fp32_precision``, ``torch.set_float32_matmul_precision``): whole, or as TF32.
 """
 
 # ruff: noqa: RUF005, Triton's compiler knows no (*tuple, element)
@@ -39,15 +39,15 @@ ROWS = 16
 """Sequences of a program: the fewest that ``tl.dot`` takes."""
 WARPS = 8
 WIDEST = {torch.float32: 32, torch.float16: 64, torch.bfloat16: 64}
-"""By dtype, the largest hidden size served. All gates of a step are in registers at once, which at twice these sizes
-would spill more than a kilobyte of each thread's."""
+"""By dtype, the largest hidden size served. All gates of a step are in registers at once: at twice these sizes
+each thread would spill more than a kilobyte."""
 MOST_TASKS = 3
 MOST_SEQUENCES = 1 << 20
-"""Places within a step are counted in 32 bits: those in 64 would take twice the registers."""
+"""Places within a step are counted in 32 bits: 64 would take twice the registers."""
 
 
 def serves(call: DirectionCall) -> bool:
-    """Whether a direction is small enough; otherwise it is for :mod:`srn_kernels.backends.triton.recurrence`."""
+    """Whether a direction is small enough; otherwise :mod:`srn_kernels.backends.triton.recurrence` takes it."""
     widest = WIDEST.get(call.input.dtype, 0)
     few = call.tasks <= MOST_TASKS and len(call.h0) <= MOST_SEQUENCES
     return few and call.weights.hr is None and call.weights.hidden_size <= widest
@@ -92,7 +92,7 @@ def _width(hidden: int) -> int:
 
 
 def _tiles(weight: Tensor, width: int) -> Tensor:
-    """(blocks, H, H) as dense tiles (blocks, width, width), filled up with zeros."""
+    """(blocks, H, H) as dense tiles (blocks, width, width), padded with zeros."""
     rest = width - weight.shape[1]
     return F.pad(weight, (0, rest, 0, rest)).contiguous()
 
@@ -103,14 +103,14 @@ def _near(tensor: Tensor | None) -> Tensor | None:
 
 
 def _precision() -> str:
-    """What ``tl.dot`` makes of float32: as torch's own products on this machine."""
+    """How ``tl.dot`` takes float32: as torch's products do."""
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def _lengths(steps: Steps, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
     """The first row of each step and of one more, (T + 1), and the steps of each sequence, (B); None if all are equal.
 
-    They come from pinned memory, so that the host need not wait for what the GPU has still to do.
+    They come from pinned memory, so that the host need not wait for the GPU.
     """
     if steps.sizes[0] == steps.sizes[-1]:
         return None, None
@@ -124,8 +124,8 @@ def _lengths(steps: Steps, device: torch.device) -> tuple[Tensor | None, Tensor 
 
 @kernel
 def fused_forward(
-    z,  # (S, G·H), the input's part of the gates before activation; left activated with SAVE
-    h,  # (B, H), initial state; left final
+    z,  # (S, G·H), the input's part of the gates before activation; activated afterwards with SAVE
+    h,  # (B, H), initial state; afterwards the final one
     c,  # (B, H), the same, in float32
     output,  # (S, H), written
     memories,  # (S, M, H) or None, written
@@ -161,7 +161,7 @@ def fused_forward(
     c_t = tl.load(c + state, mask=inside, other=0.0)
     longest = steps
     if lengths is not None:
-        longest = tl.load(lengths + tl.program_id(0) * ROWS).to(tl.int32)  # the block's first is its longest
+        longest = tl.load(lengths + tl.program_id(0) * ROWS).to(tl.int32)  # a program's first sequence is its longest
     for index in range(longest):
         step = longest - 1 - index if REVERSE else index
         size = batch
@@ -212,7 +212,7 @@ def fused_backward(
     c0,  # (B, H)
     grad_output,  # (S, H) or None
     grad_memories,  # (S, M, H) or None
-    dh,  # (B, H), gradient of the final state; left that of the initial one
+    dh,  # (B, H), gradient of the final state; afterwards of the initial one
     dc,  # (B, H), the same, in float32
     dz,  # (S, G·H), written
     dc_rows,  # (S, H), written
@@ -250,7 +250,7 @@ def fused_backward(
         longest = tl.load(lengths + tl.program_id(0) * ROWS).to(tl.int32)
     for index in range(longest):
         step = index if REVERSE else longest - 1 - index
-        before = step + 1 if REVERSE else step - 1  # the step that this one continues, if it is one
+        before = step + 1 if REVERSE else step - 1  # the step that this one continues, if any
         is_step = (before >= 0) & (before < steps)
         size = batch
         first = tl.cast(step, tl.int64) * batch

@@ -1,12 +1,12 @@
-"""Recorded recurrences: when a shape of call comes again its launches are recorded once, and from then on replayed.
+"""Recorded recurrences: when a shape of call recurs its launches are recorded once, and from then on replayed.
 
-A step of the general path is four launches, each of which costs the host more than many a GPU needs for it; a recorded
-graph costs one launch for all steps. A graph works on tensors of its own, which are filled before it runs and drained
-after: so it does not matter where a call's tensors are, or whether a parameter has been replaced since. A copy of the
-weights costs about what one step's reading of them does.
+A step of the general path is four launches, each of which often costs the host more time than the GPU; a recorded graph
+costs one launch for all steps. A graph works on its own tensors, which are filled before it runs and drained after: so
+it does not matter where a call's tensors are, or whether a parameter has been replaced since. Copying the weights costs
+about as much as reading them in one step.
 
-:class:`GraphCache` decides what is recorded, kept and dropped, and knows nothing of CUDA; :class:`CudaGraph` is the
-seam to it. A cache never waits for the GPU: a graph dropped while it still runs is kept until it is done.
+:class:`GraphCache` decides what is recorded, kept and dropped, and knows nothing of CUDA, which :class:`CudaGraph`
+handles. A cache never waits for the GPU: a graph dropped while it still runs is kept until it is done.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 import torch
 
 SWITCH = "SRN_KERNELS_GRAPHS"
-"""The environment variable that, when 0, has every call launch its steps one by one."""
+"""Environment variable: at 0 every call launches its steps one by one."""
 
 FEWEST_STEPS = 8
-"""Filling and draining is a dozen launches: as many as three steps."""
+"""Filling and draining take a dozen launches: as many as three steps."""
 
 LARGEST_BYTES, TOTAL_BYTES = 64 << 20, 256 << 20
 """What the tensors of one graph, and of all, may hold: longer recurrences keep a GPU busy enough without a graph."""
@@ -41,7 +41,7 @@ class Graph(Protocol):
         """Starts the work once more."""
 
     def busy(self) -> bool:
-        """Whether work once started may still be running."""
+        """Whether started work may still be running."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Entry(Generic[T]):
 
 
 class GraphCache(Generic[T]):
-    """Tensors and graphs of the shapes that came more than once, least recently used out first.
+    """Tensors and graphs of the shapes that came more than once; the least recently used leave first.
 
     ``record(work)`` makes a graph of what ``work()`` does, without doing it. Shapes that came once are remembered
     (``remembered`` of them) without holding memory. A shape whose tensors would need more than ``largest`` bytes is
@@ -81,7 +81,7 @@ class GraphCache(Generic[T]):
     def tensors(self, key: Hashable, size: Callable[[], int], build: Callable[[], T]) -> Iterator[Entry[T] | None]:
         """The entry of ``key``, to be filled, run and drained; None on the key's first occurrence, or if too large.
 
-        ``size()`` bytes are what the tensors of ``build()`` hold. Nobody else gets an entry while one is in use.
+        ``size()`` bytes are what the tensors of ``build()`` hold. Only one entry is in use at a time.
         """
         with self._lock:
             entry = self._find(key, size, build)
@@ -94,11 +94,11 @@ class GraphCache(Generic[T]):
         yield None
 
     def run(self, entry: Entry[T], work: Callable[[], None]) -> None:
-        """Does ``work`` on the entry's tensors: the first time as it stands, to be recorded after, then by its graph."""
+        """Does ``work`` on the entry's tensors: directly the first time, and records it after; then by its graph."""
         if entry.graph is not None:
             entry.graph.replay()
             return
-        work()  # whatever is compiled or set up on first use must not be so while recording
+        work()  # what is compiled or set up on first use must be ready before recording
         try:
             entry.graph = self._record(work)
         except RuntimeError as error:
@@ -119,7 +119,7 @@ class GraphCache(Generic[T]):
 
     @property
     def bytes(self) -> int:
-        """Bytes held, by graphs dropped and not yet done too."""
+        """Bytes held, also by dropped graphs that are not yet done."""
         return sum(entry.bytes for entry in (*self._entries.values(), *self._dropped))
 
     def _find(self, key: Hashable, size: Callable[[], int], build: Callable[[], T]) -> Entry[T] | None:
@@ -142,7 +142,7 @@ class GraphCache(Generic[T]):
         return entry
 
     def _remember(self, key: Hashable, recordable: bool) -> None:
-        """On a key's first occurrence it may be recorded on the next; once refused it stays so while remembered."""
+        """A key may be recorded on its second occurrence; a refused one stays refused while remembered."""
         self._seen[key] = recordable
         self._seen.move_to_end(key)
         if len(self._seen) > self._remembered:
@@ -157,10 +157,9 @@ class GraphCache(Generic[T]):
 class CudaGraph:
     """A CUDA graph of the launches of ``work()``, to be replayed on the stream that is current now.
 
-    Recorded on a stream of its own, without the synchronisation of ``torch.cuda.graph``: the work allocates nothing, and
-    nothing is asked of the GPU. All that a graph has in its memory pool is the workspace of cuBLAS, which it must not
-    share with work on other streams: hence a pool for each stream to be replayed on, and no workspace from before or
-    for after.
+    Recorded on a separate stream, without the synchronisation of ``torch.cuda.graph``: the work allocates nothing, and
+    asks nothing of the GPU. A graph's memory pool holds only the workspace of cuBLAS, which it must not share with work
+    on other streams: hence one pool for each stream to be replayed on, and no workspace from before or for after.
     """
 
     _lanes: ClassVar[dict[tuple[int, int], tuple[torch.cuda.Stream, tuple[int, int]]]] = {}
@@ -212,7 +211,7 @@ def arithmetic_key() -> Hashable:
 
 
 def wanted(device: torch.device, steps: int) -> bool:
-    """Whether a call of so many steps should use graphs: not where the user records one, nor for a few steps."""
+    """Whether a call of ``steps`` steps should use graphs: not while the user records one, nor for few steps."""
     return (
         device.type == "cuda"
         and steps >= FEWEST_STEPS

@@ -1,4 +1,4 @@
-"""The passes of one direction: launched a step at a time, or replayed where the same shape has come before."""
+"""The passes of one direction: launched step by step, or replayed for a shape that has come before."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> 
     _run(
         call,
         ("forward", memories, save),
-        allocate=lambda own, device: tensors.forward_tensors(call, out, memories, save, own, device),
-        fill=lambda t, own: tensors.fill_forward(t, call, own),
+        allocate=lambda for_graph, device: tensors.forward_tensors(call, out, memories, save, for_graph, device),
+        fill=lambda t, for_graph: tensors.fill_forward(t, call, for_graph),
         work=lambda module, t: module.forward(t, call.steps, call.tasks, call.reverse),
-        drain=lambda t, own: tensors.drain_forward(t, out),
+        drain=lambda t, for_graph: tensors.drain_forward(t, out),
     )
 
 
@@ -40,15 +40,15 @@ def backward(
 ) -> DirectionGradients:
     """One direction backward."""
 
-    def finish(t: recurrence.Backward, own: bool) -> DirectionGradients:
-        rows = tensors.drain_backward(t, call, own)
+    def finish(t: recurrence.Backward, for_graph: bool) -> DirectionGradients:
+        rows = tensors.drain_backward(t, call, for_graph)
         return gradients.finish(rows, call, saved, need_input, need_weights)
 
     return _run(
         call,
         ("backward", grad.output is None, grad.memories is None),
-        allocate=lambda own, device: tensors.backward_tensors(call, saved, grad, own, device),
-        fill=lambda t, own: tensors.fill_backward(t, call, saved, grad, own),
+        allocate=lambda for_graph, device: tensors.backward_tensors(call, saved, grad, for_graph, device),
+        fill=lambda t, for_graph: tensors.fill_backward(t, call, saved, grad, for_graph),
         work=lambda module, t: module.backward(t, call.steps, call.tasks, call.reverse),
         drain=finish,
     )
@@ -62,7 +62,7 @@ def _run(
     work: Callable[[ModuleType, Tensors], None],
     drain: Callable[[Tensors, bool], Result],
 ) -> Result:
-    """Allocates, fills, works and drains; ``key`` is what decides the launches of ``work`` beside the call's sizes."""
+    """Allocates, fills, works and drains; ``key`` is what decides the launches of ``work`` besides the call's sizes."""
     device = call.input.device
     if _in_one_launch(call):
         module = fused
@@ -75,10 +75,10 @@ def _run(
                 build=lambda: allocate(True, device),
             ) as entry:
                 if entry is not None:
-                    own = entry.tensors
-                    fill(own, True)
-                    GRAPHS.run(entry, lambda: work(module, own))
-                    return drain(own, True)
+                    kept = entry.tensors
+                    fill(kept, True)
+                    GRAPHS.run(entry, lambda: work(module, kept))
+                    return drain(kept, True)
     t = allocate(False, device)
     fill(t, False)
     work(module, t)
@@ -86,7 +86,7 @@ def _run(
 
 
 def _in_one_launch(call: DirectionCall) -> bool:
-    """Whether one kernel runs all steps. It reads unequal lengths on the GPU, where a graph cannot take them from us."""
+    """Whether one kernel runs all steps. It needs unequal lengths on the GPU: a user's graph cannot copy them."""
     sizes = call.steps.sizes
     ragged = bool(sizes) and sizes[0] != sizes[-1]
     recorded = ragged and call.input.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
@@ -94,7 +94,7 @@ def _in_one_launch(call: DirectionCall) -> bool:
 
 
 def _launches(call: DirectionCall) -> tuple[Hashable, ...]:
-    """What of a call decides its launches; not the input's size, as its product is taken outside of the recurrence."""
+    """The parts of a call that decide its launches; not the input's size, as its product is outside the recurrence."""
     weights = call.weights
     shapes = call.h0.shape, call.c0.shape, weights.b_mc is None, weights.hr is None
     return (
@@ -109,7 +109,7 @@ def _launches(call: DirectionCall) -> tuple[Hashable, ...]:
 
 
 def _lengths(steps: Steps) -> Hashable:
-    """The batch sizes, in few words where all lengths are equal."""
+    """The batch sizes, in short form where all lengths are equal."""
     if steps.sizes and steps.sizes[0] == steps.sizes[-1]:
         return len(steps), steps.sizes[0]
     return steps.batch_sizes.numpy().tobytes()

@@ -1,17 +1,17 @@
-"""The cell's pointwise mathematics as Triton kernels: two a step forward, two a step backward.
+"""The cell's pointwise mathematics as Triton kernels: two per forward step, two per backward step.
 
 Between them lie the step's matrix products, which are torch's. A thread serves one hidden unit of one row; units are
 counted through the rows of the step (unit ``i`` is column ``i % hidden`` of row ``i // hidden``), so that no thread
 idles at the end of a row, whatever the hidden size. Arithmetic is in float32, for float64 in float64: in the dtype of
 the carried cell state ``c`` or of its gradient ``dc``.
 
-Pointers are to the first row of the step, n of them; matrices are dense, but for those whose strides, in elements, are
-arguments. A pointer that may be None is to something that is not wanted, or not there. ``MASKS`` holds the subset of
+Pointers are to the first row of the step, n of them; matrices are dense, except those whose strides, in elements, are
+arguments. A pointer may be None to what is not wanted, or not there. ``MASKS`` holds the subset of
 tasks behind each memory (:func:`masks`); gates and memories are unrolled at compile time. Equation numbers are the
 paper's, other notation that of :mod:`srn_kernels.layout`.
 
-Nothing of ``triton.language`` that is itself a jitted function is used here (``tl.sigmoid``, ``tl.cdiv``, ``tl.zeros``):
-whether those are interpreted was settled when Triton was first imported, perhaps by somebody else.
+The kernels use no function of ``triton.language`` that is jitted itself (``tl.sigmoid``, ``tl.cdiv``, ``tl.zeros``):
+whether those are interpreted was fixed when Triton was first imported, perhaps by other code.
 """
 
 # ruff: noqa: RUF005, Triton's compiler knows no (*tuple, element)
@@ -41,8 +41,8 @@ def masks(tasks: int) -> tuple[int, ...]:
 def kernel(function):
     """``triton.jit`` for code that does not depend on the values of its arguments.
 
-    Triton compiles a kernel anew for integers that are 1 or multiples of 16, and for pointers that are: here, where
-    sizes and views change from step to step, over and over, and for nothing, as a thread loads single elements.
+    Triton compiles a kernel again for integers that are 1 or multiples of 16, and for pointers that are. Sizes and
+    views change from step to step here, so it would do so over and over, for nothing: a thread loads single elements.
     """
     names = [name for name, kind in function.__annotations__.items() if kind == "tl.constexpr"]
     code = function.__code__
@@ -61,7 +61,7 @@ def sigmoid(x):
 
 @triton.jit
 def tanh(x):
-    """Right to a few units in the last place, near zero too; ±1 at ±inf.
+    """Accurate to a few units in the last place, near zero too; ±1 at ±inf.
 
     From e^-2|x|; and where that would cancel, from Lambert's continued fraction x / (1 + x² / (3 + x² / (5 + ...))),
     cut where its error below 0.625 is under a rounding: after 9 for float32 (2^-30), after 15 for float64 (2^-56).
@@ -93,7 +93,7 @@ def slope(y):
 def mask_gate(masters, MASK: tl.constexpr, SIDE: tl.constexpr, SKIP: tl.constexpr, N: tl.constexpr):
     """A memory's gate on ĉ (side 0) or on the history (side 1), from the 2N master gates.
 
-    Without the factor of task ``SKIP``, which leaves the size of the derivative in it; N skips none.
+    Without the factor of task ``SKIP``: the size of the derivative by that factor; N skips none.
     """
     gate = 1.0
     for task in tl.static_range(N):
@@ -101,15 +101,15 @@ def mask_gate(masters, MASK: tl.constexpr, SIDE: tl.constexpr, SKIP: tl.constexp
             if (MASK >> task) & 1:
                 gate = gate * masters[SIDE * N + task]  # Eq. 4: shared, and inclusive
             elif (MASK & (MASK - 1)) == 0:
-                gate = gate * (1.0 - masters[SIDE * N + task])  # Eq. 5: nobody else's neuron
+                gate = gate * (1.0 - masters[SIDE * N + task])  # Eq. 5: no other task's neurons
     return gate
 
 
 @triton.jit
 def add_master_gradients(grads, d, masters, MASK: tl.constexpr, N: tl.constexpr):
-    """``grads`` of the 2N master gates, and what they get from the gradient ``d`` of one memory.
+    """``grads`` of the 2N master gates plus what the gradient ``d`` of one memory adds to them.
 
-    What the gates of a side have in common, the factor ĉ or c̃, is left to the caller.
+    The factor that a side's gates share, ĉ or c̃, is left to the caller.
     """
     total = ()
     for master in tl.static_range(2 * N):
@@ -124,7 +124,7 @@ def add_master_gradients(grads, d, masters, MASK: tl.constexpr, N: tl.constexpr)
 
 @kernel
 def memories_forward(
-    z,  # (n, G·H), Eq. 1, 3 before activation; left activated, all of it with SAVE and the output gate alone without
+    z,  # (n, G·H), Eq. 1, 3 before activation; activated afterwards: all of it with SAVE, else the output gate alone
     c,  # (n, H), the state before the step
     s,  # (n, M·H), written: the memories before tanh
     memories,  # (n, M, H) or None, written: the memories
@@ -177,11 +177,11 @@ def memories_forward(
 def state_forward(
     product,  # (n, H), the second product of the step
     bias,  # (H) or None
-    gates,  # (n, G·H), of which the output gate is read
+    gates,  # (n, G·H), only the output gate is read
     c,  # (n, H), written: the new state
     h,  # (n, H), written: the hidden units
-    output,  # (n, H) or None, written: the same once more
-    cells,  # (n, H) or None, written: the new state once more
+    output,  # (n, H) or None, written: the same again
+    cells,  # (n, H) or None, written: the new state again
     units,  # n·H
     hidden,
     output_row,
@@ -210,13 +210,13 @@ def state_forward(
 
 @kernel
 def state_backward(
-    gates,  # (n, G·H), of which the output gate is read
+    gates,  # (n, G·H), only the output gate is read
     cells,  # (n, H)
-    dh,  # (n, H), gradient of the hidden units, from the step that came after
+    dh,  # (n, H), gradient of the hidden units, from the next step
     grad_output,  # (n, H) or None, to be added to it
-    dc,  # (n, H), gradient of the new state, from the step that came after; left whole
-    dc_rows,  # (n, H), written: the same once more
-    dz,  # (n, G·H), of which the output gate's is written; may be ``gates``
+    dc,  # (n, H), gradient of the new state, from the next step; complete afterwards
+    dc_rows,  # (n, H), written: the same again
+    dz,  # (n, G·H), only the output gate's is written; may be ``gates``
     m,  # (n, H) or None, written: the hidden units, recomputed
     units,  # n·H
     hidden,

@@ -5,7 +5,7 @@ nothing, wait for nothing and read nothing back, so that they can be recorded in
 beforehand (:class:`Forward`, :class:`Backward`), each dense unless its comment says otherwise.
 
 Step t works on the first ``sizes[t]`` rows of the carried state: rows of sequences that have ended, or not begun, keep
-what they hold. So the state ends up as the final state of every sequence, and its gradient as that of the initial state.
+what they hold. So the state ends up as every sequence's final state, and its gradient as that of the initial state.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Forward(NamedTuple):
     """Tensors of the forward recurrence."""
 
     weights: Weights
-    z: Tensor  # (S, G·H), the input's part of the gates before activation; left activated, if they are saved
-    h: Tensor  # (B, P), initial state; left final
+    z: Tensor  # (S, G·H), the input's part of the gates before activation; activated afterwards, if saved
+    h: Tensor  # (B, P), initial state; afterwards the final one
     c: Tensor  # (B, H), the same, in the arithmetic's dtype
     output: Tensor  # (S, P), written; rows may be strided
     memories: Tensor | None  # (S, M, H), written; rows and memories may be strided
@@ -45,7 +45,7 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Tensors of the backward recurrence; those of one row each are the fields of :class:`srn_kernels.gradients.RowGradients`."""
+    """Tensors of the backward recurrence; those written by row are :class:`srn_kernels.gradients.RowGradients`'s."""
 
     weights: Weights
     gates: Tensor  # (S, G·H)
@@ -53,7 +53,7 @@ class Backward(NamedTuple):
     c0: Tensor  # (B, H)
     grad_output: Tensor | None  # (S, P); rows may be strided
     grad_memories: Tensor | None  # (S, M, H); rows and memories may be strided
-    dh: Tensor  # (B, P), gradient of the final state; left that of the initial one
+    dh: Tensor  # (B, P), gradient of the final state; afterwards of the initial one
     dc: Tensor  # (B, H), the same, in the arithmetic's dtype
     dz: Tensor  # (S, G·H), written; may be ``gates``
     dc_rows: Tensor  # (S, H), written
@@ -88,7 +88,7 @@ def _rows(tensor: Tensor | None, steps: Steps) -> Sequence[Tensor | None]:
 
 
 def _strides(tensor: Tensor | None) -> tuple[int, int]:
-    """Of rows, and of what lies between them and the last dimension."""
+    """The strides of the first two dimensions."""
     return (0, 0) if tensor is None else (tensor.stride(0), tensor.stride(1))
 
 

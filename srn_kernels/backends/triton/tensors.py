@@ -1,7 +1,7 @@
-"""From the tensors of a call to those of the recurrence, and back: what is taken as it is, what is copied, what is new.
+"""Makes the recurrence's tensors from a call's, and back: some are taken as they are, some copied, some new.
 
 Each pass has three functions: ``*_tensors`` allocates, ``fill_*`` puts the call's data in, ``drain_*`` hands results
-out. Without ``own`` the recurrence reads and writes the call's own memory wherever that will do; with it every tensor
+out. Without ``for_graph`` the recurrence reads and writes the call's memory wherever it can; with it every tensor
 is new, so that a recorded graph can go on using them, and filling and draining copy.
 
 Operands of matrix products start at multiples of ``ALIGNMENT`` bytes both ways: cuBLAS picks its kernel by alignment,
@@ -20,11 +20,11 @@ from srn_kernels.gradients import Incoming, RowGradients, Saved
 from srn_kernels.reference import Direction
 
 ALIGNMENT = 256
-"""Bytes: the most that torch and cuBLAS tell apart; torch's allocator for GPUs gives 512."""
+"""Bytes: the most that torch and cuBLAS distinguish; torch's allocator for GPUs gives 512."""
 
 
 def forward_tensors(
-    call: DirectionCall, out: Direction, memories: bool, save: bool, own: bool, device: torch.device
+    call: DirectionCall, out: Direction, memories: bool, save: bool, for_graph: bool, device: torch.device
 ) -> Forward:
     """Allocates for a forward pass, on ``device``: the call's, or ``meta`` to learn how much that would be."""
     rows, batch, hidden, state = _sizes(call)
@@ -35,23 +35,23 @@ def forward_tensors(
         return torch.empty(shape, dtype=dtype, device=device)
 
     return Forward(
-        weights=_weights(call, own, device),
-        z=out.gates if save and not own and _aligned(out.gates) else new(rows, gates),
+        weights=_weights(call, for_graph, device),
+        z=out.gates if save and not for_graph and _aligned(out.gates) else new(rows, gates),
         h=new(batch, state),
         c=new(batch, hidden, dtype=arithmetic(dtype)),
-        output=new(rows, state) if own else out.output,
-        memories=(new(rows, kinds // hidden, hidden) if own else out.memories) if memories else None,
-        cells=(new(rows, hidden) if own else out.cells) if save else None,
+        output=new(rows, state) if for_graph else out.output,
+        memories=(new(rows, kinds // hidden, hidden) if for_graph else out.memories) if memories else None,
+        cells=(new(rows, hidden) if for_graph else out.cells) if save else None,
         s=new(batch, kinds),
         product=new(batch, hidden),
         m=None if call.weights.hr is None else new(batch, hidden),
     )
 
 
-def fill_forward(t: Forward, call: DirectionCall, own: bool) -> None:
-    """Puts in the state, the input's part of the gates (one product over all rows), and into own tensors the weights."""
+def fill_forward(t: Forward, call: DirectionCall, for_graph: bool) -> None:
+    """Puts in the state and the input's part of the gates (one product over all rows); for a graph the weights too."""
     weights = call.weights
-    if own:
+    if for_graph:
         _fill_weights(t.weights, call)
     t.h.copy_(call.h0)
     t.c.copy_(call.c0)
@@ -72,7 +72,9 @@ def drain_forward(t: Forward, out: Direction) -> None:
         _copy(out.gates, t.z)
 
 
-def backward_tensors(call: DirectionCall, saved: Saved, grad: Incoming, own: bool, device: torch.device) -> Backward:
+def backward_tensors(
+    call: DirectionCall, saved: Saved, grad: Incoming, for_graph: bool, device: torch.device
+) -> Backward:
     """Allocates for a backward pass, as :func:`forward_tensors` does."""
     rows, batch, hidden, state = _sizes(call)
     gates, kinds = call.weights.hh.shape[0], call.weights.mc.shape[1]
@@ -83,14 +85,14 @@ def backward_tensors(call: DirectionCall, saved: Saved, grad: Incoming, own: boo
         return torch.empty(shape, dtype=dtype, device=device)
 
     def given(tensor: Tensor | None) -> Tensor | None:
-        return new(*tensor.shape) if own and tensor is not None else dense_rows(tensor)
+        return new(*tensor.shape) if for_graph and tensor is not None else dense_rows(tensor)
 
     dz = new(rows, gates)
     return Backward(
-        weights=_weights(call, own, device),
-        gates=dz if own else saved.gates.contiguous(),
-        cells=new(rows, hidden) if own else saved.cells.contiguous(),
-        c0=new(batch, hidden) if own else call.c0.contiguous(),
+        weights=_weights(call, for_graph, device),
+        gates=dz if for_graph else saved.gates.contiguous(),
+        cells=new(rows, hidden) if for_graph else saved.cells.contiguous(),
+        c0=new(batch, hidden) if for_graph else call.c0.contiguous(),
         grad_output=given(grad.output),
         grad_memories=given(grad.memories),
         dh=new(batch, state),
@@ -105,14 +107,14 @@ def backward_tensors(call: DirectionCall, saved: Saved, grad: Incoming, own: boo
     )
 
 
-def fill_backward(t: Backward, call: DirectionCall, saved: Saved, grad: Incoming, own: bool) -> None:
-    """Puts in gradients of the final state, and into own tensors all else that the recurrence reads."""
+def fill_backward(t: Backward, call: DirectionCall, saved: Saved, grad: Incoming, for_graph: bool) -> None:
+    """Puts in gradients of the final state; for a graph all else that the recurrence reads too."""
     for state, final in ((t.dh, grad.h_n), (t.dc, grad.c_n)):
         if final is None:
             state.zero_()
         else:
             state.copy_(final)
-    if not own:
+    if not for_graph:
         return
     _fill_weights(t.weights, call)
     given = (saved.gates, saved.cells, call.c0, grad.output, grad.memories)
@@ -121,16 +123,16 @@ def fill_backward(t: Backward, call: DirectionCall, saved: Saved, grad: Incoming
             target.copy_(source)
 
 
-def drain_backward(t: Backward, call: DirectionCall, own: bool) -> RowGradients:
-    """The rows' gradients as they lie; only those of the initial state leave the pass, and so the tensors' own memory."""
+def drain_backward(t: Backward, call: DirectionCall, for_graph: bool) -> RowGradients:
+    """The rows' gradients as they lie; those of the initial state leave the pass, so a graph's are copied."""
     grad_h0, grad_c0 = t.dh, t.dc.to(call.c0.dtype)
-    if own:
+    if for_graph:
         grad_h0, grad_c0 = grad_h0.clone(), grad_c0.clone()
     return RowGradients(t.dz, t.dc_rows, t.s, t.dh_rows, t.m, grad_h0, grad_c0)
 
 
 def size(tensors: Forward | Backward) -> int:
-    """Bytes that tensors made with ``own`` hold."""
+    """Bytes that the tensors of a graph hold."""
     each = {id(tensor): tensor for tensor in (*tensors.weights, *tensors[1:]) if tensor is not None}
     return sum(tensor.numel() * tensor.element_size() for tensor in each.values())
 
@@ -143,9 +145,9 @@ def _sizes(call: DirectionCall) -> tuple[int, int, int, int]:
     return call.input.shape[0], *call.c0.shape, call.weights.hh.shape[1]
 
 
-def _weights(call: DirectionCall, own: bool, device: torch.device) -> Weights:
+def _weights(call: DirectionCall, for_graph: bool, device: torch.device) -> Weights:
     given = _recurrent(call)
-    if own:
+    if for_graph:
         return Weights(*(None if w is None else torch.empty(w.shape, dtype=w.dtype, device=device) for w in given))
     return Weights(*(None if w is None else _operand(w) for w in given))
 
@@ -171,5 +173,5 @@ def _aligned(tensor: Tensor) -> bool:
 
 
 def _operand(tensor: Tensor) -> Tensor:
-    """The tensor dense and aligned, a copy if it must be."""
+    """The tensor, copied if it is not dense and aligned."""
     return tensor if _aligned(tensor) else tensor.clone(memory_format=torch.contiguous_format)
