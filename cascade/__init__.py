@@ -1,4 +1,4 @@
-"""Entity-relation extraction with a cascade of span extractors over a Selection Recurrent Network."""
+"""Entity-relation extraction with a cascade of three turns over a Selection Recurrent Network."""
 
 import importlib.util
 

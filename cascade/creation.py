@@ -104,7 +104,7 @@ def positions(trunk: PreTrainedModel) -> int | None:
     if not limit or limit < 1:
         return None
     for name, module in trunk.named_modules():
-        # RoBERTa and its like count positions from the padding index on
+        # RoBERTa and models like it count positions from the padding index on
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             return limit - module.padding_idx - 1
     return limit

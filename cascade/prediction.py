@@ -65,7 +65,7 @@ def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
     """What was found in sentences of ``text`` (with their ``offsets``), by characters: JSON's types, ends exclusive.
 
     ``{"text", "entities": [{"start", "end", "text", "type"}], "relations": [{"subject", "object", "type"}]}``, where
-    subject and object look like entities; their type is None if the span is no entity.
+    subject and object look like entities; their type is None if the span is not an entity.
     """
 
     def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:

@@ -6,9 +6,9 @@ What counts as right, all within one sentence:
 - RE: the direction, both spans, both entity types and the relation type; both ends are among the predicted entities.
 - RE, symmetric: the same, with the two ends of a symmetric type in either order; annotated both ways it counts once.
 - RE, boundaries: the direction, both spans and the relation type.
-- NER, in and out of triple: a gold entity is in-triple when it takes part in a gold relation. A right
-  predicted entity is on the side of its gold entity; a wrong one is in-triple when it takes part in a predicted
-  relation. So the two lines add up to the NER line, in predictions as in gold.
+- NER, in and out of triple: a gold entity is in-triple when it takes part in a gold relation. A right predicted
+  entity is on the side of its gold entity; a wrong one is in-triple when it takes part in a predicted relation. So the
+  two lines add up to the NER line, in predictions as in gold.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from .model import ExtractorConfig
 from .tensors import Example
 from .windows import Examples
 
-MARKED_ENTITIES = 16  # early fusion keeps room for the markers of these entities and a subject
+MARKED_ENTITIES = 16  # early fusion keeps room for the markers of this many entities and a subject
 
 
 class WordTokenizer:
@@ -101,7 +101,7 @@ class WordTokenizer:
                 split_special_tokens=True,
                 return_attention_mask=False,
                 return_token_type_ids=False,
-                verbose=False,  # the tokenizer's length limit does not matter: windows keep the trunk's
+                verbose=False,  # the tokenizer's length limit does not matter: windows keep within the trunk's
             )
             encodings = iter(encoded.encodings)
         for sentence in sentences:

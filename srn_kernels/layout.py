@@ -197,7 +197,7 @@ def _equal_steps(rows: int, batch: int) -> Steps:
 
 
 def forward_flops(rows: int, input_size: int, hidden_size: int, tasks: int, state_size: int | None = None) -> int:
-    """Floating-point operations of one direction of a layer over ``rows`` rows; a backward pass counts twice."""
+    """Floating-point operations of one direction of a layer over ``rows`` rows; a backward pass counts twice that."""
     state = hidden_size if state_size is None else state_size
     gates = gate_blocks(tasks) * hidden_size * (input_size + state)
     mixing = memory_count(tasks) * hidden_size * hidden_size

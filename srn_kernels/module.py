@@ -19,7 +19,7 @@ from srn_kernels.tracing import call_module
 
 
 class SRN(nn.Module):
-    """A Selection Recurrent Network that replaces ``torch.nn.LSTM`` when only the class name is changed.
+    """A Selection Recurrent Network, a drop-in for ``torch.nn.LSTM``: only the class name changes.
 
     Arguments up to ``dtype``, attributes, parameter names, call forms, shapes, ``PackedSequence`` in and out, unbatched
     input and errors are those of ``nn.LSTM``; the cell is that of arXiv 2202.07281, Eq. 1-10. Parameters of layer k

@@ -15,13 +15,13 @@ from .config import TURNS, CascadeConfig
 from .early import EarlyReading
 from .findings import Extraction
 from .late import LateFusion, LateReading
-from .turn import SpanExtractor, Turn
+from .turn import SpanHead, Turn
 
 SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes by default: bounds its memory
 
 
 class CascadeModel(ExtractionModel):
-    """Entities, then subjects, then the objects of each subject: three span extractors over one trunk and one encoder."""
+    """Entities, then subjects, then the objects of each subject: a head each over one trunk and one encoder."""
 
     config_class = CascadeConfig
     tasks = TURNS
@@ -32,9 +32,9 @@ class CascadeModel(ExtractionModel):
         self.fusion = LateFusion(config, size) if config.fusion == "late" else None
         sizes = dict.fromkeys(TURNS, size) if self.fusion is None else self.fusion.sizes
         labels = {"entity": len(config.entity_types), "subject": 1, "object": len(config.relation_types)}
-        self.extractors = nn.ModuleDict(
+        self.heads = nn.ModuleDict(
             {
-                turn: SpanExtractor(sizes[turn], labels[turn], config.match, config.hidden_size, config.dropout)
+                turn: SpanHead(sizes[turn], labels[turn], config.match, config.hidden_size, config.dropout)
                 for turn in TURNS
             }
         )
@@ -67,14 +67,14 @@ class CascadeModel(ExtractionModel):
         subjects = given.subjects.unique(width)
         reading = self.read(batch)
         turn = reading.entity_turn()
-        terms = [self.extractors["entity"].loss(turn, given.entities)]
+        terms = [self.heads["entity"].loss(turn, given.entities)]
 
         sentences = self._subject_sentences(given.entities, batch)
         if len(sentences):
             turn = reading.subject_turn(given.entities, sentences)
             row = torch.searchsorted(sentences, subjects.row)
             gold = replace(subjects, row=row, label=torch.zeros_like(subjects.label))
-            terms.append(self.extractors["subject"].loss(turn, gold))
+            terms.append(self.heads["subject"].loss(turn, gold))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -82,7 +82,7 @@ class CascadeModel(ExtractionModel):
         if len(candidates):
             turn = reading.object_turn(given.entities, candidates)
             row = torch.searchsorted(candidates.keys(width), given.subjects.keys(width))
-            terms.append(self.extractors["object"].loss(turn, replace(given.objects, row=row)))
+            terms.append(self.heads["object"].loss(turn, replace(given.objects, row=row)))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -152,7 +152,7 @@ class CascadeModel(ExtractionModel):
         return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
-        return self.extractors[name].decode(turn, self.config.threshold(name), candidates)
+        return self.heads[name].decode(turn, self.config.threshold(name), candidates)
 
     def _candidates(self, entities: Spans, turn: Turn, batch: Batch) -> Spans | None:
         """The spans that may be found in the rows of a later turn; None: any."""

@@ -18,7 +18,7 @@ class Extraction:
     """Entities and relations found in a batch of B sentences; every ``row`` counts these.
 
     Relation r goes from ``subjects[r]`` to ``objects[r]`` and has the label ``relation_labels[r]``. The labels of
-    subjects and objects are entity types, ``NO_LABEL`` if the span is no entity. ``passes`` counts sequences
+    subjects and objects are entity types, ``NO_LABEL`` if the span is not an entity. ``passes`` counts sequences
     through the trunk. ``unmarked`` counts entities that got no marker for want of room in a sequence.
     """
 

@@ -27,8 +27,11 @@ class Turn:
     sentence: Tensor
 
 
-class SpanExtractor(nn.Module):
-    """K labels; a span (i, j, k) counts when start i, end j and their match all reach the threshold for k, i <= j."""
+class SpanHead(nn.Module):
+    """The head of a turn, with K labels.
+
+    A span (i, j, k) counts when start i, end j and their match all reach the threshold for k, i <= j.
+    """
 
     def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .ragged import Ragged
 
-NO_LABEL = -1  # the type of a span that is no entity
+NO_LABEL = -1  # the type of a span that is not an entity
 
 
 @dataclass(frozen=True)

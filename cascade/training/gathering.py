@@ -10,7 +10,7 @@ from ..model import Extraction
 from ..tensors import Spans
 
 PADDING = -100  # with which Trainer pads rectangles of unequal widths
-NO_RELATION = -1  # in an entity's row, where a relation's has object and label
+NO_RELATION = -1  # in an entity's row, where a relation's has its object and label
 
 
 def to_rectangle(extraction: Extraction, sentences: int) -> Tensor:

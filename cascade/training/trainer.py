@@ -53,7 +53,7 @@ class CascadeTrainer(Trainer):
         return groups
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # safetensors and torch.save raise different exceptions when a disk is full
+        # safetensors and torch.save raise their own exceptions when a disk is full
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:

@@ -50,7 +50,7 @@ class Record:
 def unproven(backend: Backend, device: torch.device) -> str | None:
     """Why ``auto`` must pass over ``backend`` on ``device``, in a sentence; None where it need not.
 
-    Called in every call under ``auto``, so nothing is looked up for a backend that needs no proof, or for a CPU.
+    Runs in every call under ``auto``, so nothing is looked up for a backend that needs no proof, or for a CPU.
 
     Raises:
         ProofError: the records cannot be read.

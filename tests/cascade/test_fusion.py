@@ -147,7 +147,7 @@ def object_logits(model: CascadeModel, batch: dict[str, Tensor], subjects: Spans
     reading = model.read(Batch.of(batch))
     reading.entity_turn()
     turn = reading.object_turn(Given.gold(batch).entities, subjects)
-    start, end = model.extractors["object"].edge_logits(turn.features)
+    start, end = model.heads["object"].edge_logits(turn.features)
     return torch.cat([start, end], dim=-1).unflatten(0, (len(subjects), -1))
 
 

@@ -222,7 +222,7 @@ def test_what_a_checkpoint_lacks_is_initialised(encoder: str, tmp_path: Path) ->
         else:
             assert loaded[name].abs().max() < 5, name
             assert name.endswith("bias") or "bias" in name or loaded[name].std() > 1e-3, name
-    assert (loaded["extractors.entity.edges.bias"] < -4).all()
+    assert (loaded["heads.entity.edges.bias"] < -4).all()
 
 
 def test_the_trunk_keeps_its_pretrained_weights() -> None:

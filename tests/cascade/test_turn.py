@@ -1,4 +1,4 @@
-"""The span extractor: its decoding against all possible spans, its loss against a dense one, what its match can say."""
+"""The span head: its decoding against every span there is, its loss against a dense one, and what its match can say."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cascade.model import turn as turn_module
-from cascade.model.turn import SpanExtractor, Turn
+from cascade.model.turn import SpanHead, Turn
 from cascade.tensors import Ragged, Spans
 
 FEATURES, HIDDEN = 5, 6
 
 
-def make(labels: int, match: str, seed: int) -> SpanExtractor:
+def make(labels: int, match: str, seed: int) -> SpanHead:
     torch.manual_seed(seed)
-    extractor = SpanExtractor(FEATURES, labels, match, HIDDEN, dropout=0.0).double()
-    for parameter in extractor.parameters():
+    head = SpanHead(FEATURES, labels, match, HIDDEN, dropout=0.0).double()
+    for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
-    return extractor.eval()
+    return head.eval()
 
 
 def turn_of(lengths: list[int]) -> Turn:
@@ -31,10 +31,10 @@ def turn_of(lengths: list[int]) -> Turn:
     return Turn(torch.randn(len(words), FEATURES, dtype=torch.float64), words, torch.arange(len(lengths)))
 
 
-def dense(extractor: SpanExtractor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def dense(head: SpanHead, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Start (T, K), end (T, K) and match (T, T, K) logits of one row (T, F), by concatenating every pair."""
-    start, end = (x @ extractor.edges.weight.T + extractor.edges.bias).split(extractor.edges.out_features // 2, dim=1)
-    match = extractor.match
+    start, end = (x @ head.edges.weight.T + head.edges.bias).split(head.edges.out_features // 2, dim=1)
+    match = head.match
     weight = torch.cat([match.left.weight, match.right.weight], dim=1)
     pairs = torch.cat([x[:, None].expand(-1, len(x), -1), x[None].expand(len(x), -1, -1)], dim=-1)  # (T, T, 2F)
     inner = pairs @ weight.T + match.left.bias
@@ -42,10 +42,10 @@ def dense(extractor: SpanExtractor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def brute_force(extractor: SpanExtractor, turn: Turn, threshold: float) -> dict[tuple[int, int, int, int], float]:
+def brute_force(head: SpanHead, turn: Turn, threshold: float) -> dict[tuple[int, int, int, int], float]:
     found = {}
     for row, x in enumerate(turn.features.split(turn.words.lengths.tolist())):
-        start, end, match = (logits.sigmoid() for logits in dense(extractor, x))
+        start, end, match = (logits.sigmoid() for logits in dense(head, x))
         for i, j in itertools.combinations_with_replacement(range(len(x)), 2):
             for label in range(start.shape[1]):
                 three = start[i, label], end[j, label], match[i, j, label]
@@ -73,31 +73,31 @@ cases = {
 def test_decoding_finds_what_brute_force_finds(
     lengths: list[int], labels: int, match: str, seed: int, threshold: float, at_once: int
 ) -> None:
-    extractor, turn = make(labels, match, seed), turn_of(lengths)
+    head, turn = make(labels, match, seed), turn_of(lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turn_module, "PAIRS_AT_ONCE", at_once)
-        spans = extractor.decode(turn, threshold)
-    expected = brute_force(extractor, turn, threshold)
+        spans = head.decode(turn, threshold)
+    expected = brute_force(head, turn, threshold)
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)
     assert list(as_dict(spans)) == sorted(expected)
 
 
 @given(**cases, share=st.floats(0, 1))
 def test_candidates_only_restrict(lengths: list[int], labels: int, match: str, seed: int, share: float) -> None:
-    extractor, turn = make(labels, match, seed), turn_of(lengths)
+    head, turn = make(labels, match, seed), turn_of(lengths)
     every = [
         (row, i, j) for row, n in enumerate(lengths) for i, j in itertools.combinations_with_replacement(range(n), 2)
     ]
     kept = [span for span in every if torch.rand(()) < share]
     row, start, end = torch.tensor(kept, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    spans = extractor.decode(turn, 0.5, Spans.given(row, start, end, torch.zeros_like(row)))
-    expected = {key: score for key, score in brute_force(extractor, turn, 0.5).items() if key[:3] in set(kept)}
+    spans = head.decode(turn, 0.5, Spans.given(row, start, end, torch.zeros_like(row)))
+    expected = {key: score for key, score in brute_force(head, turn, 0.5).items() if key[:3] in set(kept)}
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)
 
 
 @given(**cases)
 def test_loss_is_the_dense_one(lengths: list[int], labels: int, match: str, seed: int) -> None:
-    extractor, turn = make(labels, match, seed), turn_of(lengths)
+    head, turn = make(labels, match, seed), turn_of(lengths)
     spans = sorted(
         {
             (row, *sorted(torch.randint(0, n, (2,)).tolist()), int(torch.randint(0, labels, ())))
@@ -109,7 +109,7 @@ def test_loss_is_the_dense_one(lengths: list[int], labels: int, match: str, seed
     gold = Spans.given(*torch.tensor(spans, dtype=torch.int64).reshape(-1, 4).unbind(1))
     expected = torch.zeros(3, dtype=torch.float64)
     for row, x in enumerate(turn.features.split(turn.words.lengths.tolist())):
-        logits = dense(extractor, x)
+        logits = dense(head, x)
         targets = [torch.zeros_like(part) for part in logits]
         for _, i, j, label in (span for span in spans if span[0] == row):
             targets[0][i, label] = targets[1][j, label] = targets[2][i, j, label] = 1
@@ -118,21 +118,19 @@ def test_loss_is_the_dense_one(lengths: list[int], labels: int, match: str, seed
             if term == 2:
                 part, target = part[upper], target[upper]
             expected[term] += F.binary_cross_entropy_with_logits(part, target, reduction="sum")
-    torch.testing.assert_close(
-        extractor.loss(turn, gold).double(), expected / max(sum(lengths), 1), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(head.loss(turn, gold).double(), expected / max(sum(lengths), 1), rtol=1e-4, atol=1e-5)
 
 
-def best_fit(match: str) -> SpanExtractor:
-    """An extractor fitted to one row whose gold spans are nested, (0, 3) and (1, 2), and share neither end."""
+def best_fit(match: str) -> SpanHead:
+    """A head fitted to one row whose gold spans are nested, (0, 3) and (1, 2), and share neither end."""
     torch.manual_seed(0)
-    extractor = SpanExtractor(FEATURES, 1, match, 16, dropout=0.0)
-    optimizer = torch.optim.Adam(extractor.parameters(), lr=0.05)
+    head = SpanHead(FEATURES, 1, match, 16, dropout=0.0)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
     for _ in range(400):
         optimizer.zero_grad()
-        extractor.loss(nested_turn(), NESTED).sum().backward()
+        head.loss(nested_turn(), NESTED).sum().backward()
         optimizer.step()
-    return extractor
+    return head
 
 
 def nested_turn() -> Turn:
@@ -144,12 +142,12 @@ NESTED = Spans.given(*torch.tensor([[0, 0, 3, 0], [0, 1, 2, 0]]).unbind(1))
 
 
 def test_additive_match_as_printed_cannot_tell_nested_spans_apart() -> None:
-    extractor = best_fit("additive")
-    halves = extractor.match.halves(nested_turn().features)
+    head = best_fit("additive")
+    halves = head.match.halves(nested_turn().features)
     i, j = torch.tensor([0, 1, 0, 1]), torch.tensor([3, 2, 2, 3])
-    outer, inner, crossed, other = extractor.match(halves, i, j)[:, 0].tolist()
+    outer, inner, crossed, other = head.match(halves, i, j)[:, 0].tolist()
     assert outer + inner == pytest.approx(crossed + other, abs=1e-4)
-    found = set(as_dict(extractor.decode(nested_turn(), 0.5)))
+    found = set(as_dict(head.decode(nested_turn(), 0.5)))
     assert found != {(0, 0, 3, 0), (0, 1, 2, 0)}
 
 
@@ -160,14 +158,14 @@ def test_hidden_match_tells_nested_spans_apart() -> None:
 
 @pytest.mark.parametrize("match", ["additive", "hidden"])
 def test_no_words(match: str) -> None:
-    extractor, turn = make(2, match, 0), turn_of([0, 0])
-    assert len(extractor.decode(turn, 0.5)) == 0
-    assert extractor.loss(turn, Spans.empty(torch.device("cpu"))).tolist() == [0, 0, 0]
+    head, turn = make(2, match, 0), turn_of([0, 0])
+    assert len(head.decode(turn, 0.5)) == 0
+    assert head.loss(turn, Spans.empty(torch.device("cpu"))).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("match", ["additive", "hidden"])
-def test_a_fresh_extractor_expects_little(match: str) -> None:
-    extractor = SpanExtractor(FEATURES, 3, match, HIDDEN, dropout=0.0)
-    start, end = extractor.edge_logits(torch.randn(50, FEATURES))
+def test_a_fresh_head_expects_little(match: str) -> None:
+    head = SpanHead(FEATURES, 3, match, HIDDEN, dropout=0.0)
+    start, end = head.edge_logits(torch.randn(50, FEATURES))
     assert start.sigmoid().max() < 0.1
     assert end.sigmoid().max() < 0.1

@@ -60,7 +60,7 @@ def eager(model: ExtractionModel) -> ExtractionModel:
     With the encoder ``none`` they differ from word to word; after an untrained recurrence all words look alike.
     """
     for name, parameter in model.named_parameters():
-        if name.startswith(("fusion", "extractors", "entity_table", "relation_table")):
+        if name.startswith(("fusion", "heads", "entity_table", "relation_table")):
             parameter.data.normal_(std=0.0 if name.endswith("bias") else 1.0)
             if parameter.dim() == 2:  # what all words share must not decide alone
                 parameter.data -= parameter.data.mean(1, keepdim=True)

@@ -20,7 +20,7 @@ def traced_edges(model: CascadeModel) -> Iterator[dict[str, list[Tensor]]]:
     def keep(turn: str) -> Callable[..., None]:
         return lambda module, inputs, output: logits[turn].append(output.detach())
 
-    handles = [model.extractors[turn].edges.register_forward_hook(keep(turn)) for turn in TURNS]
+    handles = [model.heads[turn].edges.register_forward_hook(keep(turn)) for turn in TURNS]
     try:
         yield logits
     finally:
@@ -38,17 +38,17 @@ def calibrate(model: CascadeModel, tensors: Mapping[str, Tensor]) -> None:
     given = Given.gold(tensors)
     width = int(tensors["word_counts"].max()) + 1
     gold = {"entity": len(given.entities), "subject": len(given.subjects.unique(width)), "object": len(given.objects)}
-    for extractor in model.extractors.values():
-        labels = len(extractor.edges.bias) // 2
-        extractor.edges.weight[labels:] = extractor.edges.weight[:labels]
-        extractor.edges.bias[labels:] = extractor.edges.bias[:labels]
-        extractor.match.out.bias.fill_(1.0)
+    for head in model.heads.values():
+        labels = len(head.edges.bias) // 2
+        head.edges.weight[labels:] = head.edges.weight[:labels]
+        head.edges.bias[labels:] = head.edges.bias[:labels]
+        head.match.out.bias.fill_(1.0)
     with traced_edges(model) as logits:
         model.extract(tensors, given)
     for turn, parts in logits.items():
         if parts:
             edges = torch.cat(parts)  # (N, 2K)
-            model.extractors[turn].edges.bias += middle_shift(edges, -(-2 * gold[turn] // edges.shape[1]))
+            model.heads[turn].edges.bias += middle_shift(edges, -(-2 * gold[turn] // edges.shape[1]))
 
 
 def middle_shift(logits: Tensor, count: int) -> Tensor:

@@ -86,7 +86,7 @@ def _run(
 
 
 def _in_one_launch(call: DirectionCall) -> bool:
-    """Whether one kernel runs all steps. It needs unequal lengths on the GPU: a user's graph cannot copy them."""
+    """Whether one kernel runs all steps. Unequal lengths must be on the GPU: a user's graph cannot copy them."""
     sizes = call.steps.sizes
     ragged = bool(sizes) and sizes[0] != sizes[-1]
     recorded = ragged and call.input.device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -6,9 +6,9 @@ idles at the end of a row, whatever the hidden size. Arithmetic is in float32, f
 the carried cell state ``c`` or of its gradient ``dc``.
 
 Pointers are to the first row of the step, n of them; matrices are dense, except those whose strides, in elements, are
-arguments. A pointer may be None to what is not wanted, or not there. ``MASKS`` holds the subset of
-tasks behind each memory (:func:`masks`); gates and memories are unrolled at compile time. Equation numbers are the
-paper's, other notation that of :mod:`srn_kernels.layout`.
+arguments. A pointer may be None for what is not wanted, or not there. ``MASKS`` holds the subset of tasks behind each
+memory (:func:`masks`); gates and memories are unrolled at compile time. Equation numbers are the paper's, other
+notation that of :mod:`srn_kernels.layout`.
 
 The kernels use no function of ``triton.language`` that is jitted itself (``tl.sigmoid``, ``tl.cdiv``, ``tl.zeros``):
 whether those are interpreted was fixed when Triton was first imported, perhaps by other code.

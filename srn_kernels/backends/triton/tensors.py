@@ -1,4 +1,4 @@
-"""Makes the recurrence's tensors from a call's, and back: some are taken as they are, some copied, some new.
+"""Turns a call's tensors into the recurrence's, and back: some are taken as they are, some copied, some new.
 
 Each pass has three functions: ``*_tensors`` allocates, ``fill_*`` puts the call's data in, ``drain_*`` hands results
 out. Without ``for_graph`` the recurrence reads and writes the call's memory wherever it can; with it every tensor
