@@ -48,14 +48,14 @@ class CMakeBuild(build_ext):
         import pybind11  # a build requirement: setup.py is also read where only the metadata is wanted
 
         # One folder for every way to build: setuptools would give an editable installation a temporary one, and so compile
-        # everything anew each time.
+        # everything again each time.
         build = ROOT / "build" / f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
         build.mkdir(parents=True, exist_ok=True)
         prefix = Path(self.get_ext_fullpath(ext.name)).resolve().parent.parent
         compile = ["--build", str(build), *jobs()]
 
         # The build folder outlives the temporary environment of an isolated build, and CMake's cache remembers where the
-        # tools of the last one were. So they are said anew each time.
+        # tools of the last one were. So they are said again each time.
         configure = [
             *("-S", str(ROOT), "-B", str(build), "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={program('ninja')}",

@@ -1,4 +1,4 @@
-// tanh and the logistic function from a GPU's hardware functions, 2^x and 1 / x: 5 and 10 instructions, where the exact
+// The logistic function and tanh from a GPU's hardware functions, 2^x and 1 / x: 5 and 10 instructions, where the exact
 // ones (cell.h) take 20 and 30. Off by at most 2^-17 of the result if the hardware's are off by 2 units in the last
 // place: a fraction of a rounding of anything that these kernels multiply.
 #pragma once

@@ -83,7 +83,7 @@ def notes(table: str, shapes: Sequence[Shape], bench: Bench) -> list[str]:
         ),
         "formula, MB (10⁶ bytes): " + ", ".join(f"{part} {scaled(size, 1e-6)}" for part, size in parts.items()),
         (
-            "temporaries (the memories computed anew), copies and the workspace come on top of the formula; a backward pass in "
+            "temporaries (the memories computed again), copies and the workspace come on top of the formula; a backward pass in "
             "parts holds the gradients of gates and cells of a part only"
         ),
         "checked first: every gradient, held to float64 as in the cell's table",
