@@ -62,6 +62,7 @@ class Variant:
             "SAVE": self.whole,
             "REVERSE": False,
             "PRECISION": "ieee",
+            "CLIP": 3.0 if self.whole else None,
             "WIDTH": self.width,
             "ROWS": fused.ROWS,
         }

@@ -262,13 +262,22 @@ struct Cell {
     });
   }
 
+  // What Eq. 8 adds up, held to +-clip. With NaN for a clip no comparison is true, and nothing is held.
+  static SRN_INLINE A clipped(A sum, Element<A> clip) {
+    const A high = A{} + clip, low = A{} - clip, held = sum > high ? high : sum;
+    return held < low ? low : held;
+  }
+
   // Eq. 9.
   static SRN_INLINE A hidden(A output_gate, A c) { return output_gate * Functions::tanh(c); }
 
-  // Backward of Eq. 9: from the gradient of h (before a projection) and of c, the whole gradient of c.
-  static SRN_INLINE A cell_gradient(A output_gate, A c, A dh, A dc) {
-    const A t = Functions::tanh(c);
-    return dc + dh * output_gate * (kOne - t * t);
+  // Backward of Eq. 9: from the gradient of h (before a projection) and of c, the whole gradient of c, or of the sum that
+  // was clipped to it: none, where it is at its bound.
+  static SRN_INLINE A cell_gradient(A output_gate, A c, A dh, A dc, Element<A> clip) {
+    const A t = Functions::tanh(c), high = A{} + clip, low = A{} - clip;
+    const A whole = dc + dh * output_gate * (kOne - t * t);
+    const A below = c >= high ? A{} : whole;
+    return c <= low ? A{} : below;
   }
 
   // Backward of Eq. 1-7: from the gradients of the memories, ds, to those of the gates before activation, dz. `dh` and

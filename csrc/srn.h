@@ -61,6 +61,8 @@ struct ForwardBuffers {
   int64_t memory_stride;
   void* gates;  // (S, G*H) numbers, or null: activated gates, for the same device's backward pass
   void* cells;  // (S, H), or null with gates: c_t, for the backward pass
+
+  double cell_clip;  // c_t is held to +-cell_clip, which is a number of `dtype`; NaN for no bound
 };
 
 // The same for the backward recurrence. Input and weight gradients follow from its results by a few matrix products
@@ -84,6 +86,8 @@ struct BackwardBuffers {
   void* s;        // (S, M*H): the memories before tanh, recomputed
   void* grad_h0;  // (B, P)
   void* grad_c0;  // (B, H)
+
+  double cell_clip;  // as in the forward pass: no gradient goes through a cell state at its bound
 };
 
 // A call of the CPU kernels. A step's gates take the place of its rows, but in the order in which both passes need

@@ -39,6 +39,7 @@ class DirectionCall(NamedTuple):
     weights: DirectionWeights
     steps: Steps
     tasks: int
+    cell_clip: float | None  # c_t is held to ± this number, which the dtype has; None for no bound
     reverse: bool
 
 
@@ -57,6 +58,7 @@ class LayerCall(NamedTuple):
         weights: Sequence[Tensor],
         batch_sizes: Tensor | None,
         tasks: int,
+        cell_clip: float | None = None,
     ) -> LayerCall:
         """Checks that an operator's arguments fit together: kernels read and write by address.
 
@@ -66,6 +68,7 @@ class LayerCall(NamedTuple):
             weights: the flat list of :func:`srn_kernels.layout.split_weights`.
             batch_sizes: as :class:`srn_kernels.layout.Steps` takes them.
             tasks: N.
+            cell_clip: the bound of the cell state, or None.
 
         Raises:
             RuntimeError: a shape, dtype or device that does not fit the others; the message names the argument.
@@ -91,14 +94,21 @@ class LayerCall(NamedTuple):
                     f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
                 )
         steps, ragged = Steps.of(batch_sizes, rows, batch), batch_sizes is not None
+        clip = None if cell_clip is None else _in_dtype(cell_clip, dtype)
         # By position: keywords would slow a step of a cell.
         return cls(
             Problem(rows, batch, input_size, hidden, state, tasks, directions, bias, projection, ragged, dtype, device),
             [
-                DirectionCall(input, h0[index], c0[index], its_weights, steps, tasks, index == 1)
+                DirectionCall(input, h0[index], c0[index], its_weights, steps, tasks, clip, index == 1)
                 for index, its_weights in enumerate(split)
             ],
         )
+
+
+@lru_cache(maxsize=64)
+def _in_dtype(number: float, dtype: torch.dtype) -> float:
+    """As the dtype rounds it: what is stored at the bound is then the bound."""
+    return torch.tensor(number, dtype=dtype).item()
 
 
 @lru_cache(maxsize=256)

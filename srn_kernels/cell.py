@@ -26,7 +26,8 @@ class SRNCell(nn.Module):
         hidden_size: H.
         bias: whether there are bias parameters.
         tasks: the tasks' names, or their number.
-        init: how the parameters begin, as in :class:`srn_kernels.SRN`.
+        cell_clip: what the new cell state is clipped to, as in :class:`srn_kernels.SRN`.
+        init: how the parameters begin, as there.
         backend: the implementation to use by name, or ``"auto"``.
     """
 
@@ -39,6 +40,7 @@ class SRNCell(nn.Module):
         dtype: torch.dtype | None = None,
         *,
         tasks: int | Sequence[str] = 3,
+        cell_clip: float | None = None,
         init: str = UNIFORM,
         backend: str = backends.AUTO,
     ) -> None:
@@ -49,6 +51,7 @@ class SRNCell(nn.Module):
         self.hidden_size = hidden_size
         self.bias = bias
         self.tasks = validation.task_names(tasks)
+        self.cell_clip = validation.bound("cell_clip", cell_clip)
         self.init = check_name(init)
         self.backend = backends.check_name(backend)
         self._names = [name.removesuffix("_l0") for name in layout.parameter_names(0, False, bias, False)]
@@ -66,8 +69,9 @@ class SRNCell(nn.Module):
 
     def extra_repr(self) -> str:
         bias = "" if self.bias else ", bias=False"
+        clip = "" if self.cell_clip is None else f", cell_clip={self.cell_clip}"
         init = "" if self.init == UNIFORM else f", init={self.init}"
-        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}{init}"
+        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}{clip}{init}"
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, return_memories: bool = False
@@ -111,6 +115,7 @@ class SRNCell(nn.Module):
             c.unsqueeze(0),
             weights,
             tasks=len(self.tasks),
+            cell_clip=self.cell_clip,
             memories=return_memories,
             backend=self.backend,
         )

@@ -40,7 +40,7 @@ class RowGradients(NamedTuple):
     """What the backward recurrence of one direction leaves behind for each packed row."""
 
     dz: Tensor  # (S, G·H), gates before activation
-    dc: Tensor  # (S, H), the whole gradient of c_t
+    dc: Tensor  # (S, H), the whole gradient of c_t, before it is clipped if it is
     s: Tensor  # (S, M·H), the memories before tanh, recomputed
     dh: Tensor | None  # (S, P), the whole gradient of h_t; with a projection only
     m: Tensor | None  # (S, H), the hidden units before the projection, recomputed; with a projection only
@@ -77,7 +77,7 @@ def mask_gates_backward(masters: Sequence[Tensor], grads: Sequence[Tensor]) -> l
 
 def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradients:
     """The backward recurrence of one direction."""
-    _, _, c0, weights, steps, tasks, reverse = call
+    _, _, c0, weights, steps, tasks, cell_clip, reverse = call
     _, gates, cells = saved
     batch, hidden = c0.shape
     state = weights.hh.shape[1]
@@ -99,6 +99,8 @@ def recurrence(call: DirectionCall, saved: Saved, grad: Incoming) -> RowGradient
         dm = dh if weights.hr is None else dh @ weights.hr
         tanh_c = torch.tanh(cells[rows])
         dc = dc_next[:n] + dm * o[rows] * (1 - tanh_c**2)  # Eq. 9
+        if cell_clip is not None:
+            dc = dc.masked_fill(cells[rows].abs() >= cell_clip, 0)  # none goes through a state at its bound
         ds = (dc @ weights.mc).unflatten(1, (-1, hidden))  # (n, M, H), Eq. 8
         if ds_output is not None:
             ds = ds + ds_output[rows]
@@ -148,7 +150,7 @@ def finish(
     total: list[Tensor] | None = None,
 ) -> DirectionGradients:
     """The products over all rows, as far as needed. ``total``: weight gradients of other rows, which are added to."""
-    input, h0, _, weights, steps, _, reverse = call
+    input, h0, _, weights, steps, _, _, reverse = call
     grad_input = rows.dz @ weights.ih if need_input else None
     if not need_weights:
         return DirectionGradients(grad_input, rows.grad_h0, rows.grad_c0, None)

@@ -43,6 +43,8 @@ class SRN(nn.Module):
         proj_size: size of a projected hidden state, 0 for none.
         tasks: the tasks' names, or their number.
         recurrent_dropout: probability of zeroing an element of ``weight_hh``, one mask per forward pass, in training.
+        cell_clip: c_t is clipped to ± this number after Eq. 8; None is the printed equation, which has no bound and in
+            training may need one.
         init: how the parameters begin: ``"uniform"``, or ``"carry"``, with which a unit's state goes on in that unit
             (:mod:`srn_kernels.initialization`), for dependencies over more than a few steps.
         backend: the implementation to use by name, or ``"auto"`` for the fastest that serves the call.
@@ -70,6 +72,7 @@ class SRN(nn.Module):
         *,
         tasks: int | Sequence[str] = 3,
         recurrent_dropout: float = 0.0,
+        cell_clip: float | None = None,
         init: str = UNIFORM,
         backend: str = backends.AUTO,
     ) -> None:
@@ -87,6 +90,7 @@ class SRN(nn.Module):
         self.proj_size = proj_size
         self.tasks = validation.task_names(tasks)
         self.recurrent_dropout = float(recurrent_dropout)
+        self.cell_clip = validation.bound("cell_clip", cell_clip)
         self.init = check_name(init)
         self.backend = backends.check_name(backend)
         for layer in range(num_layers):
@@ -199,7 +203,7 @@ class SRN(nn.Module):
         defaults |= {"bidirectional": False}
         parts += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         parts.append(f"tasks={self.tasks}")
-        defaults = {"recurrent_dropout": 0, "init": UNIFORM, "backend": backends.AUTO}
+        defaults = {"recurrent_dropout": 0, "cell_clip": None, "init": UNIFORM, "backend": backends.AUTO}
         parts += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(parts)
 
@@ -340,6 +344,7 @@ class SRN(nn.Module):
                 self._layer_weights(layer),
                 batch_sizes,
                 tasks=len(self.tasks),
+                cell_clip=self.cell_clip,
                 memories=return_memories and last,
                 backend=self.backend,
             )

@@ -42,7 +42,7 @@ def mask_gates(masters: Sequence[Tensor]) -> list[Tensor]:
     return gates
 
 
-def cell(z: Tensor, c_prev: Tensor, weights: DirectionWeights, tasks: int) -> Step:
+def cell(z: Tensor, c_prev: Tensor, weights: DirectionWeights, tasks: int, cell_clip: float | None = None) -> Step:
     """The cell after its first product: ``z`` (B, G·H) are the gates before activation, ``c_prev`` (B, H)."""
     blocks = z.chunk(layout.gate_blocks(tasks), dim=-1)
     f = torch.sigmoid(blocks[layout.FORGET])  # Eq. 1
@@ -53,6 +53,8 @@ def cell(z: Tensor, c_prev: Tensor, weights: DirectionWeights, tasks: int) -> St
     on_candidate, on_history = mask_gates(masters[:tasks]), mask_gates(masters[tasks:])
     s = torch.stack([b * history + a * candidate for a, b in zip(on_candidate, on_history, strict=True)], dim=1)
     c = F.linear(s.flatten(1), weights.mc, weights.b_mc)  # (B, H), Eq. 8 of Eq. 6, 7
+    if cell_clip is not None:
+        c = c.clamp(-cell_clip, cell_clip)  # not the paper's
     h = o * torch.tanh(c)  # Eq. 9
     if weights.hr is not None:
         h = F.linear(h, weights.hr)
@@ -72,13 +74,13 @@ class Direction(NamedTuple):
 
 def direction(call: DirectionCall) -> Direction:
     """One direction of a layer over packed rows."""
-    input, h, c, weights, steps, tasks, reverse = call
+    input, h, c, weights, steps, tasks, cell_clip, reverse = call
     z_input = F.linear(input, weights.ih, weights.b_ih)  # (S, G·H), hoisted out of the recurrence
     done: list[Step | None] = [None] * len(steps)
     for t in steps.order(reverse):
         n = steps.sizes[t]
         z = z_input[steps.rows(t)] + F.linear(h[:n], weights.hh, weights.b_hh)
-        step = cell(z, c[:n], weights, tasks)
+        step = cell(z, c[:n], weights, tasks, cell_clip)
         h, c = torch.cat([step.h, h[n:]]), torch.cat([step.c, c[n:]])  # a finished sequence keeps its state
         done[t] = step
     if not done:
@@ -108,14 +110,20 @@ class Layer(NamedTuple):
 
 
 def layer(
-    input: Tensor, h0: Tensor, c0: Tensor, weights: Sequence[Tensor], batch_sizes: Tensor | None, tasks: int
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    weights: Sequence[Tensor],
+    batch_sizes: Tensor | None,
+    tasks: int,
+    cell_clip: float | None = None,
 ) -> Layer:
     """One layer, all directions: ``input`` (S, D), ``h0`` (directions, B, P), ``c0`` (directions, B, H).
 
     ``weights`` and ``batch_sizes`` as :meth:`srn_kernels.call.LayerCall.of` takes them. Differentiable to any order by
     autograd.
     """
-    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks)
+    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
     done = [direction(one) for one in call.directions]
     return Layer(
         torch.cat([one.output for one in done], dim=-1),

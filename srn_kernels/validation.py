@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from collections.abc import Sequence
@@ -81,6 +82,22 @@ def probability(name: str, value: float) -> None:
         raise ValueError(
             f"{name} should be a number in range [0, 1] representing the probability of an element being zeroed"
         )
+
+
+def bound(name: str, value: float | None) -> float | None:
+    """A bound as a float, or None.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: not above 0, or not finite.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} should be a number or None, got: {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} should be a finite number above 0, or None, got {value}")
+    return float(value)
 
 
 def _mismatch(tensor: Tensor, expected: torch.dtype) -> bool:

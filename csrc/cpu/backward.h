@@ -194,7 +194,7 @@ class Backward {
       A* dc = plan_.dc(group, strip.row);
       const A* dm = plan_.dm(group, strip.row);
       for (int64_t at = 0; at < strip.rows * kUnitGroup; at += lanes) {
-        store(o + at, Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at)));
+        store(o + at, Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at), A(params_.cell_clip)));
       }
       memcpy(dc, o, sizeof(A) * strip.rows * kUnitGroup);
     }

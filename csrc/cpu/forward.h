@@ -318,8 +318,9 @@ class Forward {
         const A* o = plan_.o(group, strip.row);
         unrolled<0, B::kCount>([&](auto j) SRN_INLINE_LAMBDA {
           constexpr int at = B::flat_at(j.value) * lanes;
-          store(c + at, v[j.value]);
-          store(h + at, Unit::hidden(load(o + at), v[j.value]));
+          const V state = Unit::clipped(v[j.value], A(params_.cell_clip));
+          store(c + at, state);
+          store(h + at, Unit::hidden(load(o + at), state));
         });
         if (valid < kUnitGroup) {
           clear_columns(c, strip.rows, valid);

@@ -191,7 +191,8 @@ class BackwardPass {
       if (row < rows) {
         const float dh = at(shared_.dh)[item] + at(shared_.grad_output)[item];
         const float output_gate = at(shared_.gates)[(row * G + kOutput) * plan_.units + unit];
-        dc = Unit::cell_gradient(output_gate, at(shared_.c)[item], dh, at(shared_.dc_before)[item]);
+        dc = Unit::cell_gradient(output_gate, at(shared_.c)[item], dh, at(shared_.dc_before)[item],
+                                 float(direction_.cell_clip));
         at(shared_.dh_whole)[item] = dh;
       }
       team_.exchange().gather(item, dc);

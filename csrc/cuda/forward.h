@@ -202,7 +202,7 @@ class ForwardPass {
       const bool active = row < rows;
       float h = at(shared_.h)[item], c = 0;
       if (active) {
-        c = team_.exchange().scattered(item) + at(shared_.bias_mc)[unit];
+        c = Unit::clipped(team_.exchange().scattered(item) + at(shared_.bias_mc)[unit], float(direction_.cell_clip));
         h = Unit::hidden(at(shared_.gates)[(row * G + kOutput) * plan_.units + unit], c);
       }
       if (!last) team_.exchange().gather(item, h);

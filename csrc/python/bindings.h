@@ -96,7 +96,8 @@ Fields forward_fields(Fields more) {
                          SRN_FIELD(Struct, memories_row_stride),
                          SRN_FIELD(Struct, memory_stride),
                          SRN_FIELD(Struct, gates),
-                         SRN_FIELD(Struct, cells)};
+                         SRN_FIELD(Struct, cells),
+                         SRN_FIELD(Struct, cell_clip)};
   more.insert(more.end(), shared.begin(), shared.end());
   return more;
 }
@@ -118,7 +119,8 @@ Fields backward_fields(Fields more) {
                          SRN_FIELD(Struct, dc),
                          SRN_FIELD(Struct, s),
                          SRN_FIELD(Struct, grad_h0),
-                         SRN_FIELD(Struct, grad_c0)};
+                         SRN_FIELD(Struct, grad_c0),
+                         SRN_FIELD(Struct, cell_clip)};
   more.insert(more.end(), shared.begin(), shared.end());
   return more;
 }

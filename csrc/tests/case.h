@@ -19,6 +19,7 @@ struct Case {
   int64_t gates, memories;       // G, M
   Memory batch_sizes;
   Tensor ih, hh, b_ih, b_hh, mc, b_mc, hr;
+  double cell_clip;  // so low that many cell states are at it; or NaN
   Tensor input, h0, c0;
   Tensor grad_output, grad_h_n, grad_c_n, grad_memories;
 
@@ -41,6 +42,7 @@ struct Case {
     shape.batch = draw.one_in(20) ? 0 : draw.between(large ? 12 : 1, 40);
     shape.steps = shape.batch == 0 ? 0 : draw.between(0, 9);
     steps(draw);
+    cell_clip = clip_of(number);
     contents(draw);
   }
 
@@ -60,6 +62,7 @@ struct Case {
     shape.batch = draw.between(1, draw.one_in(2) ? 8 : 40);
     shape.steps = draw.between(1, 7);
     steps(draw);
+    cell_clip = clip_of(number);
     Draw direction_draw(reverse ? ~number : number);
     contents(direction_draw);
   }
@@ -85,15 +88,19 @@ struct Case {
     std::string sizes;
     for (int64_t t = 0; t < shape.steps; ++t) sizes += (t == 0 ? "" : " ") + std::to_string(shape.batch_sizes[t]);
     char line[256];
-    snprintf(line, sizeof(line), "%s N=%d T=%d B=%d S=%d D=%d H=%d P=%d%s%s biases=%s%s%s batch_sizes=[",
+    snprintf(line, sizeof(line), "%s N=%d T=%d B=%d S=%d D=%d H=%d P=%d%s%s biases=%s%s%s clip=%g batch_sizes=[",
              names[int(shape.dtype)], shape.tasks, int(shape.steps), int(shape.batch), int(shape.rows),
              int(shape.input), int(shape.hidden), int(shape.state), shape.projection ? " projection" : "",
              shape.reverse ? " reverse" : "", b_ih.null() ? "-" : "i", b_hh.null() ? "-" : "h",
-             b_mc.null() ? "-" : "m");
+             b_mc.null() ? "-" : "m", cell_clip);
     return line + sizes + "]";
   }
 
  private:
+  static double clip_of(uint64_t number) {
+    Draw draw(number + 3000000019);
+    return draw.one_in(2) ? NAN : draw.one_in(2) ? 0.25 : 0.125;  // numbers of every dtype
+  }
   static Guard guard_of(Draw& draw) { return draw.one_in(2) ? Guard::kHeap : Guard::kPage; }
 
   void contents(Draw& draw) {

@@ -113,7 +113,7 @@ class CoreTest {
     kernels_.forward(
         {{call_->pointers(), call_->h0.data(), call_->c0.data(), out[kOutput].data(), out[kOutput].row_stride(),
           out[kLastH].data(), out[kLastC].data(), out[kMemories].data(), out[kMemories].row_stride(),
-          out[kMemories].block_stride(), out[kGates].data(), out[kCells].data()},
+          out[kMemories].block_stride(), out[kGates].data(), out[kCells].data(), call_->cell_clip},
          shape,
          call_->input.data(),
          workspace.get()});
@@ -135,7 +135,7 @@ class CoreTest {
     kernels_.backward({{call_->pointers(), call_->c0.data(), saved[kGates].data(), saved[kCells].data(),
                         grad_output.data(), grad_output.row_stride(), call_->grad_h_n.data(), call_->grad_c_n.data(),
                         grad_memories.data(), grad_memories.row_stride(), grad_memories.block_stride(), out[kDz].data(),
-                        out[kDc].data(), out[kS].data(), out[kGradH0].data(), out[kGradC0].data()},
+                        out[kDc].data(), out[kS].data(), out[kGradH0].data(), out[kGradC0].data(), call_->cell_clip},
                        shape,
                        out[kDh].data(),
                        out[kM].data(),

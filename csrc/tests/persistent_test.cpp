@@ -162,7 +162,7 @@ class PersistentTest {
       }
       call.direction[d] = {{one.pointers(), one.h0.data(), one.c0.data(), out.output.data(), out.output.row_stride(),
                             out.h_n.data(), out.c_n.data(), out.memories.data(), out.memories.row_stride(),
-                            out.memories.block_stride(), out.gates.data(), out.cells.data()},
+                            out.memories.block_stride(), out.gates.data(), out.cells.data(), one.cell_clip},
                            shape.reverse,
                            z_[d].data()};
     }
@@ -187,7 +187,7 @@ class PersistentTest {
           {one.pointers(), one.c0.data(), saved[d].gates.data(), saved[d].cells.data(), one.grad_output.data(),
            one.grad_output.row_stride(), one.grad_h_n.data(), one.grad_c_n.data(), one.grad_memories.data(),
            one.grad_memories.row_stride(), one.grad_memories.block_stride(), out.dz.data(), out.dc.data(), out.s.data(),
-           out.grad_h0.data(), out.grad_c0.data()},
+           out.grad_h0.data(), out.grad_c0.data(), one.cell_clip},
           shape.reverse};
     }
     launch<Element, kRows, N>(Pass::kBackward, call, way, backward_on_host<Element, kRows, N>);

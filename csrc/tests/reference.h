@@ -77,6 +77,7 @@ class ForwardReference {
         G(call.gates),
         M(call.memories),
         projection(call.shape.projection),
+        clip(call.cell_clip),
         subset(subsets(N)),
         hh(call.hh, G * H, P),
         b_hh(call.b_hh, 1, G * H),
@@ -139,8 +140,9 @@ class ForwardReference {
     for (int64_t u = 0; u < H; ++u) {
       Sum sum = b_mc(0, u);
       for (int64_t j = 0; j < M * H; ++j) sum += Sum(mc(u, j)) * s[size_t(j)];
-      c[size_t(u)] = cells[size_t(row * H + u)] = double(sum);  // Eq. 8
-      hidden.push_back(gate[H + u] * std::tanh(double(sum)));   // Eq. 9
+      const double state = std::isnan(clip) ? double(sum) : std::max(-clip, std::min(clip, double(sum)));
+      c[size_t(u)] = cells[size_t(row * H + u)] = state;  // Eq. 8
+      hidden.push_back(gate[H + u] * std::tanh(state));   // Eq. 9
     }
     for (int64_t p = 0; p < P; ++p) {
       Sum sum = projection ? 0 : hidden[size_t(p)];
@@ -152,6 +154,7 @@ class ForwardReference {
   int N;
   int64_t H, P, G, M;
   bool projection;
+  double clip;
   std::vector<Tasks> subset;
   Matrix hh, b_hh, mc, b_mc, hr, input_product;
 };
@@ -192,6 +195,7 @@ class BackwardReference {
         G(call.gates),
         M(call.memories),
         projection(call.shape.projection),
+        clip(call.cell_clip),
         subset(subsets(N)),
         hh(call.hh, G * H, P),
         mc(call.mc, H, M * H),
@@ -234,6 +238,7 @@ class BackwardReference {
       const double t = std::tanh(cells(row, u));
       if (projection) m[size_t(row * H + u)] = gates(row, H + u) * t;       // Eq. 9
       d_c[size_t(u)] += d_hidden.back() * gates(row, H + u) * (1 - t * t);  // Eq. 9
+      if (std::fabs(cells(row, u)) >= clip) d_c[size_t(u)] = 0;
       dc[size_t(row * H + u)] = d_c[size_t(u)];
     }
     Numbers d_c_prev;
@@ -281,6 +286,7 @@ class BackwardReference {
   int N;
   int64_t H, P, G, M;
   bool projection;
+  double clip;
   std::vector<Tasks> subset;
   Matrix hh, mc, hr, gates, cells, grad_output, grad_memories;
 };

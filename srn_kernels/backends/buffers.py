@@ -5,6 +5,8 @@ A caller that takes addresses keeps the tensors until the kernels have run, or a
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,8 +15,8 @@ from srn_kernels.gradients import Incoming, RowGradients, Saved
 from srn_kernels.layout import DirectionWeights
 from srn_kernels.reference import Direction
 
-Fields = dict[str, int | tuple[int, ...]]
-"""Addresses and strides by name; 0 is a null pointer."""
+Fields = dict[str, int | float | tuple[int, ...]]
+"""Addresses, strides and numbers by name; 0 is a null pointer."""
 
 
 def dense_call(call: DirectionCall) -> DirectionCall:
@@ -72,6 +74,7 @@ def forward_fields(call: DirectionCall, out: Direction, memories: bool, save: bo
         "memory_stride": out.memories.stride(1),
         "gates": out.gates.data_ptr() if save else 0,
         "cells": out.cells.data_ptr() if save else 0,
+        "cell_clip": cell_clip(call),
     }
 
 
@@ -94,7 +97,13 @@ def backward_fields(call: DirectionCall, saved: Saved, grad: Incoming, rows: Row
         "s": rows.s.data_ptr(),
         "grad_h0": rows.grad_h0.data_ptr(),
         "grad_c0": rows.grad_c0.data_ptr(),
+        "cell_clip": cell_clip(call),
     }
+
+
+def cell_clip(call: DirectionCall) -> float:
+    """The bound of the cell state as kernels take it: NaN for none, with which no comparison is true."""
+    return math.nan if call.cell_clip is None else call.cell_clip
 
 
 def address(tensor: Tensor | None) -> int:

@@ -24,6 +24,7 @@ def srn_layer(
     batch_sizes: Tensor | None = None,
     *,
     tasks: int = 3,
+    cell_clip: float | None = None,
     memories: bool = False,
     backend: str = backends.AUTO,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -35,6 +36,7 @@ def srn_layer(
         weights: each direction's parameters in turn, as :class:`srn_kernels.layout.DirectionWeights` orders them.
         batch_sizes: (T,) whole numbers, as in a ``PackedSequence``; None for sequences of equal length S / B.
         tasks: N.
+        cell_clip: what c_t is clipped to after Eq. 8, ± this number rounded to the dtype; None leaves it.
         memories: whether to return tanh(s_S) of every step.
         backend: a backend's name, or ``"auto"``.
 
@@ -50,11 +52,11 @@ def srn_layer(
     """
     weights = list(weights)
     if torch.onnx.is_in_onnx_export():
-        output, h_n, c_n, s = unrolled.layer(input, h0, c0, weights, batch_sizes, tasks)
+        output, h_n, c_n, s = unrolled.layer(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
         return output, h_n, c_n, s if memories else None
     autograd.refuse_forward_mode(input, h0, c0, *weights)
     save = autograd.wanted(input, h0, c0, *weights)
-    arguments = (input, h0, c0, weights, batch_sizes, tasks, memories, save, backend)
+    arguments = (input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend)
     through_autograd = save or torch.compiler.is_compiling()  # a compiler traces the operator itself
     output, h_n, c_n, s, _, _ = LAYER(*arguments) if through_autograd else below_autograd(LAYER, *arguments)
     return output, h_n, c_n, s if memories else None

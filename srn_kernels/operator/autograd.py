@@ -51,7 +51,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):
         """Gradients of input, h0, c0 and each weight."""
-        tasks, memories, save, backend = ctx.options
+        tasks, cell_clip, memories, save, backend = ctx.options
         grad_output, grad_h_n, grad_c_n, grad_memories = grads[:GRADS]
         if not save:
             raise RuntimeError("srn_kernels::layer was called with save=False although an argument required a gradient")
@@ -60,7 +60,7 @@ class _Layer(torch.autograd.Function):
         need_input, need_weights = ctx.needs_input_grad[2], any(ctx.needs_input_grad[5:])
         arguments = (grad_output, grad_h_n, grad_c_n, grad_memories if memories else None)
         arguments += (input, h0, c0, weights, batch_sizes, output, gates, cells)
-        arguments += (tasks, need_input, need_weights, backend)
+        arguments += (tasks, cell_clip, need_input, need_weights, backend)
         twice = torch.is_grad_enabled()
         grad_input, grad_h0, grad_c0, grad_weights = (
             LAYER_BACKWARD(*arguments) if twice else below_autograd(LAYER_BACKWARD, *arguments)
@@ -101,7 +101,7 @@ class _LayerBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gg_input: Tensor | None, gg_h0: Tensor | None, gg_c0: Tensor | None, *gg_weights):
         """Differentiates the gradient through the reference."""
-        tasks, need_input, need_weights, _ = ctx.options
+        tasks, cell_clip, need_input, need_weights, _ = ctx.options
         batch_sizes, *saved = ctx.saved_tensors
         with torch.enable_grad(), without_autocast(saved[-1]):
             # Views cut the reference's graph from the caller's, so that a gradient counts each path once; they stay
@@ -110,7 +110,7 @@ class _LayerBackward(torch.autograd.Function):
             present = ctx.present[:GRADS]
             given, inputs = leaves[: sum(present)], leaves[sum(present) :]
             input, h0, c0, *weights = inputs
-            done = reference.layer(input, h0, c0, weights, batch_sizes, tasks)
+            done = reference.layer(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
             targets = [t for t, is_present in zip(done[:GRADS], present, strict=True) if is_present]
             first = _gradients(targets, inputs, given)
             gg = [gg_input if need_input else None, gg_h0, gg_c0]

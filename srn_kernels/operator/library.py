@@ -21,13 +21,14 @@ LIBRARY = get_library_allowing_overwrite("srn_kernels", "layer")
 """The operators' registrations; reloading the module withdraws the earlier ones."""
 
 LIBRARY.define(
-    "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, bool memories, "
-    "bool save, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, float? cell_clip, "
+    "bool memories, bool save, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 LIBRARY.define(
     "layer_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? grad_memories, Tensor input, "
     "Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, Tensor output, Tensor gates, Tensor cells, int tasks, "
+    "float? cell_clip, "
     "bool need_input, bool need_weights, str backend) -> (Tensor, Tensor, Tensor, Tensor[])",
     tags=torch.Tag.pt2_compliant_tag,
 )

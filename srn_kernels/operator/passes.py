@@ -21,11 +21,12 @@ def _layer(
     weights: list[Tensor],
     batch_sizes: Tensor | None,
     tasks: int,
+    cell_clip: float | None,
     memories: bool,
     save: bool,
     backend: str,
 ) -> tuple[Tensor, ...]:
-    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks)
+    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
     chosen = backends.select(call.problem, backend)
     out = _empty_layer(input, h0, c0, tasks, memories, save)
     backends.note_run(chosen)
@@ -35,7 +36,7 @@ def _layer(
 
 
 @torch.library.register_fake("srn_kernels::layer", lib=LIBRARY)
-def _(input, h0, c0, weights, batch_sizes, tasks, memories, save, backend):
+def _(input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend):
     return tuple(_empty_layer(input, h0, c0, tasks, memories, save))
 
 
@@ -91,11 +92,12 @@ def _layer_backward(
     gates: Tensor,
     cells: Tensor,
     tasks: int,
+    cell_clip: float | None,
     need_input: bool,
     need_weights: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks)
+    call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
     chosen = backends.select(call.problem, backend)
     backends.note_run(chosen)
     directions = len(call.directions)
@@ -137,6 +139,7 @@ def _(
     gates,
     cells,
     tasks,
+    cell_clip,
     need_input,
     need_weights,
     backend,

@@ -12,7 +12,13 @@ from srn_kernels import layout, reference
 
 
 def layer(
-    input: Tensor, h0: Tensor, c0: Tensor, weights: Sequence[Tensor], batch_sizes: Tensor | None, tasks: int
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    weights: Sequence[Tensor],
+    batch_sizes: Tensor | None,
+    tasks: int,
+    cell_clip: float | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Output (S, directions·P), h_n, c_n and memories (S, M, directions·H), as :func:`srn_kernels.srn_layer` has them.
 
@@ -34,7 +40,9 @@ def layer(
         h, c = h0[index], c0[index]
         done: list[reference.Step | None] = [None] * int(steps)  # which the older exporter counts in a tensor
         for t in range(len(done) - 1, -1, -1) if index else range(len(done)):
-            step = reference.cell(z[t] + F.linear(h, its_weights.hh, its_weights.b_hh), c, its_weights, tasks)
+            step = reference.cell(
+                z[t] + F.linear(h, its_weights.hh, its_weights.b_hh), c, its_weights, tasks, cell_clip
+            )
             done[t], h, c = step, step.h, step.c
         outputs.append(torch.cat([step.h for step in done]))
         memories.append(torch.cat([step.memories for step in done]))

@@ -57,6 +57,7 @@ CASES = [
     Case(steps=5, batch=4, hidden_size=300, input_size=64, tasks=2, bias=False),
     Case(steps=6, batch=5, hidden_size=33, bias=False, ragged=True),
     Case(steps=6, batch=5, hidden_size=40, proj_size=17),
+    Case(steps=4, batch=3, hidden_size=9, cell_clip=0.25),
     Case(steps=6, batch=9, hidden_size=100, proj_size=32, directions=2, ragged=True),
     Case(steps=3, batch=200, hidden_size=24, directions=2),
 ]

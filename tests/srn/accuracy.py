@@ -65,7 +65,8 @@ def truth_and_movements(call: Call, seeds: list[Tensor] | None, unit: float) -> 
 
     def values(*arguments: Tensor) -> tuple[Tensor, ...]:
         drawn = call.with_tensors(arguments)
-        return reference.layer(drawn.input, drawn.h0, drawn.c0, drawn.weights, drawn.batch_sizes, drawn.tasks)[:4]
+        of_layer = drawn.input, drawn.h0, drawn.c0, drawn.weights, drawn.batch_sizes, drawn.tasks, drawn.cell_clip
+        return reference.layer(*of_layer)[:4]
 
     def values_and_gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
         outputs, pull_back = torch.func.vjp(values, *tensors[:count])

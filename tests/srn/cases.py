@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from srn_kernels import backends, layout, srn_layer
+from srn_kernels import backends, layout, reference, srn_layer
 from srn_kernels.call import LayerCall
 
 USABLE = [
@@ -32,6 +33,7 @@ class Case:
     proj_size: int = 0
     directions: int = 1
     ragged: bool = False
+    cell_clip: float | None = None
 
     def __str__(self) -> str:
         changed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
@@ -60,6 +62,7 @@ class Call:
     weights: tuple[Tensor, ...]
     batch_sizes: Tensor | None
     tasks: int
+    cell_clip: float | None = None
 
     def tensors(self) -> list[Tensor]:
         """Everything that has a gradient."""
@@ -82,7 +85,7 @@ class Call:
 
     def layer_call(self) -> LayerCall:
         """The call as a backend gets it."""
-        return LayerCall.of(self.input, self.h0, self.c0, self.weights, self.batch_sizes, self.tasks)
+        return LayerCall.of(self.input, self.h0, self.c0, self.weights, self.batch_sizes, self.tasks, self.cell_clip)
 
     def run(self, backend: str = backends.AUTO, memories: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """output, h_n, c_n and memories."""
@@ -93,13 +96,26 @@ class Call:
             self.weights,
             self.batch_sizes,
             tasks=self.tasks,
+            cell_clip=self.cell_clip,
             memories=memories,
             backend=backend,
         )
 
 
+CLIP_MARGIN = 2**-6
+"""How far from its bound a clipped cell state is before: roundings of bfloat16 do not move it across."""
+
+
 def draw(case: Case, dtype: torch.dtype = torch.float64) -> Call:
-    """Random arguments, with weights large enough that gates leave their linear part."""
+    """Random arguments, with weights large enough that gates leave their linear part. With a ``cell_clip``, which makes
+    a jump of the gradients, no cell state comes close to it."""
+    call = _draw(case, dtype)
+    while case.cell_clip is not None and not _is_clear_cut(call):
+        call = _draw(case, dtype)
+    return call
+
+
+def _draw(case: Case, dtype: torch.dtype) -> Call:
     shapes = layout.parameter_shapes(case.input_size, case.hidden_size, case.proj_size, case.tasks, case.bias)
     state = case.proj_size or case.hidden_size
     return Call(
@@ -113,4 +129,15 @@ def draw(case: Case, dtype: torch.dtype = torch.float64) -> Call:
         ),
         batch_sizes=case.batch_sizes,
         tasks=case.tasks,
+        cell_clip=case.cell_clip,
     )
+
+
+def _is_clear_cut(call: Call) -> bool:
+    """Whether some cell states are clipped, some are not, and none is near the bound."""
+    sums = []
+    for direction in call.to(torch.float64).layer_call().directions:
+        done, weights = reference.direction(direction), direction.weights
+        sums.append(F.linear(torch.atanh(done.memories).flatten(1), weights.mc, weights.b_mc))  # Eq. 8 of Eq. 10
+    distance = torch.cat(sums).abs() - call.cell_clip
+    return bool(distance.abs().min() > CLIP_MARGIN and distance.min() < 0 < distance.max())

@@ -17,6 +17,8 @@ from .cases import USABLE, Case, draw
 
 CASES = [
     Case(),
+    Case(cell_clip=0.25),
+    Case(hidden_size=9, tasks=2, directions=2, ragged=True, proj_size=4, cell_clip=0.25),
     Case(steps=1),
     Case(batch=1),
     Case(steps=1, batch=1),

@@ -229,7 +229,7 @@ def test_what_runs_behind_the_operator_is_not_traced() -> None:
     """A frame that the compiler skips calls it in a compiled region; what a kernel does stays out of graphs."""
     rnn, x = SRN(D, H), torch.randn(5, 3, D, requires_grad=True)
     rows, state = x.flatten(0, 1), torch.zeros(1, 3, H)
-    arguments = (rows, state, state, list(rnn.parameters()), None, 3, False, True, "auto")
+    arguments = (rows, state, state, list(rnn.parameters()), None, 3, None, False, True, "auto")
 
     def skipped():
         return torch.ops.srn_kernels.layer.default(*arguments)

@@ -33,6 +33,7 @@ CASES = [
     Case(steps=6, batch=19, hidden_size=24, directions=2, ragged=True),
     Case(steps=6, batch=5, hidden_size=16, tasks=2, directions=2, ragged=True, bias=False),
     Case(steps=3, batch=4, hidden_size=130, input_size=40),
+    Case(steps=4, batch=3, hidden_size=9, directions=2, cell_clip=0.25),
 ]
 
 

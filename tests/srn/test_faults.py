@@ -74,6 +74,9 @@ EDITS = {
             "= Element<A>(ExpTraits<Element<A>>::coefficient(term) * (1 + (srn_fault == 1 && term == 2) * srn_fault_size));",
         ),
     ],
+    "csrc/cuda/approximate.h": [
+        ("return std::exp2(x);", "return std::exp2(x) * float(1 + (srn_fault == 1) * srn_fault_size / 16);"),
+    ],
     "csrc/cpu/gemm.h": [
         (
             "sum[c][s] += value[s] * weight;",

@@ -25,8 +25,13 @@ GRID = [
     Case(3, 2, 2, 3, directions=2, proj_size=1, tasks=2),
     Case(1, 1, 1, 1),
     Case(2, 1, 3, 1, tasks=4, directions=2, bias=False),
+    Case(3, 2, 2, 3, directions=2, ragged=True, cell_clip=0.25),
 ]
-SLOW = [SMALL, Case(2, 2, 2, 2, tasks=2, directions=2, proj_size=1, ragged=True)]
+SLOW = [
+    SMALL,
+    Case(2, 2, 2, 2, tasks=2, cell_clip=0.25),
+    Case(2, 2, 2, 2, tasks=2, directions=2, proj_size=1, ragged=True),
+]
 
 each_backend = pytest.mark.parametrize("backend", USABLE)
 
@@ -98,7 +103,9 @@ def test_second_derivative_of_nothing(case: Case, backend: str) -> None:
 @pytest.mark.parametrize("case", GRID, ids=str)
 def test_written_out_backward_is_autograd_s(case: Case, backend: str) -> None:
     call = draw(case).leaves()
-    expected = reference.layer(call.input, call.h0, call.c0, call.weights, call.batch_sizes, case.tasks)[:4]
+    expected = reference.layer(
+        call.input, call.h0, call.c0, call.weights, call.batch_sizes, case.tasks, case.cell_clip
+    )[:4]
     seeds = [torch.randn_like(value) for value in expected]
     got = torch.autograd.grad(call.run(backend), call.tensors(), seeds)
     wanted = torch.autograd.grad(expected, call.tensors(), seeds)
@@ -130,7 +137,9 @@ def test_what_is_not_used_has_no_say(used: tuple[int, ...], backend: str) -> Non
     """Any outputs that take no part in the loss count as zero gradients."""
     case = Case(4, 3, 2, 3, directions=2, ragged=True, proj_size=2)
     call = draw(case).leaves()
-    expected = reference.layer(call.input, call.h0, call.c0, call.weights, call.batch_sizes, case.tasks)[:4]
+    expected = reference.layer(
+        call.input, call.h0, call.c0, call.weights, call.batch_sizes, case.tasks, case.cell_clip
+    )[:4]
     got = call.run(backend)
     wanted = torch.autograd.grad([expected[i].pow(2).sum() for i in used], call.tensors(), allow_unused=True)
     found = torch.autograd.grad([got[i].pow(2).sum() for i in used], call.tensors(), materialize_grads=True)

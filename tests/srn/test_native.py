@@ -92,6 +92,7 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
         Case(steps=7, batch=4, hidden_size=12, directions=2),
         Case(steps=6, batch=5, hidden_size=9, proj_size=4, directions=2, ragged=True),
         Case(steps=6, batch=5, hidden_size=9, proj_size=4, bias=False),
+        Case(steps=7, batch=4, hidden_size=5, directions=2, ragged=True, cell_clip=0.25),
     ],
     ids=str,
 )

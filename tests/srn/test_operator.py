@@ -26,11 +26,13 @@ SAMPLES = [
     Case(tasks=2, bias=False),
     Case(batch=0),
     Case(steps=0, tasks=1),
+    Case(cell_clip=0.25),
 ]
 
 
 def layer_arguments(call: Call, memories: bool, save: bool) -> tuple:
-    return (call.input, call.h0, call.c0, list(call.weights), call.batch_sizes, call.tasks, memories, save, "auto")
+    tensors = call.input, call.h0, call.c0, list(call.weights), call.batch_sizes
+    return (*tensors, call.tasks, call.cell_clip, memories, save, "auto")
 
 
 @pytest.mark.parametrize("memories", [True, False])
@@ -53,9 +55,9 @@ def test_opcheck_of_the_backward(case: Case, wanted: str) -> None:
     grads = [torch.randn_like(value) for value in (output, h_n, c_n, memories)]
     if wanted == "some gradients missing":
         grads[1] = grads[2] = None
-    input, h0, c0, weights, batch_sizes, tasks, *_ = layer_arguments(call, True, True)
+    input, h0, c0, weights, batch_sizes, tasks, cell_clip, *_ = layer_arguments(call, True, True)
     needs = wanted != "no input", wanted != "no weights", "auto"
-    saved = (batch_sizes, output, gates, cells, tasks)
+    saved = (batch_sizes, output, gates, cells, tasks, cell_clip)
     torch.library.opcheck(BACKWARD, (*grads, input, h0, c0, weights, *saved, *needs))
     leaves = call.leaves()
     differentiable = (*grads, leaves.input, leaves.h0, leaves.c0, list(leaves.weights), *saved, *needs)
@@ -70,7 +72,7 @@ def test_the_backward_checks_its_arguments_too() -> None:
     seeds = torch.randn_like(output), None, None, None
     wrong = (call.input, call.h0, call.c0[:, :1], list(call.weights), None, output, gates, cells)
     with pytest.raises(RuntimeError, match=r"c0 should have the shape \[1, 3, 6\], got \[1, 1, 6\]"):
-        BACKWARD(*seeds, *wrong, call.tasks, True, True, "auto")
+        BACKWARD(*seeds, *wrong, call.tasks, None, True, True, "auto")
 
 
 def test_the_package_can_be_loaded_again() -> None:

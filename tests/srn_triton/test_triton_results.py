@@ -24,6 +24,8 @@ from .device import draw_here
 
 CASES = [
     Case(),
+    Case(cell_clip=0.25),
+    Case(hidden_size=9, tasks=2, directions=2, ragged=True, proj_size=4, cell_clip=0.25),
     Case(steps=1, batch=1),
     Case(steps=3, batch=1, hidden_size=1, input_size=1),
     Case(steps=2, batch=2, hidden_size=150, input_size=9),  # a row is longer than a program's block
@@ -38,6 +40,7 @@ CASES = [
 ]
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 FUSED_CASES = [
+    Case(hidden_size=7, cell_clip=0.25),
     Case(hidden_size=16),
     Case(steps=1, batch=1, hidden_size=1, input_size=1),
     Case(steps=3, batch=18, hidden_size=13, directions=2, ragged=True),  # more than one program

@@ -24,12 +24,14 @@ from srn_kernels.backends.triton.pointwise import (
     FORGET,
     OUTPUT,
     add_master_gradients,
+    clipped,
     kernel,
     mask_gate,
     masks,
     sigmoid,
     slope,
     tanh,
+    through_clip,
 )
 from srn_kernels.backends.triton.recurrence import Backward, Forward
 from srn_kernels.call import DirectionCall
@@ -53,7 +55,7 @@ def serves(call: DirectionCall) -> bool:
     return few and call.weights.hr is None and call.weights.hidden_size <= widest
 
 
-def forward(t: Forward, steps: Steps, tasks: int, reverse: bool) -> None:
+def forward(t: Forward, steps: Steps, tasks: int, cell_clip: float | None, reverse: bool) -> None:
     """The forward recurrence, as :func:`srn_kernels.backends.triton.recurrence.forward`; scratch is not touched."""
     (batch, hidden), width = t.c.shape, _width(t.c.shape[1])
     hh = t.weights.hh.view(-1, hidden, hidden).transpose(1, 2)  # (G, from, to)
@@ -63,12 +65,12 @@ def forward(t: Forward, steps: Steps, tasks: int, reverse: bool) -> None:
         fused_forward[(triton.cdiv(batch, ROWS),)](
             t.z, t.h, t.c, t.output, t.memories, t.cells, _tiles(hh, width), _tiles(mc, width), t.weights.b_mc,
             *_lengths(steps, t.c.device), len(steps), batch, hidden, t.output.stride(0), memories_row, memories_each,
-            t.cells is not None, reverse, _precision(), masks(tasks), tasks, width, ROWS,
+            t.cells is not None, reverse, _precision(), cell_clip, masks(tasks), tasks, width, ROWS,
             num_warps=WARPS,
         )  # fmt: skip
 
 
-def backward(t: Backward, steps: Steps, tasks: int, reverse: bool) -> None:
+def backward(t: Backward, steps: Steps, tasks: int, cell_clip: float | None, reverse: bool) -> None:
     """The backward recurrence, as :func:`srn_kernels.backends.triton.recurrence.backward`; scratch is not touched."""
     (batch, hidden), width = t.dc.shape, _width(t.dc.shape[1])
     hh = t.weights.hh.view(-1, hidden, hidden)  # (G, from, to): the gradient goes from gates to states
@@ -81,7 +83,7 @@ def backward(t: Backward, steps: Steps, tasks: int, reverse: bool) -> None:
             t.gates, t.cells, t.c0, grad_output, grad_memories, t.dh, t.dc, t.dz, t.dc_rows, t.s,
             _tiles(hh, width), _tiles(mc, width), *_lengths(steps, t.dc.device), len(steps), batch, hidden,
             output_row, memories_row, memories_each,
-            reverse, _precision(), masks(tasks), tasks, width, ROWS,
+            reverse, _precision(), cell_clip, masks(tasks), tasks, width, ROWS,
             num_warps=WARPS,
         )  # fmt: skip
 
@@ -144,6 +146,7 @@ def fused_forward(
     SAVE: tl.constexpr,
     REVERSE: tl.constexpr,
     PRECISION: tl.constexpr,
+    CLIP: tl.constexpr,
     MASKS: tl.constexpr,
     N: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -195,6 +198,7 @@ def fused_forward(
                 tl.store(target, tanh(value), mask=valid)  # Eq. 10
             weight = tl.load(mc + memory * (WIDTH * WIDTH) + tile)
             total = tl.dot(value.to(dtype), weight, total, input_precision=PRECISION)  # Eq. 8
+        total = clipped(total, CLIP)
         hidden_units = (gates[OUTPUT] * tanh(total)).to(dtype)  # Eq. 9
         tl.store(output + first * output_row + rows[:, None] * output_row + columns[None, :], hidden_units, mask=valid)
         if SAVE:
@@ -229,6 +233,7 @@ def fused_backward(
     grad_memories_each,
     REVERSE: tl.constexpr,
     PRECISION: tl.constexpr,
+    CLIP: tl.constexpr,
     MASKS: tl.constexpr,
     N: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -271,8 +276,10 @@ def fused_backward(
             target = grad_output + first * grad_output_row + rows[:, None] * grad_output_row + columns[None, :]
             d_hidden += tl.load(target, mask=valid, other=0.0).to(tl.float32)
         output = tl.load(of_gates + gate_place + OUTPUT * hidden, mask=valid, other=0.0).to(tl.float32)
-        tanh_c = tanh(tl.load(cells + first * hidden + state, mask=valid, other=0.0).to(tl.float32))
-        d_state = (dc_t + d_hidden * output * (1.0 - tanh_c * tanh_c)).to(dtype)  # Eq. 9
+        c_t = tl.load(cells + first * hidden + state, mask=valid, other=0.0).to(tl.float32)
+        tanh_c = tanh(c_t)
+        d_state = dc_t + d_hidden * output * (1.0 - tanh_c * tanh_c)  # Eq. 9
+        d_state = through_clip(d_state, c_t, CLIP).to(dtype)
         tl.store(dc_rows + first * hidden + state, d_state, mask=valid)
         rounded = (d_hidden * tanh_c * slope(output)).to(dtype)
         tl.store(of_dz + gate_place + OUTPUT * hidden, rounded, mask=valid)

@@ -30,7 +30,7 @@ def forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> 
         ("forward", memories, save),
         allocate=lambda for_graph, device: tensors.forward_tensors(call, out, memories, save, for_graph, device),
         fill=lambda t, for_graph: tensors.fill_forward(t, call, for_graph),
-        work=lambda module, t: module.forward(t, call.steps, call.tasks, call.reverse),
+        work=lambda module, t: module.forward(t, call.steps, call.tasks, call.cell_clip, call.reverse),
         drain=lambda t, for_graph: tensors.drain_forward(t, out),
     )
 
@@ -49,7 +49,7 @@ def backward(
         ("backward", grad.output is None, grad.memories is None),
         allocate=lambda for_graph, device: tensors.backward_tensors(call, saved, grad, for_graph, device),
         fill=lambda t, for_graph: tensors.fill_backward(t, call, saved, grad, for_graph),
-        work=lambda module, t: module.backward(t, call.steps, call.tasks, call.reverse),
+        work=lambda module, t: module.backward(t, call.steps, call.tasks, call.cell_clip, call.reverse),
         drain=finish,
     )
 
@@ -101,6 +101,7 @@ def _launches(call: DirectionCall) -> tuple[Hashable, ...]:
         *shapes,
         call.input.dtype,
         call.tasks,
+        call.cell_clip,
         call.reverse,
         _lengths(call.steps),
         graphs.stream_key(call.input.device),

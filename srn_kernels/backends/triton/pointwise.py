@@ -173,6 +173,23 @@ def memories_forward(
             tl.store(place, tanh(value), mask=mask)  # Eq. 10
 
 
+@triton.jit
+def clipped(state, CLIP: tl.constexpr):
+    """Held to ± CLIP, unless that is None; NaN stays."""
+    if CLIP is not None:
+        state = tl.where(state > CLIP, CLIP, state)
+        state = tl.where(state < -CLIP, -CLIP, state)
+    return state
+
+
+@triton.jit
+def through_clip(gradient, state, CLIP: tl.constexpr):
+    """The gradient of what was clipped to ``state``: none, where that is at its bound."""
+    if CLIP is not None:
+        gradient = tl.where((state >= CLIP) | (state <= -CLIP), 0.0, gradient)
+    return gradient
+
+
 @kernel
 def state_forward(
     product,  # (n, H), the second product of the step
@@ -185,6 +202,7 @@ def state_forward(
     units,  # n·H
     hidden,
     output_row,
+    CLIP: tl.constexpr,
     N: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -197,6 +215,7 @@ def state_forward(
     state = tl.load(product + unit, mask=mask, other=0.0).to(dtype)
     if bias is not None:
         state += tl.load(bias + column, mask=mask, other=0.0).to(dtype)
+    state = clipped(state, CLIP)
     gates += row * ((FIRST_MASTER + 2 * N) * hidden) + column
     gate = tl.load(gates + OUTPUT * hidden, mask=mask, other=0.0).to(dtype)
     value = gate * tanh(state)
@@ -221,6 +240,7 @@ def state_backward(
     units,  # n·H
     hidden,
     grad_output_row,
+    CLIP: tl.constexpr,
     N: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -235,8 +255,10 @@ def state_backward(
         d_hidden += tl.load(grad_output + row * grad_output_row + column, mask=mask, other=0.0).to(dtype)
     place = row * ((FIRST_MASTER + 2 * N) * hidden) + OUTPUT * hidden + column
     gate = tl.load(gates + place, mask=mask, other=0.0).to(dtype)
-    tanh_c = tanh(tl.load(cells + unit, mask=mask, other=0.0).to(dtype))
+    state = tl.load(cells + unit, mask=mask, other=0.0).to(dtype)
+    tanh_c = tanh(state)
     d_state = tl.load(dc + unit, mask=mask, other=0.0) + d_hidden * gate * (1.0 - tanh_c * tanh_c)
+    d_state = through_clip(d_state, state, CLIP)
     tl.store(dc + unit, d_state, mask=mask)
     tl.store(dc_rows + unit, d_state, mask=mask)
     tl.store(dz + place, d_hidden * tanh_c * slope(gate), mask=mask)

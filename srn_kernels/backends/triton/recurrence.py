@@ -92,7 +92,7 @@ def _strides(tensor: Tensor | None) -> tuple[int, int]:
     return (0, 0) if tensor is None else (tensor.stride(0), tensor.stride(1))
 
 
-def forward(t: Forward, steps: Steps, tasks: int, reverse: bool) -> None:
+def forward(t: Forward, steps: Steps, tasks: int, cell_clip: float | None, reverse: bool) -> None:
     """The forward recurrence."""
     hidden, masks = t.c.shape[1], pointwise.masks(tasks)
     hh, mc = t.weights.hh.t(), t.weights.mc.t()
@@ -113,7 +113,7 @@ def forward(t: Forward, steps: Steps, tasks: int, reverse: bool) -> None:
         torch.mm(s, mc, out=product)
         written = (h, output) if hr is None else (m, None)
         pointwise.state_forward[grid](
-            product, t.weights.b_mc, z, c, *written, cells, units, hidden, output_row, tasks, pointwise.BLOCK,
+            product, t.weights.b_mc, z, c, *written, cells, units, hidden, output_row, cell_clip, tasks, pointwise.BLOCK,
             num_warps=pointwise.WARPS,
         )  # fmt: skip
         if hr is not None:
@@ -121,7 +121,7 @@ def forward(t: Forward, steps: Steps, tasks: int, reverse: bool) -> None:
             output.copy_(h)
 
 
-def backward(t: Backward, steps: Steps, tasks: int, reverse: bool) -> None:
+def backward(t: Backward, steps: Steps, tasks: int, cell_clip: float | None, reverse: bool) -> None:
     """The backward recurrence."""
     hidden, masks = t.c0.shape[1], pointwise.masks(tasks)
     hh, mc, hr = t.weights.hh, t.weights.mc, t.weights.hr
@@ -148,7 +148,7 @@ def backward(t: Backward, steps: Steps, tasks: int, reverse: bool) -> None:
             torch.mm(dh_rows, hr, out=dm)
             incoming = dm, None
         pointwise.state_backward[grid](
-            gates, cells, *incoming, dc, dc_rows, dz, m, units, hidden, grad_output_row, tasks, pointwise.BLOCK,
+            gates, cells, *incoming, dc, dc_rows, dz, m, units, hidden, grad_output_row, cell_clip, tasks, pointwise.BLOCK,
             num_warps=pointwise.WARPS,
         )  # fmt: skip
         torch.mm(dc_rows, mc, out=ds)
