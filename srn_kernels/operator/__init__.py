@@ -48,7 +48,8 @@ def srn_layer(
         RuntimeError: tensors that do not fit together, or a backend asked for by name that cannot serve the call.
         ValueError: batch sizes that do not describe the rows, a number of weights that no layer has, or an unknown
             backend.
-        NotImplementedError: a tensor with a forward-mode tangent; or an export to ONNX of sequences of different lengths.
+        NotImplementedError: a tensor with a forward-mode tangent; a transform of ``torch.func``; a trace with gradients; or
+            an export to ONNX of sequences of different lengths.
     """
     weights = list(weights)
     if torch.onnx.is_in_onnx_export():
@@ -56,6 +57,7 @@ def srn_layer(
         return output, h_n, c_n, s if memories else None
     autograd.refuse_forward_mode(input, h0, c0, *weights)
     save = autograd.wanted(input, h0, c0, *weights)
+    autograd.refuse_transforms(save)
     arguments = (input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend)
     through_autograd = save or torch.compiler.is_compiling()  # a compiler traces the operator itself
     output, h_n, c_n, s, _, _ = LAYER(*arguments) if through_autograd else below_autograd(LAYER, *arguments)

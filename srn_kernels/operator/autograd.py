@@ -37,6 +37,25 @@ def refuse_forward_mode(*tensors: Tensor | None) -> None:
         raise NotImplementedError("srn_kernels has no forward-mode derivatives (jvp); use reverse mode")
 
 
+def refuse_transforms(save: bool) -> None:
+    """What would go wrong further on, in words about the parts of an ``autograd.Function``.
+
+    Raises:
+        NotImplementedError: within a transform of ``torch.func``; or a call that is to be differentiated (``save``) within
+            ``torch.jit.trace``.
+    """
+    # Private: nothing public tells whether a transform is at work.
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "srn_kernels takes no part in the transforms of torch.func (grad, vjp, jacrev, vmap, ...); differentiate with "
+            "torch.autograd"
+        )
+    if save and torch.jit.is_tracing():
+        raise NotImplementedError(
+            "torch.jit.trace takes no gradients of srn_kernels with it; trace under torch.no_grad(), or use torch.export"
+        )
+
+
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: tuple, batch_sizes: Tensor | None, input: Tensor, h0: Tensor, c0: Tensor, *weights):
