@@ -150,6 +150,7 @@ class Steps:
             self.batch_sizes = batch_sizes.to("cpu", torch.int64).contiguous()
             self.sizes = self.batch_sizes.tolist()
             self.offsets = [0, *accumulate(self.sizes)]
+        self.count = len(self.sizes)
         if self.offsets[-1] != rows or (self.sizes and not (self.sizes[0] == batch and self.sizes[-1] > 0)):
             raise ValueError(
                 f"batch_sizes should start at the batch size {batch}, stay positive and add up to the {rows} rows of "
@@ -171,7 +172,7 @@ class Steps:
         return torch.full((len(self.sizes),), self.sizes[0] if self.sizes else 0, dtype=torch.int64, device="cpu")
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return self.count
 
     def rows(self, step: int) -> slice:
         return slice(self.offsets[step], self.offsets[step + 1])

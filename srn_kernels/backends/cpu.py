@@ -188,7 +188,7 @@ def _shape(call: DirectionCall):
     (batch, state), weights = call.h0.shape, call.weights
     sizes = batch, call.input.shape[1], weights.hidden_size, state
     options = call.input.dtype, call.tasks, weights.hr is not None, call.reverse
-    shape = _kept_shape if len(call.steps) <= layout.MOST_KEPT_STEPS else _native_shape
+    shape = _kept_shape if call.steps.count <= layout.MOST_KEPT_STEPS else _native_shape
     return shape(call.steps, sizes, options, torch.get_num_threads())
 
 
@@ -237,19 +237,21 @@ class Workspaces:
         return sum(memory.numel() for memory in self._free)
 
     def take(self, size: int) -> Tensor:
-        """Some ``size`` bytes or more, for nobody else until they are given back."""
+        """At least ``size`` bytes, for nobody else until they are given back."""
         with self._lock:
-            for index in range(len(self._free) - 1, -1, -1):  # the last one first: it may be in a cache
+            # The last one first: it may be in a cache, and is nearly always the only one.
+            for index in range(len(self._free) - 1, -1, -1):
                 if self._free[index].numel() >= size:
                     return self._free.pop(index)
         return torch.empty(size, dtype=torch.uint8, device="cpu")
 
     def give_back(self, memory: Tensor) -> None:
-        """For the next call; those that have been here longest make room. What fails need not: its memory is freed."""
+        """For the next call; the oldest make room. After an error nothing is given back, and the memory is freed."""
         with self._lock:
             self._free.append(memory)
-            while self.kept() > self._most:
-                self._free.pop(0)
+            if len(self._free) > 1 or memory.numel() > self._most:
+                while self.kept() > self._most:
+                    self._free.pop(0)
 
 
 _workspaces = Workspaces(1 << 26)

@@ -52,13 +52,14 @@ def srn_layer(
             an export to ONNX of sequences of different lengths.
     """
     weights = list(weights)
-    if torch.onnx.is_in_onnx_export():
+    compiling = torch.compiler.is_compiling()
+    if (compiling or torch.jit.is_tracing()) and torch.onnx.is_in_onnx_export():  # the last takes a microsecond
         output, h_n, c_n, s = unrolled.layer(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
         return output, h_n, c_n, s if memories else None
     autograd.refuse_forward_mode(input, h0, c0, *weights)
     save = autograd.wanted(input, h0, c0, *weights)
     autograd.refuse_transforms(save)
     arguments = (input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend)
-    through_autograd = save or torch.compiler.is_compiling()  # a compiler traces the operator itself
+    through_autograd = save or compiling  # a compiler traces the operator itself
     output, h_n, c_n, s, _, _ = LAYER(*arguments) if through_autograd else below_autograd(LAYER, *arguments)
     return output, h_n, c_n, s if memories else None
