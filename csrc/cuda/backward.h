@@ -41,6 +41,7 @@ class BackwardPass {
       sequence(RowGroup(call_, group * kRows));
     }
     block_.end_stamps(call_.stamps);
+    team_.exchange().end();
   }
 
  private:

@@ -5,8 +5,7 @@
 // it. The owner of a gate says how many bytes an exchange brings it, and waits for them. So words carry no flags,
 // nothing is looked at in vain, and h arrives in the operand of the product as it is multiplied.
 //
-// A member waits for every message to it before it ends, so no message finds its shared memory gone. And one place for
-// each exchange is enough: a member that sends exchange k + 1 of one kind has received from every member the other
+// No member ends before all have received what it sent. And one place for each exchange is enough: a member that sends exchange k + 1 of one kind has received from every member the other
 // kind's exchange in between, and each of them had read exchange k before it sent that.
 #pragma once
 
@@ -42,6 +41,9 @@ class Cluster {
     }
     block_.sync_cluster();
   }
+
+  // After the last one: whoever received it has told so.
+  SRN_BODY void end() const { block_.sync_cluster(); }
 
   // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.
   struct Scatterer {

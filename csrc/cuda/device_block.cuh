@@ -165,10 +165,10 @@ class DeviceBlock {
     uint32_t passed;
     asm volatile(
         "{\n.reg .pred p;\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2, %3;\n"
         "selp.u32 %0, 1, 0, p;\n}"
         : "=r"(passed)
-        : "r"(shared(gate)), "r"(phase)
+        : "r"(shared(gate)), "r"(phase), "r"(kLookNanoseconds)
         : "memory");
     return passed != 0;
   }
@@ -217,6 +217,7 @@ class DeviceBlock {
 
  private:
   static constexpr uint32_t kMostLooks = 1u << 24;
+  static constexpr uint32_t kLookNanoseconds = 1000;  // that a look at a gate may take, or it could take milliseconds
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   // Addresses in shared memory: this block's, and of the same place in a member of its cluster.

@@ -40,6 +40,7 @@ class ForwardPass {
       sequence(RowGroup(call_, group * kRows));
     }
     block_.end_stamps(call_.stamps);
+    team_.exchange().end();
   }
 
  private:

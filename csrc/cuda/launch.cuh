@@ -132,7 +132,13 @@ std::string fit(Kernel kernel, int directions, const Gpu& gpu, Plan& plan) {
   int at_once = 0;
   if (plan.exchange == Exchange::kCluster) {
     const Launch launch(plan, directions, nullptr);
-    check(cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config()), "cudaOccupancyMaxActiveClusters");
+    const cudaError_t error = cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config());
+    if (error == cudaErrorInvalidClusterSize) {  // as some GPUs say it, though they have clusters of other sizes
+      cudaGetLastError();
+      at_once = 0;
+    } else {
+      check(error, "cudaOccupancyMaxActiveClusters");
+    }
     if (at_once == 0) return "the GPU runs no cluster of " + std::to_string(plan.members) + " blocks";
     plan.teams = std::min(plan.teams, std::max(1, at_once / directions));
     return "";
@@ -157,6 +163,10 @@ Plan Launcher<Element, Call, kExchange>::plan(const Sizes& sizes, int device, st
   }
   if (kExchange == Exchange::kMailbox && attribute(cudaDevAttrCooperativeLaunch, device) == 0) {
     reason = "the GPU cannot run all blocks of a launch at once (no cooperative launch)";
+    return {};
+  }
+  if (kExchange == Exchange::kCluster && attribute(cudaDevAttrClusterLaunch, device) == 0) {
+    reason = "the GPU launches no clusters of blocks";
     return {};
   }
   if (!has_kernel(kExchange, 8, sizes.tasks)) {

@@ -72,8 +72,9 @@ class Mailbox {
                    const TeamShared<Element, kRows>& shared)
       : block_(block), plan_(plan), call_(call), place_(place), shared_(shared) {}
 
-  // Nothing to do before the first exchange: the launch has filled the mailbox.
+  // Nothing to do before the first exchange and after the last: the launch has filled the mailbox, which outlives blocks.
   SRN_BODY void begin() const {}
+  SRN_BODY void end() const {}
 
   // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.
   struct Scatterer {

@@ -81,7 +81,7 @@ def notes(table: str, shapes: Sequence[Shape], bench: Bench) -> list[str]:
     return [
         f"{shape.sizes()}, B {shape.batch}, T {shape.steps}",
         f"kernels built with SRN_STAMPS, which take a little longer: the mean over {CALLS} calls and all blocks, by one thread",
-        "a part ends with its barrier: a wait for another block is in the part that it happens in",
+        "a part ends with its barrier, if it has one: how warps differ in the second product is in the wait that follows",
     ]
 
 
