@@ -38,6 +38,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rehearse", action="store_true", help="the CPU in place of a GPU, on tiny sizes")
     options = parser.parse_args(arguments)
     options.stage = [stage for stage in STAGES if options.stage is None or stage.name in options.stage]
+    if options.stamped is not None and not options.stamped.is_file():
+        parser.error(f"--stamped: there is no file {options.stamped}")
     if options.record and not any(stage.name == "tests" for stage in options.stage):
         parser.error("--record needs the stage 'tests': it records that they have passed")
     if options.record and options.rehearse:

@@ -11,9 +11,10 @@ from srn_kernels import layout
 
 
 class SRNOutput(NamedTuple):
-    """Output, final state and memory representations of the last layer: a tuple, in which hooks, checkpointing and
-    parallel wrappers find the tensors as in that of ``nn.LSTM``. What makes a plain tuple of it (reentrant checkpointing)
-    leaves the order: ``SRNOutput(*result)`` has the names again.
+    """Output, final state and memory representations of the last layer.
+
+    A tuple, in which hooks, checkpointing and parallel wrappers find the tensors as in that of ``nn.LSTM``. Reentrant
+    checkpointing turns it into a plain tuple of the same order: ``SRNOutput(*result)`` has the names again.
 
     Shapes are those of a batch-first call; as in ``nn.LSTM``, T comes first without ``batch_first``, B is absent for
     unbatched input, and for a ``PackedSequence`` every field over time is one too, with rows (S, ...). ``directions·H``

@@ -42,7 +42,7 @@ class Cluster {
     block_.sync_cluster();
   }
 
-  // After the last one: whoever received it has told so.
+  // After the last exchange: no block ends while its messages may be on their way.
   SRN_BODY void end() const { block_.sync_cluster(); }
 
   // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -229,6 +230,10 @@ class Workspaces:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins again: also in a forked process, where a thread that held the lock is no more."""
         self._free: list[Tensor] = []
         self._lock = threading.Lock()
 
@@ -255,6 +260,7 @@ class Workspaces:
 
 
 _workspaces = Workspaces(1 << 26)
+os.register_at_fork(after_in_child=lambda: _workspaces.forget())
 
 
 def _aligned(workspace: Tensor) -> int:

@@ -38,7 +38,7 @@ def refuse_forward_mode(*tensors: Tensor | None) -> None:
 
 
 def refuse_transforms(save: bool) -> None:
-    """What would go wrong further on, in words about the parts of an ``autograd.Function``.
+    """Refuses calls that would fail later, with an error about something else.
 
     Raises:
         NotImplementedError: within a transform of ``torch.func``; or a call that is to be differentiated (``save``) within

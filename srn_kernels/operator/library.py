@@ -28,8 +28,7 @@ LIBRARY.define(
 LIBRARY.define(
     "layer_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? grad_memories, Tensor input, "
     "Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, Tensor output, Tensor gates, Tensor cells, int tasks, "
-    "float? cell_clip, "
-    "bool need_input, bool need_weights, str backend) -> (Tensor, Tensor, Tensor, Tensor[])",
+    "float? cell_clip, bool need_input, bool need_weights, str backend) -> (Tensor, Tensor, Tensor, Tensor[])",
     tags=torch.Tag.pt2_compliant_tag,
 )
 LAYER = torch.ops.srn_kernels.layer.default

@@ -392,6 +392,7 @@ def test_without_a_gpu_the_script_says_so_in_a_line(
         (["--out", "x", "--record", "--rehearse"], "--record needs a GPU"),
         (["--out", "x", "--stage", "lunch"], "lunch"),
         (["--out", "x", "--backend", "reference"], "reference"),
+        (["--out", "x", "--stamped", "missing.so"], "--stamped: there is no file missing.so"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -302,3 +304,19 @@ def test_long_calls_leave_no_tables_behind() -> None:
         assert sys.getsizeof(steps.sizes) + sys.getsizeof(steps.offsets) < 200
         rnn(torch.zeros(20_000 + more, 2, 1))
     assert [cpu._kept_shape.cache_info().currsize, layout._equal_steps.cache_info().currsize] == before
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_lacks() -> None:
+    """The lock may be held at the moment of the fork."""
+    with cpu._workspaces._lock:
+        child = os.fork()
+        if child == 0:
+            cpu._workspaces.give_back(cpu._workspaces.take(100))
+            os._exit(0)
+    deadline = time.monotonic() + 30
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
