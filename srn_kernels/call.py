@@ -72,7 +72,8 @@ class LayerCall(NamedTuple):
 
         Raises:
             RuntimeError: a shape, dtype or device that does not fit the others; the message names the argument.
-            ValueError: a number of weights that no layer has, or batch sizes that do not describe the rows.
+            ValueError: a number of weights that no layer has, batch sizes that do not describe the rows, or a bound of 0
+                or less.
         """
         if input.dim() != 2 or h0.dim() != 3 or c0.dim() != 3:
             raise RuntimeError(
@@ -94,7 +95,7 @@ class LayerCall(NamedTuple):
                     f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
                 )
         steps, ragged = Steps.of(batch_sizes, rows, batch), batch_sizes is not None
-        clip = None if cell_clip is None else _in_dtype(cell_clip, dtype)
+        clip = None if cell_clip is None else _bound_in(dtype, cell_clip)
         # By position: keywords would slow a step of a cell.
         return cls(
             Problem(rows, batch, input_size, hidden, state, tasks, directions, bias, projection, ragged, dtype, device),
@@ -106,9 +107,12 @@ class LayerCall(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _in_dtype(number: float, dtype: torch.dtype) -> float:
-    """As the dtype rounds it: what is stored at the bound is then the bound."""
-    return torch.tensor(number, dtype=dtype).item()
+def _bound_in(dtype: torch.dtype, number: float) -> float:
+    """A bound as the dtype rounds it: what is stored at the bound is then the bound."""
+    rounded = torch.tensor(number, dtype=dtype).item()
+    if not rounded > 0:
+        raise ValueError(f"cell_clip should be above 0, and so in {dtype}, or None, got {number}")
+    return rounded
 
 
 @lru_cache(maxsize=256)

@@ -138,7 +138,10 @@ class SRN(nn.Module):
     @_flat_weights.setter
     def _flat_weights(self, weights: Sequence[Tensor]) -> None:
         """The next call computes with these, by way of the attributes, of which there is no second list."""
-        for name, weight in zip(self._flat_weights_names, weights, strict=True):
+        names = self._flat_weights_names
+        if len(weights) != len(names):
+            raise ValueError(f"_flat_weights should be {len(names)} tensors, for {names}, got {len(weights)}")
+        for name, weight in zip(names, weights, strict=True):
             if getattr(self, name, None) is not weight:
                 if not isinstance(weight, nn.Parameter):
                     self._parameters.pop(name, None)  # a module refuses a plain tensor in a parameter's place

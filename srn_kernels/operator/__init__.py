@@ -46,8 +46,8 @@ def srn_layer(
 
     Raises:
         RuntimeError: tensors that do not fit together, or a backend asked for by name that cannot serve the call.
-        ValueError: batch sizes that do not describe the rows, a number of weights that no layer has, or an unknown
-            backend.
+        ValueError: batch sizes that do not describe the rows, a number of weights that no layer has, a bound of 0 or
+            less, or an unknown backend.
         NotImplementedError: a tensor with a forward-mode tangent; a transform of ``torch.func``; a trace with gradients; or
             an export to ONNX of sequences of different lengths.
     """

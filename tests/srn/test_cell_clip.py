@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srn_kernels import SRN, SRNCell
+from srn_kernels import SRN, SRNCell, srn_layer
 
 from .cases import USABLE
 
@@ -96,3 +96,13 @@ def test_names_and_numbers(make: type[nn.Module]) -> None:
     for value in ("3", True, [3]):
         with pytest.raises(TypeError, match="cell_clip should be a number or None"):
             make(D, H, cell_clip=value)
+
+
+@pytest.mark.parametrize(
+    ("clip", "dtype"), [(-1.0, torch.float32), (float("nan"), torch.float32), (1e-9, torch.float16)]
+)
+def test_the_operator_refuses_what_bounds_nothing(clip: float, dtype: torch.dtype) -> None:
+    """Called by itself, and in a dtype that rounds the bound to 0."""
+    rnn, x, state = SRN(D, H, dtype=dtype), torch.zeros(6, D, dtype=dtype), torch.zeros(1, 3, H, dtype=dtype)
+    with pytest.raises(ValueError, match=r"cell_clip should be above 0, and so in torch\.float"):
+        srn_layer(x, state, state, list(rnn.parameters()), cell_clip=clip)

@@ -192,3 +192,9 @@ def test_tensors_are_found_in_a_result() -> None:
     assert isinstance(doubled, SRNOutput) and torch.equal(doubled.task("object"), 2 * out.task("object"))
     output, (h_n, _), memories, tasks = out
     assert output is out.output and h_n is out.hx[0] and memories is out.memories and tasks == TASKS
+
+
+def test_memories_can_be_asked_for_by_position() -> None:
+    """An exporter that fills in defaults calls a module so."""
+    rnn, x = SRN(D, H, tasks=TASKS), torch.randn(T, B, D)
+    assert isinstance(rnn(x, None, True), SRNOutput) and not isinstance(rnn(x, None, False), SRNOutput)
