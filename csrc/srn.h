@@ -66,7 +66,7 @@ struct ForwardBuffers {
 };
 
 // The same for the backward recurrence. Input and weight gradients follow from its results by a few matrix products
-// over all rows, which are left to the caller.
+// over all rows.
 struct BackwardBuffers {
   Weights weights;
   const void* c0;     // (B, H)
@@ -98,10 +98,25 @@ struct ForwardParams : ForwardBuffers {
   void* workspace;    // forward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
 };
 
+// Where sums_over_rows(shape), the products over all rows are done as well, and dz, dc, s, dh and m are not left; they
+// may be null. Elsewhere they are left to the caller, and what is below `m` is not touched.
 struct BackwardParams : BackwardBuffers {
   Shape shape;
-  void* dh;         // (S, P): gradient of h_t; null without a projection
-  void* m;          // (S, H): the hidden units o tanh(c_t) before the projection, recomputed; null without one
+  void* dh;  // (S, P): gradient of h_t; null without a projection
+  void* m;   // (S, H): the hidden units o tanh(c_t) before the projection, recomputed; null without one
+
+  const void* input;   // (S, D)
+  const void* h0;      // (B, P)
+  const void* output;  // (S, P), rows output_stride apart
+  int64_t output_stride;
+  void* grad_input;  // (S, D), or null
+  void* grad_ih;     // (G*H, D), or null with all that follow
+  void* grad_hh;     // (G*H, P)
+  void* grad_b;      // (G*H), of either bias; or null
+  void* grad_mc;     // (H, M*H)
+  void* grad_b_mc;   // (H), or null
+  void* grad_hr;     // (P, H); null without a projection
+
   void* workspace;  // backward_workspace(shape) bytes, aligned to kAlignment; contents do not matter
 };
 

@@ -50,32 +50,43 @@ class Backward {
         s_{gates_(G, 0), size_.part_groups},
         c_{s_(M, 0), size_.part_groups},
         c_prev_{c_(1, 0), size_.part_groups},
-        scratch_(plan.scratch(thread)) {}
+        scratch_(plan.scratch(thread)),
+        gradients_(plan.gradients, plan.size, params, barrier, thread, threads) {}
 
   void work() const {
     prepare();
     const Schedule schedule(shape_, true);
     Schedule::Step step = schedule.first();
+    Chunk chunk = {};
+    bool first = true;  // chunk
     for (int64_t count = 0; !schedule.done(step); ++count) {
       const Schedule::Step ahead = schedule.next(step);  // in time: the step that this one's c_prev comes from
+      if (!chunk.rows.contains(step.row)) chunk = schedule.chunk(step, plan_.chunk_rows);
+      const int64_t chunk_row = step.row - chunk.rows.begin;
       const Strips<A> strips(step.rows, kMaxSpread<A>);
-      for (int64_t group = state_.begin; group < state_.end; ++group) hidden_gradient(strips, group, step);
+      for (int64_t group = state_.begin; group < state_.end; ++group) hidden_gradient(strips, group, step, chunk_row);
       if (shape_.projection) barrier_.wait(threads_);
       for (int64_t group = units_.begin; group < units_.end; ++group) {
         if (shape_.projection) unproject(strips, group);
-        cell_gradient(strips, group, step);
+        cell_gradient(strips, group, step, chunk_row);
       }
       barrier_.wait(threads_);
       for (int64_t i = 0; i < parts_.size(); ++i) {
         const int64_t part = part_in_turn(parts_, i, count);
         // After the last comes the same one, in the step ahead.
         const int64_t after = i + 1 < parts_.size() ? part_in_turn(parts_, i + 1, count) : part;
-        gate_gradient(strips, size_.part(part), step, ahead);
+        gate_gradient(strips, size_.part(part), step, ahead, chunk_row);
         contribute(strips, part, after);
       }
       barrier_.wait(threads_);
       for (int64_t group = state_.begin; group < state_.end; ++group) sum_hidden_gradient(strips, group);
+      if constexpr (kSumsOverRows<T>) {
+        if (schedule.done(ahead) || !chunk.rows.contains(ahead.row)) gradients_.run(chunk, first), first = false;
+      }
       step = ahead;
+    }
+    if constexpr (kSumsOverRows<T>) {
+      if (shape_.rows == 0) gradients_.clear();  // a single thread
     }
     for (int64_t group = state_.begin; group < state_.end; ++group) {
       scatter(plan_.dh(group), shape_.batch, valid_columns(shape_.state, group),
@@ -136,7 +147,7 @@ class Backward {
   }
 
   // Phase 1: the whole gradient of h_t, for one group. Without a projection this is the gradient of the hidden units.
-  void hidden_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
+  void hidden_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step, int64_t chunk_row) const {
     const int64_t valid = valid_columns(shape_.state, group), first = group * kUnitGroup;
     const T* grad = static_cast<const T*>(params_.grad_output);
     A* to = shape_.projection ? plan_.dh(group) : plan_.dm(group);
@@ -149,7 +160,7 @@ class Backward {
       }
     }
     if (shape_.projection) {
-      scatter(to, step.rows, valid, static_cast<T*>(params_.dh) + step.row * shape_.state + first, shape_.state);
+      leave({to, step.rows}, group, valid, plan_.gradients.rows.dh, chunk_row, params_.dh, step.row, shape_.state);
       flat_to_spread(strips, plan_.dh, group, plan_.dh_spread);
     }
   }
@@ -176,7 +187,7 @@ class Backward {
   }
 
   // Phase 1, the end: the whole gradient of c_t, for one group.
-  void cell_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step) const {
+  void cell_gradient(const Strips<A>& strips, int64_t group, const Schedule::Step& step, int64_t chunk_row) const {
     const int64_t hidden = shape_.hidden, first = group * kUnitGroup, valid = valid_columns(hidden, group);
     const KeptGates<const T, G> gates = kept_gates(step);
     const T* cells = static_cast<const T*>(params_.cells) + step.row * hidden + first;
@@ -189,17 +200,29 @@ class Backward {
         alignas(kAlignment) A m[kMostRows * kUnitGroup];
         for (int64_t at = 0; at < kMostRows * kUnitGroup; at += lanes)
           store(m + at, Unit::hidden(load(o + at), load(c + at)));
-        scatter(m, strip.rows, valid, static_cast<T*>(params_.m) + (step.row + strip.row) * hidden + first, hidden);
+        leave({m, strip.rows}, group, valid, plan_.gradients.rows.m, chunk_row + strip.row, params_.m,
+              step.row + strip.row, hidden);
       }
       A* dc = plan_.dc(group, strip.row);
       const A* dm = plan_.dm(group, strip.row);
       for (int64_t at = 0; at < strip.rows * kUnitGroup; at += lanes) {
-        store(o + at, Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at), A(params_.cell_clip)));
+        store(o + at,
+              Unit::cell_gradient(load(o + at), load(c + at), load(dm + at), load(dc + at), A(params_.cell_clip)));
       }
       memcpy(dc, o, sizeof(A) * strip.rows * kUnitGroup);
     }
-    scatter(plan_.dc(group), step.rows, valid, static_cast<T*>(params_.dc) + step.row * hidden + first, hidden);
+    leave({plan_.dc(group), step.rows}, group, valid, plan_.gradients.rows.dc, chunk_row, params_.dc, step.row, hidden);
     flat_to_spread(strips, plan_.dc, group, plan_.dc_spread);
+  }
+
+  // A group's rows for the products that follow: from a chunk's row on or, if those are torch's, in a caller's matrix.
+  static void leave(const FlatRows<A>& flat, int64_t group, int64_t valid, const FlatRows<A>& chunk, int64_t chunk_row,
+                    void* matrix, int64_t row, int64_t columns) {
+    if constexpr (kSumsOverRows<T>) {
+      memcpy(chunk(group, chunk_row), flat.first, sizeof(A) * flat.rows * kUnitGroup);
+    } else {
+      scatter(flat.first, flat.rows, valid, static_cast<T*>(matrix) + row * columns + group * kUnitGroup, columns);
+    }
   }
 
   KeptGates<const T, G> kept_gates(const Schedule::Step& step) const {
@@ -214,8 +237,8 @@ class Backward {
   }
 
   // Phase 2 for one part of the units: Eq. 8, 10 and then 7-1 backwards.
-  void gate_gradient(const Strips<A>& strips, Range part, const Schedule::Step& step,
-                     const Schedule::Step& ahead) const {
+  void gate_gradient(const Strips<A>& strips, Range part, const Schedule::Step& step, const Schedule::Step& ahead,
+                     int64_t chunk_row) const {
     const FlatRows<A> panels = {plan_.mc(part.begin, 0, 0), shape_.hidden};
     const StripVectors<A> ds = memory_gradients(part), dz = gate_gradients(strips, part);
     ColumnsProduct<A>(plan_.dc_spread, panels, part.size() * M, plan_.hh(part).first, ds).run(strips);
@@ -228,7 +251,7 @@ class Backward {
           gates_of_strip(strip, part, group, ds(i, group * M * B::kCount), dz(i), B{});
         }
       });
-      write_part(part, strip, step);
+      write_part(part, strip, step, chunk_row);
     }
   }
 
@@ -260,13 +283,23 @@ class Backward {
     }
   }
 
-  void write_part(Range part, const Strip& strip, const Schedule::Step& step) const {
-    const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kUnitGroup;
-    const int64_t row = step.row + strip.row;
-    const MatrixBlocks<T> s = {static_cast<T*>(params_.s), M * hidden, hidden};
-    const MatrixBlocks<T> dz = {static_cast<T*>(params_.dz), G * hidden, hidden};
-    scatter_part(s_, strip.rows, M, columns, s.from(row, first));
-    scatter_part(gates_, strip.rows, G, columns, dz.from(row, first));
+  void write_part(Range part, const Strip& strip, const Schedule::Step& step, int64_t chunk_row) const {
+    if constexpr (kSumsOverRows<T>) {
+      const auto& to = plan_.gradients.rows;
+      const size_t bytes = sizeof(A) * strip.rows * kUnitGroup;
+      const int64_t row = chunk_row + strip.row;
+      for (int64_t group = part.begin; group < part.end; ++group) {
+        for (int m = 0; m < M; ++m) memcpy(to.s(group, m, row), s_(m, group - part.begin), bytes);
+        for (int gate = 0; gate < G; ++gate) memcpy(to.dz(group, gate, row), gates_(gate, group - part.begin), bytes);
+      }
+    } else {
+      const int64_t hidden = shape_.hidden, columns = size_.unit_count(part), first = part.begin * kUnitGroup;
+      const int64_t row = step.row + strip.row;
+      const MatrixBlocks<T> s = {static_cast<T*>(params_.s), M * hidden, hidden};
+      const MatrixBlocks<T> dz = {static_cast<T*>(params_.dz), G * hidden, hidden};
+      scatter_part(s_, strip.rows, M, columns, s.from(row, first));
+      scatter_part(gates_, strip.rows, G, columns, dz.from(row, first));
+    }
   }
 
   // One group, the part's `group`-th. ds_lanes: its memories' gradients; dz_spread: the strip's gates.
@@ -351,6 +384,7 @@ class Backward {
   const PartRows<A> c_;        // cell states, and those before
   const PartRows<A> c_prev_;
   A* scratch_;
+  const Gradients<T, N> gradients_;  // the thread's part of the products over rows
 };
 
 }  // namespace SRN_ISA

@@ -51,14 +51,16 @@ void backward(const BackwardParams& params) { avx512::kKernels.backward(params);
 
 size_t backward_workspace(const Shape& shape) { return avx512::kKernels.backward_workspace(shape); }
 
+bool sums_over_rows(const Shape& shape) { return avx512::kKernels.sums_over_rows(shape); }
+
 }  // namespace
 
 #define SRN_NAME_OF(isa) #isa
 #define SRN_NAME(isa) SRN_NAME_OF(isa)
 
 extern const CpuKernels kKernels;
-const CpuKernels kKernels = {SRN_NAME(SRN_ISA),  forward,      backward, forward_workspace,
-                             backward_workspace, multiply_adds};
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA),  forward,        backward,     forward_workspace,
+                             backward_workspace, sums_over_rows, multiply_adds};
 
 }  // namespace SRN_ISA
 }  // namespace srn

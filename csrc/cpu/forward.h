@@ -69,7 +69,7 @@ class Forward {
     Range chunk = {0, 0};  // rows whose input part is in z
     for (int64_t count = 0; !schedule.done(step); ++count) {
       if (!chunk.contains(step.row)) {
-        chunk = chunk_from(schedule, step);
+        chunk = schedule.chunk(step, plan_.chunk_rows).rows;
         const Strips<A> strips(chunk.size(), kDeepest);
         barrier_.wait(threads_);  // all are done with the chunk before
         input_lanes(strips, chunk.begin);
@@ -142,16 +142,6 @@ class Forward {
     const T* ih = static_cast<const T*>(params_.weights.b_ih);
     const T* hh = static_cast<const T*>(params_.weights.b_hh);
     return (ih == nullptr ? A(0) : widen(ih[column])) + (hh == nullptr ? A(0) : widen(hh[column]));
-  }
-
-  // As many whole steps as fit, including the given one.
-  Range chunk_from(const Schedule& schedule, Schedule::Step step) const {
-    Range rows = {step.row, step.row + step.rows};
-    for (step = schedule.next(step); !schedule.done(step) && rows.size() + step.rows <= plan_.chunk_rows;
-         step = schedule.next(step)) {
-      rows = {smaller(rows.begin, step.row), larger(rows.end, step.row + step.rows)};
-    }
-    return rows;
   }
 
   // Lays out the thread's share of a chunk's input for the products.

@@ -65,7 +65,7 @@ struct ForwardPlan {
   }
 
  private:
-  static constexpr int64_t kChunkRows = 128;
+  static constexpr int64_t kChunkRows = 192;
 };
 
 }  // namespace SRN_ISA

@@ -108,7 +108,7 @@ void rows_tile(int64_t length, int64_t rest, const A* const* columns, int64_t st
 #pragma GCC unroll 8
     for (int b = 0; kAhead && b < kColumns / kQuad; ++b) {
 #pragma GCC unroll 8
-      for (int c = 0; c < kQuad; ++c) __builtin_prefetch(next[b] + c * stride + k * depth, 0, 2);
+      for (int c = 0; c < kQuad; ++c) __builtin_prefetch(next[b] + c * stride + k * depth);
     }
     const int64_t end = smaller(k + kLine, length);
 #pragma GCC unroll 1
@@ -256,7 +256,7 @@ void columns_tile(int64_t length, const A* panels, int64_t distance, const A* ne
   V sum[kPanels * kVectors][kStrips] = {};
   for (int64_t k = 0; k < length;) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) __builtin_prefetch(next + p * distance + k * kUnitGroup, 0, 2);
+    for (int p = 0; p < kPanels; ++p) __builtin_prefetch(next + p * distance + k * kUnitGroup);
     const int64_t end = smaller(k + kLine, length);
 #pragma GCC unroll 1
     for (; k < end; ++k) {

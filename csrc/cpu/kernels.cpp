@@ -53,14 +53,20 @@ size_t backward_workspace(const Shape& shape) {
   return with_recurrence<Backward>(shape, [&](auto* recurrence) { return recurrence->workspace(shape); });
 }
 
+bool sums_over_rows(const Shape& shape) {
+  return shape.dtype == DType::kFloat32   ? kSumsOverRows<float>
+         : shape.dtype == DType::kFloat64 ? kSumsOverRows<double>
+                                          : kSumsOverRows<BFloat16Bits>;
+}
+
 }  // namespace
 
 #define SRN_NAME_OF(isa) #isa
 #define SRN_NAME(isa) SRN_NAME_OF(isa)
 
 extern const CpuKernels kKernels;
-const CpuKernels kKernels = {SRN_NAME(SRN_ISA),  forward,      backward, forward_workspace,
-                             backward_workspace, multiply_adds};
+const CpuKernels kKernels = {SRN_NAME(SRN_ISA),  forward,        backward,     forward_workspace,
+                             backward_workspace, sums_over_rows, multiply_adds};
 
 }  // namespace SRN_ISA
 }  // namespace srn

@@ -11,6 +11,7 @@ struct CpuKernels {
   void (*backward)(const BackwardParams&);
   size_t (*forward_workspace)(const Shape&);               // bytes
   size_t (*backward_workspace)(const Shape&);              // bytes
+  bool (*sums_over_rows)(const Shape&);                    // whether `backward` does the products over all rows
   double (*multiply_adds)(int64_t rounds, float* result);  // one thread's ceiling: cpu/ceiling.h
 };
 

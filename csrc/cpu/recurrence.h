@@ -82,6 +82,12 @@ SRN_INLINE void sum_of_parts(const PartSums<A>& sums, int64_t strip, int64_t vec
   }
 }
 
+// Consecutive steps.
+struct Chunk {
+  Range rows;
+  int64_t first;  // t of the first in time
+};
+
 // The steps in the order that a direction visits them, with the rows of each.
 class Schedule {
  public:
@@ -97,6 +103,16 @@ class Schedule {
   Step first() const {
     if (count_ == 0) return {0, 0, 0};
     return down_ ? Step{count_ - 1, rows_ - sizes_[count_ - 1], sizes_[count_ - 1]} : Step{0, 0, sizes_[0]};
+  }
+
+  // As many whole steps as `most` rows hold, the given one in any case.
+  Chunk chunk(Step step, int64_t most) const {
+    Chunk chunk = {{step.row, step.row + step.rows}, step.index};
+    for (step = next(step); !done(step) && chunk.rows.size() + step.rows <= most; step = next(step)) {
+      chunk.rows = {smaller(chunk.rows.begin, step.row), larger(chunk.rows.end, step.row + step.rows)};
+      chunk.first = smaller(chunk.first, step.index);
+    }
+    return chunk;
   }
 
   bool done(const Step& step) const { return step.rows == 0; }

@@ -40,6 +40,8 @@ struct FlatBlocks {
   // One block of every group; all blocks of a group as one.
   FlatRows<A> block(int64_t b) const { return {first + b * rows * kUnitGroup, blocks * rows}; }
   FlatRows<A> joined() const { return block(0); }
+  // Every block by its number, group * blocks + block, as if it were a group.
+  FlatRows<A> each() const { return {first, rows}; }
 };
 
 // Of a strip, for several blocks of the unit groups of a part: (blocks, groups, lanes, kUnitGroup).

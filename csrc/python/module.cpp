@@ -56,7 +56,11 @@ void forward(const PlannedShape& planned, const py::kwargs& given) {
 void backward(const PlannedShape& planned, const py::kwargs& given) {
   using srn::BackwardParams;
   static const srn::Fields fields = srn::backward_fields<BackwardParams>(
-      {SRN_FIELD(BackwardParams, dh), SRN_FIELD(BackwardParams, m), SRN_FIELD(BackwardParams, workspace)});
+      {SRN_FIELD(BackwardParams, dh), SRN_FIELD(BackwardParams, m), SRN_FIELD(BackwardParams, input),
+       SRN_FIELD(BackwardParams, h0), SRN_FIELD(BackwardParams, output), SRN_FIELD(BackwardParams, output_stride),
+       SRN_FIELD(BackwardParams, grad_input), SRN_FIELD(BackwardParams, grad_ih), SRN_FIELD(BackwardParams, grad_hh),
+       SRN_FIELD(BackwardParams, grad_b), SRN_FIELD(BackwardParams, grad_mc), SRN_FIELD(BackwardParams, grad_b_mc),
+       SRN_FIELD(BackwardParams, grad_hr), SRN_FIELD(BackwardParams, workspace)});
   auto params = srn::from_keywords<BackwardParams>(given, fields);
   params.shape = planned.shape;
   const py::gil_scoped_release release;
@@ -109,7 +113,11 @@ PYBIND11_MODULE(_C, m) {
   py::class_<PlannedShape>(m, "Shape", py::module_local(), "A Shape of srn.h, by its fields.")
       .def(py::init(&shape_of))
       .def_property_readonly("forward_workspace", &forward_workspace, "Bytes.")
-      .def_property_readonly("backward_workspace", &backward_workspace, "Bytes.");
+      .def_property_readonly("backward_workspace", &backward_workspace, "Bytes.")
+      .def_property_readonly(
+          "sums_over_rows",
+          [](const PlannedShape& planned) { return srn::cpu_kernels().sums_over_rows(planned.shape); },
+          "Whether `backward` also computes the gradients of the input and of the weights.");
   m.def("forward", &forward, py::arg("shape"), "Takes the other fields of ForwardParams in srn.h, weights as a tuple.");
   m.def("backward", &backward, py::arg("shape"),
         "Takes the other fields of BackwardParams in srn.h, weights as a tuple.");

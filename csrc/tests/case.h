@@ -38,7 +38,7 @@ struct Case {
     const int64_t step = draw.one_in(2) ? 2 : 1;  // products of bfloat16 take pairs of numbers
     shape.hidden = draw.between(large ? 16 / step + 1 : 1, 40 / step) * step;
     shape.state = shape.projection ? draw.between(1, 20 / step) * step : shape.hidden;
-    shape.input = draw.between(1, 40 / step) * step;
+    shape.input = draw.between(1, (draw.one_in(4) ? 120 : 40) / step) * step;
     shape.batch = draw.one_in(20) ? 0 : draw.between(large ? 12 : 1, 40);
     shape.steps = shape.batch == 0 ? 0 : draw.between(0, 9);
     steps(draw);
@@ -91,8 +91,8 @@ struct Case {
     snprintf(line, sizeof(line), "%s N=%d T=%d B=%d S=%d D=%d H=%d P=%d%s%s biases=%s%s%s clip=%g batch_sizes=[",
              names[int(shape.dtype)], shape.tasks, int(shape.steps), int(shape.batch), int(shape.rows),
              int(shape.input), int(shape.hidden), int(shape.state), shape.projection ? " projection" : "",
-             shape.reverse ? " reverse" : "", b_ih.null() ? "-" : "i", b_hh.null() ? "-" : "h",
-             b_mc.null() ? "-" : "m", cell_clip);
+             shape.reverse ? " reverse" : "", b_ih.null() ? "-" : "i", b_hh.null() ? "-" : "h", b_mc.null() ? "-" : "m",
+             cell_clip);
     return line + sizes + "]";
   }
 

@@ -29,15 +29,17 @@ double roundoff(DType dtype) {
 struct Allowed {
   double unit, count;
 };
-constexpr double kRoundings = 32;        // of the arithmetic; measured: 11
+constexpr double kRoundings = 32;        // of the arithmetic; measured: 19
 constexpr double kOperandRoundings = 1;  // where products multiply numbers rounded to bfloat16; measured: 0.4
 
 enum { kOutput, kLastH, kLastC, kMemories, kGates, kCells };
 constexpr std::array<const char*, 6> kForwardNames = {"output", "h_n", "c_n", "memories", "gates", "cells"};
-enum { kDz, kDc, kS, kDh, kM, kGradH0, kGradC0 };
-constexpr std::array<const char*, 7> kBackwardNames = {"dz", "dc", "s", "dh", "m", "grad_h0", "grad_c0"};
+enum { kDz, kDc, kS, kDh, kM, kGradH0, kGradC0, kInput, kIh, kHh, kB, kMc, kBMc, kHr };
+constexpr std::array<const char*, 14> kBackwardNames = {"dz",      "dc",      "s",          "dh",      "m",
+                                                        "grad_h0", "grad_c0", "grad_input", "grad_ih", "grad_hh",
+                                                        "grad_b",  "grad_mc", "grad_b_mc",  "grad_hr"};
 using ForwardResults = std::array<Tensor, 6>;
-using BackwardResults = std::array<Tensor, 7>;
+using BackwardResults = std::array<Tensor, 14>;  // those that the kernels do not leave are null
 
 // How a call is made: on how many threads, and whether with memories and with gates for a backward pass.
 struct Run {
@@ -81,10 +83,24 @@ class CoreTest {
     const BackwardResults gradients = backward({1, true, true}, saved);
     const Numbers saved_gates = saved[kGates].numbers(call_->shape.rows, call_->gates * call_->shape.hidden);
     const BackwardReference expected_gradients(*call_, kept_gates(*call_, saved_gates, true), saved[kCells]);
-    const Numbers* more[] = {&expected_gradients.dz,     &expected_gradients.dc, &expected_gradients.s,
-                             &expected_gradients.dh,     &expected_gradients.m,  &expected_gradients.grad_h0,
-                             &expected_gradients.grad_c0};
-    for (size_t i = 0; i < gradients.size(); ++i) compare(kBackwardNames[i], gradients[i], *more[i], allowed(false));
+    const GradientReference products(*call_, expected_gradients, saved[kOutput]);
+    const Numbers* more[] = {&expected_gradients.dz,
+                             &expected_gradients.dc,
+                             &expected_gradients.s,
+                             &expected_gradients.dh,
+                             &expected_gradients.m,
+                             &expected_gradients.grad_h0,
+                             &expected_gradients.grad_c0,
+                             &products.input,
+                             &products.ih,
+                             &products.hh,
+                             &products.b,
+                             &products.mc,
+                             &products.b_mc,
+                             &products.hr};
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      if (!gradients[i].null()) compare(kBackwardNames[i], gradients[i], *more[i], allowed(false));
+    }
     for (const Run& run : {Run{2, true, true}, Run{3, true, true}, Run{1, true, true}}) {
       compare_bits(kBackwardNames, gradients, backward(run, saved), run);
     }
@@ -123,13 +139,28 @@ class CoreTest {
   BackwardResults backward(const Run& run, const ForwardResults& saved) {
     const Shape shape = shape_for(run);
     BackwardResults out;
-    out[kDz] = Tensor(shape.dtype, call_->guard, shape.rows, call_->gates * shape.hidden);
-    out[kDc] = Tensor(shape.dtype, call_->guard, shape.rows, shape.hidden);
-    out[kS] = Tensor(shape.dtype, call_->guard, shape.rows, call_->memories * shape.hidden);
-    if (shape.projection) out[kDh] = Tensor(shape.dtype, call_->guard, shape.rows, shape.state);
-    if (shape.projection) out[kM] = Tensor(shape.dtype, call_->guard, shape.rows, shape.hidden);
-    out[kGradH0] = Tensor(shape.dtype, call_->guard, shape.batch, shape.state);
-    out[kGradC0] = Tensor(shape.dtype, call_->guard, shape.batch, shape.hidden);
+    const auto make = [&](int which, int64_t rows, int64_t columns) {
+      out[size_t(which)] = Tensor(shape.dtype, call_->guard, rows, columns);
+    };
+    const int64_t gates = call_->gates * shape.hidden, memories = call_->memories * shape.hidden;
+    if (kernels_.sums_over_rows(shape)) {
+      // Whatever a caller needs: nothing, only the input's gradient, only those of the weights, with and without biases.
+      if (!call_->b_ih.null()) make(kInput, shape.rows, shape.input);
+      if (!call_->b_hh.null()) {
+        make(kIh, gates, shape.input);
+        make(kHh, gates, shape.state);
+        make(kMc, shape.hidden, memories);
+        if (!call_->b_mc.null()) make(kB, 1, gates), make(kBMc, 1, shape.hidden);
+        if (shape.projection) make(kHr, shape.state, shape.hidden);
+      }
+    } else {
+      make(kDz, shape.rows, gates);
+      make(kDc, shape.rows, shape.hidden);
+      make(kS, shape.rows, memories);
+      if (shape.projection) make(kDh, shape.rows, shape.state), make(kM, shape.rows, shape.hidden);
+    }
+    make(kGradH0, shape.batch, shape.state);
+    make(kGradC0, shape.batch, shape.hidden);
     const Memory workspace(kernels_.backward_workspace(shape), call_->guard, kAlignment);
     const Tensor &grad_output = call_->grad_output, &grad_memories = call_->grad_memories;
     kernels_.backward({{call_->pointers(), call_->c0.data(), saved[kGates].data(), saved[kCells].data(),
@@ -139,6 +170,17 @@ class CoreTest {
                        shape,
                        out[kDh].data(),
                        out[kM].data(),
+                       call_->input.data(),
+                       call_->h0.data(),
+                       saved[kOutput].data(),
+                       saved[kOutput].row_stride(),
+                       out[kInput].data(),
+                       out[kIh].data(),
+                       out[kHh].data(),
+                       out[kB].data(),
+                       out[kMc].data(),
+                       out[kBMc].data(),
+                       out[kHr].data(),
                        workspace.get()});
     return out;
   }

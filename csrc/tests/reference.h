@@ -291,5 +291,59 @@ class BackwardReference {
   Matrix hh, mc, hr, gates, cells, grad_output, grad_memories;
 };
 
+// The products over all rows, from what the recurrence leaves and the output (S, P) that the kernels computed.
+class GradientReference {
+ public:
+  Numbers input, ih, hh, b, mc, b_mc, hr;
+
+  GradientReference(const Case& call, const BackwardReference& rows, const Tensor& saved_output) {
+    const Shape& shape = call.shape;
+    const int64_t S = shape.rows, H = shape.hidden, P = shape.state, gates = call.gates * H,
+                  memories = call.memories * H;
+    const Matrix x(call.input, S, shape.input), h0(call.h0, shape.batch, P), output(saved_output, S, P);
+    const Matrix weight(call.ih, gates, shape.input);
+    Numbers before;  // the state that each row's step began with
+    for (int64_t t = 0; t < shape.steps; ++t) {
+      const int64_t other = shape.reverse ? t + 1 : t - 1;
+      for (int64_t r = 0; r < shape.batch_sizes[t]; ++r) {
+        const bool first = other < 0 || other == shape.steps || r >= shape.batch_sizes[other];
+        const Numbers h = first ? h0.row(r) : output.row(call.offsets[size_t(other)] + r);
+        before.insert(before.end(), h.begin(), h.end());
+      }
+    }
+    input = product(S, shape.input, gates,
+                    [&](int64_t r, int64_t d, int64_t j) { return rows.dz[size_t(r * gates + j)] * weight(j, d); });
+    ih = product(gates, shape.input, S,
+                 [&](int64_t j, int64_t d, int64_t r) { return rows.dz[size_t(r * gates + j)] * x(r, d); });
+    hh = product(gates, P, S, [&](int64_t j, int64_t p, int64_t r) {
+      return rows.dz[size_t(r * gates + j)] * before[size_t(r * P + p)];
+    });
+    mc = product(H, memories, S, [&](int64_t u, int64_t j, int64_t r) {
+      return rows.dc[size_t(r * H + u)] * rows.s[size_t(r * memories + j)];
+    });
+    if (shape.projection) {
+      hr = product(P, H, S, [&](int64_t p, int64_t u, int64_t r) {
+        return rows.dh[size_t(r * P + p)] * rows.m[size_t(r * H + u)];
+      });
+    }
+    b = product(1, gates, S, [&](int64_t, int64_t j, int64_t r) { return rows.dz[size_t(r * gates + j)]; });
+    b_mc = product(1, H, S, [&](int64_t, int64_t u, int64_t r) { return rows.dc[size_t(r * H + u)]; });
+  }
+
+ private:
+  template <typename F>
+  static Numbers product(int64_t rows, int64_t columns, int64_t terms, const F& term) {
+    Numbers result;
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < columns; ++j) {
+        Sum sum = 0;
+        for (int64_t k = 0; k < terms; ++k) sum += Sum(term(i, j, k));
+        result.push_back(double(sum));
+      }
+    }
+    return result;
+  }
+};
+
 }  // namespace test
 }  // namespace srn

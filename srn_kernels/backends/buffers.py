@@ -92,12 +92,30 @@ def backward_fields(call: DirectionCall, saved: Saved, grad: Incoming, rows: Row
         "grad_memories": address(grad.memories),
         "grad_memories_row_stride": 0 if grad.memories is None else grad.memories.stride(0),
         "grad_memory_stride": 0 if grad.memories is None else grad.memories.stride(1),
-        "dz": rows.dz.data_ptr(),
-        "dc": rows.dc.data_ptr(),
-        "s": rows.s.data_ptr(),
+        "dz": address(rows.dz),
+        "dc": address(rows.dc),
+        "s": address(rows.s),
         "grad_h0": rows.grad_h0.data_ptr(),
         "grad_c0": rows.grad_c0.data_ptr(),
         "cell_clip": cell_clip(call),
+    }
+
+
+def product_fields(call: DirectionCall, saved: Saved, input: Tensor | None, weights: DirectionWeights | None) -> Fields:
+    """``BackwardParams`` for the products over all rows: their operands, and where the gradients go."""
+    grads = DirectionWeights(*[None] * len(call.weights)) if weights is None else weights
+    return {
+        "input": call.input.data_ptr(),
+        "h0": call.h0.data_ptr(),
+        "output": saved.output.data_ptr(),
+        "output_stride": saved.output.stride(0),
+        "grad_input": address(input),
+        "grad_ih": address(grads.ih),
+        "grad_hh": address(grads.hh),
+        "grad_b": address(grads.b_ih),
+        "grad_mc": address(grads.mc),
+        "grad_b_mc": address(grads.b_mc),
+        "grad_hr": address(grads.hr),
     }
 
 

@@ -14,15 +14,15 @@ from srn_kernels import gradients, layout, native
 from srn_kernels.backends import buffers
 from srn_kernels.backends.backend import Backend
 from srn_kernels.call import DirectionCall, LayerCall, Problem
-from srn_kernels.gradients import DirectionGradients, Incoming, Saved
-from srn_kernels.layout import Steps
+from srn_kernels.gradients import DirectionGradients, Incoming, RowGradients, Saved
+from srn_kernels.layout import DirectionWeights, Steps
 from srn_kernels.reference import Direction
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 
 
 class CPUBackend(Backend):
-    """The recurrence in C++; the products over all rows of the backward pass are torch's."""
+    """The kernels in C++; bfloat16's products over all rows of the backward pass are torch's."""
 
     name = "cpu"
 
@@ -45,16 +45,13 @@ class CPUBackend(Backend):
     def backward(
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
     ) -> list[DirectionGradients]:
-        return [
-            _backward_in_parts(
-                buffers.dense_call(direction),
-                buffers.dense_saved(of_forward),
-                buffers.dense_gradients(grad),
-                need_input,
-                need_weights,
-            )
-            for direction, of_forward, grad in zip(call.directions, saved, grads, strict=True)
-        ]
+        results = []
+        for direction, of_forward, grad in zip(call.directions, saved, grads, strict=True):
+            direction = buffers.dense_call(direction)
+            backward = _backward if _shape(direction).sums_over_rows else _backward_in_parts
+            dense = buffers.dense_saved(of_forward), buffers.dense_gradients(grad)
+            results.append(backward(direction, *dense, need_input, need_weights))
+        return results
 
 
 def _forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
@@ -79,7 +76,7 @@ def _backward_in_parts(
     """
     parts = _parts(call.steps, call.reverse)
     if len(parts) < 2:
-        return _backward(call, saved, grad, need_input, need_weights)
+        return _backward_of_part(call, saved, grad, need_input, need_weights)
     input = torch.empty_like(call.input) if need_input else None
     h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
     total: list[Tensor] | None = None
@@ -93,7 +90,7 @@ def _backward_in_parts(
             c0=_state_before(call.c0, saved.cells, call, first, last),
             steps=Steps(call.steps.batch_sizes[first:last], rows.stop - rows.start, call.steps.sizes[first]),
         )
-        done = _backward(
+        done = _backward_of_part(
             part,
             Saved(*(tensor[rows] for tensor in saved)),
             Incoming(
@@ -163,7 +160,7 @@ def _add(total: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
     return [one.add_(other) for one, other in zip(total, more, strict=True)]
 
 
-def _backward(
+def _backward_of_part(
     call: DirectionCall,
     saved: Saved,
     grad: Incoming,
@@ -171,8 +168,37 @@ def _backward(
     need_weights: bool,
     total: list[Tensor] | None = None,
 ) -> DirectionGradients:
-    shape = _shape(call)
+    """The recurrence, and then torch's products."""
     rows = buffers.empty_row_gradients(call, saved)
+    _run_backward(call, saved, grad, rows, None, None)
+    return gradients.finish(rows, call, saved, need_input, need_weights, total)
+
+
+def _backward(
+    call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
+) -> DirectionGradients:
+    """The recurrence and the products over all rows in one call."""
+    h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
+    input = torch.empty_like(call.input) if need_input else None
+    weights = None
+    if need_weights:
+        weights = DirectionWeights(*(None if weight is None else torch.empty_like(weight) for weight in call.weights))
+    _run_backward(call, saved, grad, RowGradients(None, None, None, None, None, h0, c0), input, weights)
+    if weights is not None and weights.b_ih is not None and weights.b_hh is not None:
+        weights.b_hh.copy_(weights.b_ih)  # both are added to the same gates
+    return DirectionGradients(input, h0, c0, None if weights is None else weights.flat())
+
+
+def _run_backward(
+    call: DirectionCall,
+    saved: Saved,
+    grad: Incoming,
+    rows: RowGradients,
+    input: Tensor | None,
+    weights: DirectionWeights | None,
+) -> None:
+    """Fills ``rows`` and, where the kernels have the products over them, the gradients of the input and the weights."""
+    shape = _shape(call)
     workspace = _workspaces.take(shape.backward_workspace + native.module().ALIGNMENT)
     native.module().backward(
         shape,
@@ -180,9 +206,9 @@ def _backward(
         m=buffers.address(rows.m),
         workspace=_aligned(workspace),
         **buffers.backward_fields(call, saved, grad, rows),
+        **buffers.product_fields(call, saved, input, weights),
     )
     _workspaces.give_back(workspace)
-    return gradients.finish(rows, call, saved, need_input, need_weights, total)
 
 
 def _shape(call: DirectionCall):

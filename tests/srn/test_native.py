@@ -86,7 +86,6 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
 
 
 @pytest.mark.parametrize("rows", [1, 9, 14])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     "case",
     [
@@ -98,16 +97,33 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
     ],
     ids=str,
 )
-def test_a_backward_pass_in_parts(case: Case, dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backward_pass_in_parts(case: Case, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows at a time, as for long inputs: gradients pass between parts, also where sequences end or start."""
-    call = draw(case, dtype)
+    call = draw(case, torch.bfloat16)
     seeds = draw_seeds(call)
-    passes, run = [], cpu._backward
-    monkeypatch.setattr(cpu, "_backward", lambda *arguments: passes.append(1) or run(*arguments))
+    passes, run = [], cpu._backward_of_part
+    monkeypatch.setattr(cpu, "_backward_of_part", lambda *arguments: passes.append(1) or run(*arguments))
     monkeypatch.setattr(cpu, "_PART_ROWS", rows)
     parts = backend_results(call, seeds, "cpu")
     assert len(passes) >= 2 * case.directions
     assert_accurate(parts, call, seeds)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(steps=9, batch=100, input_size=50, hidden_size=20, directions=2, ragged=True),
+        Case(steps=600, batch=1, input_size=3, hidden_size=9, directions=2, proj_size=4),
+        Case(steps=2, batch=530, input_size=100, hidden_size=17, directions=2, ragged=True, proj_size=9, bias=False),
+    ],
+    ids=str,
+)
+def test_gradients_over_more_rows_than_are_summed_at_once(case: Case, dtype: torch.dtype) -> None:
+    """Sums go on from one block of rows to the next: within a step of many sequences, and from step to step."""
+    call = draw(case, dtype)
+    seeds = draw_seeds(call)
+    assert_accurate(backend_results(call, seeds, "cpu"), call, seeds)
 
 
 def test_the_library_takes_every_field_and_no_other() -> None:
