@@ -25,12 +25,26 @@ SRN_INLINE void gather_row(const T* from, int64_t valid, X* to) {
   }
 }
 
+// A whole group of one row, converted as vectors where the types differ.
+template <typename T>
+SRN_INLINE void store_row(const T* from, T* to) {
+  memcpy(to, from, sizeof(T) * kUnitGroup);
+}
+SRN_INLINE void store_row(const float* from, BFloat16Bits* to) {
+  typedef uint32_t Words __attribute__((vector_size(4 * kUnitGroup)));
+  typedef uint16_t Halves __attribute__((vector_size(2 * kUnitGroup)));
+  Words bits;
+  memcpy(&bits, from, sizeof(bits));
+  const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Words nan = Words((bits & 0x7fffffff) > 0x7f800000);
+  const Halves row = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), Halves);
+  memcpy(to, &row, sizeof(row));
+}
+
 template <typename T>
 SRN_INLINE void scatter_row(const Compute<T>* from, int64_t valid, T* to) {
   if (__builtin_expect(valid >= kUnitGroup, 1)) {
-    T row[kUnitGroup];
-    for (int c = 0; c < kUnitGroup; ++c) row[c] = narrow<T>(from[c]);
-    memcpy(to, row, sizeof(row));
+    store_row(from, to);
   } else {
     for (int c = 0; c < valid; ++c) to[c] = narrow<T>(from[c]);
   }

@@ -54,9 +54,20 @@ class RowsProduct<BFloat16Bits> {
                                        bits_as<__m512bh>(weight)));
       }
     };
-    for (int64_t k = 0; k < whole; ++k) {
+    // Weights are fetched once, for the first strips, a cache line of each row at a time.
+    const BFloat16Bits* next = strip > 0                    ? at[0]
+                               : block + 1 < weights_.count ? weights_.first + (block + 1) * weights_.distance
+                                                            : weights_.after;
+    constexpr int64_t kLine = 32 / kColumns;
+    for (int64_t k = 0; k < whole;) {
 #pragma GCC unroll 8
-      for (int c = 0; c < kUnitGroup; ++c) add(k, c, broadcast_bits<depth>(at[c] + k * kColumns));
+      for (int c = 0; c < kUnitGroup; ++c) __builtin_prefetch(next + c * weights_.stride + k * kColumns);
+      const int64_t end = smaller(k + kLine, whole);
+#pragma GCC unroll 1
+      for (; k < end; ++k) {
+#pragma GCC unroll 8
+        for (int c = 0; c < kUnitGroup; ++c) add(k, c, broadcast_bits<depth>(at[c] + k * kColumns));
+      }
     }
     if (whole * kColumns < K_) {
 #pragma GCC unroll 8
