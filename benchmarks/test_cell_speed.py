@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from srn_benchmarks.bench import Bench
-from srn_benchmarks.names import GPU_PACKED, GPU_PARTS, GPU_STEP, MEMORY, PACKED, STREAMING
+from srn_benchmarks.names import GPU_PACKED, GPU_PARTS, GPU_STEP, MEMORY, PACKED, STREAMING, SWEEP
 from srn_benchmarks.options import Options
 from srn_benchmarks.precision import tf32
 from srn_benchmarks.registry import Item, items
-from srn_benchmarks.workloads import cell, memory, packed, parts, step, streaming
-from srn_benchmarks.workloads.calls import implementations
+from srn_benchmarks.workloads import cell, memory, packed, parts, step, streaming, sweep
+from srn_benchmarks.workloads.calls import EAGER, implementations
 
 WORKLOADS = {
     STREAMING: streaming,
     PACKED: packed,
     MEMORY: memory,
+    SWEEP: sweep,
     GPU_STEP: step,
     GPU_PARTS: parts,
     GPU_PACKED: packed,
@@ -30,11 +33,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         [
             pytest.param(item, name, id=f"{item}-{name}", marks=pytest.mark.benchmark(group=str(item)))
             for item in items(options)
-            for name in (
-                parts.IMPLEMENTATIONS if item.table == GPU_PARTS else implementations(item.shape, options.backends)
-            )
+            for name in rows(item, options)
         ],
     )
+
+
+def rows(item: Item, options: Options) -> Iterable[str]:
+    """Implementations; the sweep goes without the eager loop, which would take most of its time."""
+    if item.table == GPU_PARTS:
+        return parts.IMPLEMENTATIONS
+    found = implementations(item.shape, options.backends)
+    return [name for name in found if name != EAGER] if item.table == SWEEP else found
 
 
 def test_cell(bench: Bench, item: Item, implementation: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FUSION, CELL, STREAMING, PACKED, MEMORY = "fusion", "cell", "streaming", "packed", "memory"
+SWEEP = "sweep"
 GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PACKED, GPU_SWEEP = "gpu_smoke", "gpu_cell", "gpu_step", "gpu_packed", "gpu_sweep"
 GPU_PARTS = "gpu_parts"
 GPU_TABLES = (GPU_SMOKE, GPU_CELL, GPU_STEP, GPU_PARTS, GPU_PACKED, GPU_SWEEP)
@@ -20,6 +21,9 @@ FORWARD, BACKWARD, TRAINING = "forward", "backward", "forward+backward"
 
 CEILING, FLOAT32 = "ceiling", "float32"
 """What a row of the cell is measured beside: the processor's multiply-adds, and the same implementation in float32."""
+
+WEIGHTS = "weights"
+"""What sets a bound on a row of the sweep: reading its weights."""
 
 PAPER_BATCH, PAPER_HIDDEN = 32, 300
 """The sizes that the bars of a GPU are about; a sweep of one of them keeps the other."""

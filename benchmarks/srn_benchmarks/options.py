@@ -20,7 +20,9 @@ REHEARSAL_NOTE = "--rehearse: the CPU stood for a GPU, on tiny sizes; no number 
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("speed tables", "the speed tables of srn-kernels")
     group.addoption(
-        "--full", action="store_true", help="every shape, and the whole corpus: takes tens of minutes on two cores"
+        "--full",
+        action="store_true",
+        help="every shape, a sweep of sizes, and the whole corpus: takes over an hour on two cores",
     )
     group.addoption("--sentences", type=int, help="size of the part of the corpus that fusion is timed on")
     group.addoption("--report-dir", type=Path, help=f"where results, report and plots go (default: {REPORT_DIR})")

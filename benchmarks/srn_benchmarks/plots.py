@@ -1,8 +1,9 @@
-"""Plots of the fusion table, of the cell's and of a GPU's sizes as SVG; the same results give the same bytes."""
+"""Plots of the fusion table, the cell's and the sweeps of sizes as SVG; the same results give the same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -11,9 +12,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from .names import CELL, FUSION, GPU_SWEEP, LATE, LSTM, PAPER_BATCH, PAPER_HIDDEN
+from .names import CELL, FUSION, GPU_SWEEP, LATE, LSTM, PAPER_BATCH, PAPER_HIDDEN, SWEEP
 from .results import TIMED, Case, Results, over_baseline
 from .tables import KINDS, PAPER, settings
+from .verdicts import BAR
 
 OURS, THEIRS = "#2f6f8f", "#c0562f"
 PALETTE = ("#d9a441", OURS, THEIRS, "#5b8c5a", "#7a5c9e")
@@ -24,9 +26,9 @@ Groups = Sequence[tuple[str, list[Case]]]
 
 
 def write_plots(results: Results, folder: Path) -> list[Path]:
-    """``fusion.svg``, ``cell.svg`` and ``gpu_sweep.svg``, each if its table has a timed case."""
+    """``fusion.svg``, ``cell.svg``, ``sweep.svg`` and ``gpu_sweep.svg``, each if its table has a timed case."""
     written = []
-    for kind, draw in ((FUSION, _fusion), (CELL, _cell), (GPU_SWEEP, _sweep)):
+    for kind, draw in ((FUSION, _fusion), (CELL, _cell), (SWEEP, _sweep), (GPU_SWEEP, _gpu_sweep)):
         groups = [(title, [c for c in cases if c.status == TIMED]) for title, cases in settings(results.of(kind))]
         groups = [(title, cases) for title, cases in groups if cases]
         if groups:
@@ -100,12 +102,43 @@ def _shape(case: Case) -> str:
 
 
 def _sweep(groups: Groups) -> Figure:
-    """Milliseconds by hidden and by batch size: a row of axes per setting and pass, a line per implementation."""
-    rows = [
+    """GFLOP/s over nn.LSTM's by hidden size: a row of axes per setting and pass, a column per T, a line per B."""
+    rows = _by_pass(groups)
+    columns = sorted({int(case.labels["steps"]) for _, cases in rows for case in cases})
+    figure = Figure(figsize=(4 * len(columns), 0.5 + 3 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for line, (title, cases) in zip(grid, rows, strict=True):
+        for axes, steps in zip(line, columns, strict=True):
+            _plain(axes, f"{title}, T {steps}")
+            _ratios(axes, [case for case in cases if case.labels["steps"] == steps])
+    return figure
+
+
+def _ratios(axes: Axes, cases: Sequence[Case]) -> None:
+    lines: dict[str, dict[int, float]] = {}
+    for case in cases:
+        if case.name != LSTM and (ratio := over_baseline(case, cases, LSTM, "flops")) is not None:
+            lines.setdefault(f"{case.name}, B {case.labels['batch']}", {})[int(case.labels["hidden_size"])] = ratio
+    for (label, line), color in zip(lines.items(), cycle(PALETTE)):
+        axes.plot(*zip(*sorted(line.items()), strict=True), marker="o", markersize=4, label=label, color=color)
+    axes.axhline(BAR, color="black", linewidth=0.8, linestyle="--", label=f"{BAR:g} of {LSTM}")
+    axes.set(xscale="log", xlabel="H", ylabel=f"GFLOP/s over {LSTM}")
+    axes.set_ylim(bottom=0)
+    _ticks(axes, {place for line in lines.values() for place in line})
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _by_pass(groups: Groups) -> list[tuple[str, list[Case]]]:
+    return [
         (f"{title}, {kind}", [case for case in cases if case.labels["pass"] == kind])
         for title, cases in groups
         for kind in dict.fromkeys(str(case.labels["pass"]) for case in cases)
     ]
+
+
+def _gpu_sweep(groups: Groups) -> Figure:
+    """Milliseconds by hidden and by batch size: a row of axes per setting and pass, a line per implementation."""
+    rows = _by_pass(groups)
     figure = Figure(figsize=(9, 0.4 + 3.2 * len(rows)), layout="constrained")
     for (left, right), (title, cases) in zip(figure.subplots(len(rows), 2, squeeze=False), rows, strict=True):
         by_hidden = [case for case in cases if case.labels["batch"] == PAPER_BATCH]
@@ -121,9 +154,14 @@ def _lines(axes: Axes, cases: Sequence[Case], place: Callable[[Case], int], labe
         line = sorted((case for case in cases if case.name == name), key=place)
         times = [case.median_seconds * 1e3 for case in line]
         axes.plot(list(map(place, line)), times, marker="o", markersize=4, label=name, color=SWEEP_COLORS.get(name))
-    ticks = sorted({place(case) for case in cases})
+    ticks = {place(case) for case in cases}
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="ms")
-    axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
-    axes.xaxis.set_minor_locator(NullLocator())
+    _ticks(axes, ticks)
     if ticks:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _ticks(axes: Axes, places: set[int]) -> None:
+    ticks = sorted(places)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -16,6 +16,7 @@ STREAM_STEPS = 64
 
 SWEPT_HIDDEN = (64, 128, 256, 300, 512, 768, 1024)
 SWEPT_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""On a GPU; on a CPU see :func:`swept_shapes`."""
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "tf32": torch.float32, "float32": torch.float32}
 
@@ -50,11 +51,13 @@ def tiny(item: Item) -> Shape:
 
 def on_cpu(threads: int, *, full: bool, few: bool = False) -> list[Item]:
     shapes = smoke_shapes(threads) if few else full_shapes(threads) if full else default_shapes(threads)
+    swept = swept_shapes(threads)[:1] if few else swept_shapes(threads) if full else []
     return [
         *(Item(names.CELL, shape) for shape in shapes),
         Item(names.STREAMING, Shape("cpu", torch.float32, 1, False, 1, STREAM_STEPS)),
         Item(names.PACKED, Shape("cpu", torch.float32, threads, False, 32, 32)),
         Item(names.MEMORY, Shape("cpu", torch.float32, 1, True, 32, 128)),
+        *(Item(names.SWEEP, shape) for shape in swept),
     ]
 
 
@@ -75,11 +78,11 @@ def default_shapes(threads: int) -> list[Shape]:
 
 
 def left_out(threads: int) -> str:
-    """What :func:`full_shapes` has and :func:`default_shapes` lacks."""
+    """What a run without ``full`` lacks."""
     parts = ["T 128 at B 1 and 8"]
     if threads > 2:
         parts.append(f"float32 on all {threads} threads of the CPU")
-    return "; ".join([*parts, "bfloat16, but for forward at B 32, T 32 on all threads"])
+    return "; ".join([*parts, "bfloat16, but for forward at B 32, T 32 on all threads", "the sweep of sizes"])
 
 
 def full_shapes(threads: int) -> list[Shape]:
@@ -91,6 +94,17 @@ def full_shapes(threads: int) -> list[Shape]:
         for training in (False, True)
         for batch in (1, 8, 32)
         for steps in (32, 128)
+    ]
+
+
+def swept_shapes(threads: int) -> list[Shape]:
+    """float32 on two threads: small and large layers, single sequences and batches, a step at a time and many."""
+    return [
+        Shape("cpu", torch.float32, min(2, threads), training, batch, steps, hidden_size=hidden)
+        for training in (False, True)
+        for batch in (1, 4, 16, 64)
+        for hidden in (64, 128, 256, 300, 512, 1024)
+        for steps in (1, 16, 128)
     ]
 
 

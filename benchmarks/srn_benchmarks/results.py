@@ -31,7 +31,8 @@ class Case:
     ``seconds`` has one item per round, as has ``baseline_seconds``, of the baseline run just before it in the same
     round (empty for a case that has none). ``stages`` are seconds per round, by stage. ``beside`` has the seconds per
     round of what else ran in each round, by name, and ``beside_work`` its work in a round; a name without seconds
-    cannot run here. ``bytes`` is memory, by what it is for.
+    cannot run here. ``bytes`` is memory, by what it is for. ``least_seconds`` are those that a round takes at least, by
+    what sets the bound.
     """
 
     table: str
@@ -45,6 +46,7 @@ class Case:
     beside: dict[str, list[float]] = field(default_factory=dict)
     beside_work: dict[str, dict[str, float]] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
+    least_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

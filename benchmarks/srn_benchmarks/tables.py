@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median
 
-from . import names
+from . import names, verdicts
 from .bars import bars, per_step, recurrence
 from .results import FAILED, MEASURED, TIMED, Case, Results, over_baseline
 from .text import NOTHING, Table, inverse, number, percent, ratio, scaled
@@ -25,7 +25,8 @@ class Kind:
 
     ``words`` say what a row is; rows that agree in all but the last stand together. ``numbers`` are shown for a case
     that was timed or measured, and for any other its status. ``optional`` ones are shown if a case was to be measured
-    beside what names them; ``quoted`` ones always.
+    beside what names them; ``quoted`` ones always. With ``across``, a header and a label, the table has a row for each
+    place and a column for each value of the label, with the first number. ``closing`` makes the last notes.
     """
 
     heading: str
@@ -33,6 +34,8 @@ class Kind:
     numbers: Mapping[str, Text]
     optional: Mapping[str, tuple[str, Text]] = field(default_factory=dict)
     quoted: Mapping[str, Text] = field(default_factory=dict)
+    across: tuple[str, str] | None = None
+    closing: Callable[[Sequence[Case]], list[str]] = lambda cases: []
 
     def table(self, title: str, cases: Sequence[Case]) -> Table:
         shown = [column for name, column in self.optional.items() if any(name in case.beside for case in cases)]
@@ -40,17 +43,32 @@ class Kind:
         ceilings = [rate for case in cases if (rate := case.rate_beside(names.CEILING, "flops")) is not None]
         if ceilings:
             title += f", ceiling {number(median(ceilings) / 1e9)} GFLOP/s"
+        if self.across is not None:
+            return self._grid(title, cases, *self.across)
         places: dict[tuple[str, ...], list[list[str]]] = {}
         for case in cases:
-            words, measured, quoted = (
-                [text(case, cases) for text in columns.values()] for columns in (self.words, numbers, self.quoted)
-            )
-            if case.status not in (TIMED, MEASURED):
-                status = case.status.upper() if case.status == FAILED else case.status
-                measured = [status] + [NOTHING] * (len(numbers) - 1)
+            words, quoted = ([text(case, cases) for text in some.values()] for some in (self.words, self.quoted))
+            measured = _measured(numbers, case, cases)
             places.setdefault(tuple(words[:-1]), []).append([*words, *measured, *quoted])
         rows = [row for place in places.values() for row in place]
         return Table(title, [*self.words, *numbers, *self.quoted], rows, words=len(self.words))
+
+    def _grid(self, title: str, cases: Sequence[Case], header: str, label: str) -> Table:
+        """Without the rows of ``nn.LSTM``, with which the others are compared."""
+        rows: dict[tuple[str, ...], dict[int, str]] = {}
+        for case in cases:
+            if case.name != names.LSTM:
+                words = tuple(text(case, cases) for text in self.words.values())
+                rows.setdefault(words, {})[int(case.labels[label])] = _measured(self.numbers, case, cases)[0]
+        values = sorted({value for row in rows.values() for value in row})
+        cells = [[*words, *(row.get(value, NOTHING) for value in values)] for words, row in rows.items()]
+        return Table(title, [*self.words, *(f"{header} {value}" for value in values)], cells, words=len(self.words))
+
+
+def _measured(numbers: Mapping[str, Text], case: Case, cases: Sequence[Case]) -> list[str]:
+    if case.status in (TIMED, MEASURED):
+        return [text(case, cases) for text in numbers.values()]
+    return [case.status.upper() if case.status == FAILED else case.status] + [NOTHING] * (len(numbers) - 1)
 
 
 # -- what columns say --------------------------------------------------------------------------------------------------
@@ -183,6 +201,13 @@ KINDS: Mapping[str, Kind] = {
             f"peak over {names.LSTM}": _peak_over(_lstm_peak),
         },
     ),
+    names.SWEEP: Kind(
+        f"The cell over sizes: GFLOP/s over {names.LSTM}",
+        PLACE | NAME,
+        {f"GFLOP/s over {names.LSTM}": verdicts.text},
+        across=("H", "hidden_size"),
+        closing=verdicts.counts,
+    ),
     names.GPU_SMOKE: Kind("On a GPU: first contact, small calls", SIZES | NAME, {**MS, "µs/step": _per("steps")}),
     names.GPU_CELL: Kind("The cell on a GPU: SRN beside nn.LSTM", SIZES | NAME, GPU_NUMBERS),
     names.GPU_STEP: Kind(
@@ -232,7 +257,7 @@ def sections(results: Results) -> list[Section]:
     for name, kind in KINDS.items():
         if cases := results.of(name):
             tables = [kind.table(title, group) for title, group in settings(cases)]
-            made.append(Section(name, kind.heading, tables, results.notes.get(name, [])))
+            made.append(Section(name, kind.heading, tables, [*results.notes.get(name, []), *kind.closing(cases)]))
     return made
 
 

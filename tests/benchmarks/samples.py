@@ -5,6 +5,7 @@ from __future__ import annotations
 from srn_benchmarks.names import (
     BACKWARD,
     BATCHED,
+    CEILING,
     FORWARD,
     GPU_CELL,
     GPU_PACKED,
@@ -17,10 +18,12 @@ from srn_benchmarks.names import (
     LSTM_CELL,
     ONE_BY_ONE,
     SHORT_PRODUCTS,
+    SWEEP,
     TRAINING,
     TRUNK,
+    WEIGHTS,
 )
-from srn_benchmarks.results import MEASURED, TIMED, Case, Results
+from srn_benchmarks.results import FAILED, MEASURED, TIMED, Case, Results
 
 SETTING = {"device": "cpu", "precision": "float32", "threads": 2}
 
@@ -94,6 +97,31 @@ def on_a_cpu() -> Results:
         memory("SRN cpu", peak=3 * 10**8, formula=2 * 10**8),
     ]
     return Results(MACHINE, {"packed": ["in file order"]}, cases)
+
+
+def over_sizes() -> Results:
+    """The sweep: nn.LSTM has 100 GFLOP/s, the ceiling is 400; the weights of H 300 alone take long to read."""
+
+    def size(name: str, hidden: int, seconds: float, reading: float = 0.0, status: str = TIMED) -> Case:
+        sizes = {"pass": FORWARD, "batch": 1, "steps": 16, "hidden_size": hidden}
+        flops, baseline = (10**9, []) if name == LSTM else (3 * 10**9, [0.01])
+        case = Case(SWEEP, {"implementation": name} | SETTING | sizes, {"flops": flops}, {"flops": 10**9}, status)
+        case.seconds, case.baseline_seconds = [seconds], baseline
+        if name != LSTM:
+            case.beside, case.beside_work = {CEILING: [0.01]}, {CEILING: {"flops": 4 * 10**9}}
+            case.least_seconds = {WEIGHTS: reading}
+        return case
+
+    cases = [
+        *(size(LSTM, hidden, 0.01) for hidden in (64, 300, 512, 1024)),
+        size("SRN cpu", 64, 0.02),
+        size("SRN cpu", 300, 0.06, reading=0.05),
+        size("SRN cpu", 512, 0.06, reading=0.01),
+        size("SRN cpu", 1024, 0.06, status=FAILED),
+    ]
+    cases.append(size("SRN cpu", 64, 0.02))
+    cases[-1].labels["steps"] = 1
+    return Results(MACHINE, {SWEEP: ["D 768"]}, cases)
 
 
 # -- a run on a GPU --------------------------------------------------------------------------------------------------

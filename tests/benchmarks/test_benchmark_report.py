@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import report as script
-from samples import on_a_cpu, on_a_gpu, sample
+from samples import on_a_cpu, on_a_gpu, over_sizes, sample
 from srn_benchmarks.report import PageError, fill_page, lines, markers, write
 from srn_benchmarks.results import Results
 
@@ -50,6 +50,21 @@ def test_files_and_plot_of_a_gpu(tmp_path: Path):
     plot = written[3].read_text()
     write(on_a_gpu(), tmp_path)
     assert plot.startswith("<?xml") and written[3].read_text() == plot
+
+
+def test_plot_of_the_sweep(tmp_path: Path):
+    written = write(over_sizes(), tmp_path)
+    assert [path.name for path in written] == ["results.json", "report.md", "sweep.svg"]
+    assert Results.read(written[0]) == over_sizes()
+    assert "](sweep.svg)" in written[1].read_text()
+    plot = written[2].read_bytes()
+    assert write(over_sizes(), tmp_path)[2].read_bytes() == plot
+
+
+def test_a_sweep_without_a_ratio_is_reported_too(tmp_path: Path):
+    results = over_sizes()
+    results.cases = [case for case in results.cases if case.name == "nn.LSTM"]
+    assert [path.name for path in write(results, tmp_path)] == ["results.json", "report.md", "sweep.svg"]
 
 
 def test_no_plot_without_a_timed_case(tmp_path: Path):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from samples import CUDA, MACHINE, TRITON, fused, gpu_cell, on_a_cpu, on_a_gpu, sample, step
+from samples import CUDA, MACHINE, TRITON, fused, gpu_cell, on_a_cpu, on_a_gpu, over_sizes, sample, step
 from srn_benchmarks.bars import bars, per_step, recurrence
 from srn_benchmarks.names import FORWARD, GPU_CELL, GPU_PACKED, GPU_STEP, GPU_SWEEP, LATE, LSTM, LSTM_CELL, ONE_BY_ONE
 from srn_benchmarks.results import NOT_TIMED, Case, Results
 from srn_benchmarks.tables import sections
 from srn_benchmarks.text import NOTHING, Table
+from srn_benchmarks.verdicts import bound
 
 
 def row(table: Table, name: str) -> dict[str, str]:
@@ -139,6 +140,23 @@ def test_memory_of_a_row_that_failed_is_held_against_nothing():
     table = sections(results)[2].tables[0]
     assert row(table, LSTM)["peak MB"] == "FAILED"
     assert row(table, "SRN cpu")["peak over nn.LSTM"] == NOTHING
+
+
+def test_the_sweep_has_a_column_for_each_size_and_its_bound_where_that_is_below_the_bar():
+    [section] = sections(over_sizes())
+    [table] = section.tables
+    assert table.title == "cpu, float32, 2 threads, ceiling 400 GFLOP/s"
+    assert table.headers == ["pass", "B", "T", "implementation", "H 64", "H 300", "H 512", "H 1024"]
+    assert table.rows == [
+        [FORWARD, "1", "16", "SRN cpu", "1.50x", "0.50x (bound 0.60x)", "0.50x (no)", "FAILED"],
+        [FORWARD, "1", "1", "SRN cpu", *[NOTHING] * 4],  # no nn.LSTM at T 1
+    ]
+    assert section.notes == ["D 768", "at least 0.9x: yes 1, bound 1, no 1, not measured 2"]
+
+
+def test_a_bound_is_set_by_the_weights_or_by_the_ceiling():
+    small, weights, _, failed, _ = (case for case in over_sizes().cases if case.name != LSTM)
+    assert (bound(small), bound(weights), bound(failed)) == (pytest.approx(4.0), pytest.approx(0.6), None)
 
 
 # -- a GPU's -----------------------------------------------------------------------------------------------------------

@@ -26,12 +26,13 @@ from srn_benchmarks.names import (
     ONE_BY_ONE,
     PACKED,
     STREAMING,
+    SWEEP,
     TRUNK,
 )
 from srn_benchmarks.options import Options
 from srn_benchmarks.shapes import TINY as TINY_SIZES
 from srn_benchmarks.shapes import Shape, lstm_flops
-from srn_benchmarks.workloads import ceiling, step
+from srn_benchmarks.workloads import ceiling, reading, step
 from srn_benchmarks.workloads.calls import Call, Rotating, check, implementations, labels, refusals
 from srn_benchmarks.workloads.heads import middle_shift
 from srn_benchmarks.workloads.memory import formula, peak_bytes
@@ -196,6 +197,14 @@ def test_a_run_leaves_out_what_it_says_and_nothing_else(threads: int):
     assert (half.threads, half.training, half.batch, half.steps) == (threads, False, 32, 32)
 
 
+def test_the_sweep_is_part_of_a_full_run_only():
+    def swept(full: bool) -> list[Shape]:
+        return [item.shape for item in registry.on_cpu(8, full=full) if item.table == SWEEP]
+
+    assert len(set(swept(full=True))) == 6 * 4 * 3 * 2 and not swept(full=False)
+    assert {(shape.precision, shape.threads) for shape in swept(full=True)} == {("float32", 2)}
+
+
 def test_a_run_that_checks_and_does_not_time_is_of_tiny_sizes_only():
     options = Options(False, True, False, None, Path(), 2, ("cpu", "cuda"), None)
     found = registry.items(options)
@@ -204,6 +213,7 @@ def test_a_run_that_checks_and_does_not_time_is_of_tiny_sizes_only():
         STREAMING,
         PACKED,
         MEMORY,
+        SWEEP,
         GPU_SMOKE,
         GPU_CELL,
         GPU_STEP,
@@ -368,6 +378,21 @@ def test_ceiling_counts_what_it_runs(threads: int):
 def test_no_ceiling_without_the_native_library(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(native, "missing", lambda: "not built")
     assert ceiling.companion(1) is None
+
+
+# -- reading the weights -----------------------------------------------------------------------------------------------
+
+
+def test_weights_read_by_hand(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "seconds_a_number", lambda numbers, threads: 1.0)
+    forward, training = (Shape("cpu", torch.float32, 1, training, 8, 32) for training in (False, True))
+    assert reading.least_seconds(forward) == 32 * 16 * 300**2 + 9 * 300 * 768
+    assert reading.least_seconds(training) == 2 * reading.least_seconds(forward)
+
+
+def test_reading_takes_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "SECONDS", 0.0)
+    assert 0 < reading.seconds_a_number(reading.BLOCK + 1, torch.get_num_threads()) < 1e-6
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
