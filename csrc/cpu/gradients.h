@@ -14,6 +14,9 @@
 namespace srn {
 namespace SRN_ISA {
 
+// Sums are this long before they are added up, for their rounding error.
+constexpr int64_t kSumLength = 256;
+
 constexpr int kWideVectors = kTileStrips;
 template <typename A>
 constexpr int kTileColumns = kWideVectors * kLanes<A>;
@@ -31,11 +34,14 @@ struct TileSums {
   A* operator[](int row) { return numbers + row * kColumns; }
 
   template <int first, int kVectors>
-  SRN_INLINE void put(const Vector<A> (&sum)[kTileSide][kVectors]) {
+  SRN_INLINE void put(const Vector<A> (&sum)[kTileSide][kVectors], bool add) {
 #pragma GCC unroll 8
     for (int i = 0; i < kTileSide; ++i) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) store((*this)[first + i] + v * kLanes<A>, sum[i][v]);
+      for (int v = 0; v < kVectors; ++v) {
+        A* to = (*this)[first + i] + v * kLanes<A>;
+        store(to, add ? load(to) + sum[i][v] : sum[i][v]);
+      }
     }
   }
 };
@@ -46,25 +52,28 @@ struct TileSums {
 template <int kVectors, int first = 0, typename A>
 void sum_over_rows(int64_t rows, const A* flat, const A* x, const A* next, int64_t stride, TileSums<A>& sums) {
   using V = Vector<A>;
-  V sum[kTileSide][kVectors] = {};
-  for (int64_t r = 0; r < rows; next += stride) {
+  for (int64_t begin = 0; begin < rows; begin += kSumLength) {
+    const int64_t end = smaller(begin + kSumLength, rows);
+    V sum[kTileSide][kVectors] = {};
+    for (int64_t r = begin; r < end; next += stride) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(next + v * kLanes<A>);
-    const int64_t end = smaller(r + kBlockRows / kUnitGroup, rows);
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(next + v * kLanes<A>);
+      const int64_t stop = smaller(r + kBlockRows / kUnitGroup, end);
 #pragma GCC unroll 2
-    for (; r < end; ++r) {
-      V value[kVectors];
+      for (; r < stop; ++r) {
+        V value[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) value[v] = load(x + (r * kVectors + v) * kLanes<A>);
+        for (int v = 0; v < kVectors; ++v) value[v] = load(x + (r * kVectors + v) * kLanes<A>);
 #pragma GCC unroll 8
-      for (int i = 0; i < kTileSide; ++i) {
-        const V factor = broadcast<A, 1>(flat + r * kUnitGroup + first + i);
+        for (int i = 0; i < kTileSide; ++i) {
+          const V factor = broadcast<A, 1>(flat + r * kUnitGroup + first + i);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sum[i][v] += value[v] * factor;
+          for (int v = 0; v < kVectors; ++v) sum[i][v] += value[v] * factor;
+        }
       }
     }
+    sums.template put<first>(sum, begin > 0);
   }
-  sums.template put<first>(sum);
   if constexpr (first + kTileSide < kUnitGroup) {
     sum_over_rows<kVectors, first + kTileSide>(rows, flat, x, next, 0, sums);
   }
@@ -97,7 +106,7 @@ void sum_over_units(int64_t groups, int64_t units, int64_t distance, const A* fl
       for (int64_t unit = 0; unit < units; ++unit) add(unit);
     }
   }
-  sums.template put<first>(sum);
+  sums.template put<first>(sum, false);
   if constexpr (first + kTileSide < kUnitGroup) {
     sum_over_units<kVectors, first + kTileSide>(groups, units, distance, flat,
                                                 w - groups * units * kVectors * kLanes<A>, sums);
@@ -154,7 +163,7 @@ struct GradientPlan {
 
   RowGradients<T, N> rows;     // a chunk's
   ColumnTiles<A> x, h, dc, m;  // a block's rows of each
-  ThreadPieces<A> w;           // (kBlockRows, kTileColumns): of W_ih, as many gates' units
+  ThreadPieces<A> w;           // (kSumLength, kTileColumns): of W_ih, as many gates' units
 
   static GradientPlan take(Arena& arena, const Shape& shape, const Extents& size, int64_t chunk_rows) {
     return {RowGradients<T, N>::take(arena, size, shape.projection, chunk_rows),
@@ -162,7 +171,7 @@ struct GradientPlan {
             ColumnTiles<A>::take(arena, shape.state),
             ColumnTiles<A>::take(arena, shape.hidden),
             ColumnTiles<A>::take(arena, shape.projection ? shape.hidden : 0),
-            ThreadPieces<A>::take(arena, size.team, kBlockRows * kTileColumns<A>)};
+            ThreadPieces<A>::take(arena, size.team, kSumLength * kTileColumns<A>)};
   }
 };
 
@@ -175,7 +184,7 @@ class Gradients {
   static constexpr int G = gate_blocks(N);
   static constexpr int M = memory_count(N);
   static constexpr int kColumns = kTileColumns<A>;
-  static constexpr int64_t kPanels = 64;    // unit groups' rows that stay in the second-level cache
+  static constexpr int64_t kPanels = 32;    // unit groups' rows that stay in the second-level cache
   static constexpr int64_t kItemRows = 64;  // of the input's gradient, the least that a thread takes
 
  public:
@@ -403,7 +412,7 @@ class Gradients {
   // All gates' units in blocks, those of the last group, which may be few, apart.
   template <int kVectors>
   void input_gradient(const Chunk& chunk, const Range& rows, int64_t column, int64_t valid) const {
-    constexpr int64_t kBlock = kBlockRows / kUnitGroup;
+    constexpr int64_t kBlock = kSumLength / kUnitGroup;
     const int64_t whole = shape_.hidden / kUnitGroup * G, all = size_.groups * G;
     for (int64_t panel = 0; panel < all;) {
       const Range panels = {panel, smaller(panel + kBlock, panel < whole ? whole : all)};

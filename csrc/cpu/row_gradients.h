@@ -12,8 +12,8 @@ namespace SRN_ISA {
 template <typename T>
 constexpr bool kSumsOverRows = sizeof(T) == sizeof(Compute<T>) && kVectorBytes > 16;
 
-// Sums run over a block's rows, or as many gates' units, before they are added up: few, for their rounding error.
-constexpr int64_t kBlockRows = 256;
+// Rows that the products take at a time. Each block goes through all of the weights' gradients, in memory.
+constexpr int64_t kBlockRows = 512;
 
 template <typename T, int N>
 struct RowGradients {
