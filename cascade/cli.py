@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,9 @@ verbs:
 
 TINY = "tiny"
 WITHOUT_DEV = ("--eval_strategy", "no", "--load_best_model_at_end", "false")  # defaults when there is nothing to score
+# How many kernels oneDNN keeps, and torch for it. By default it is the last 1024, one for each shape they met. Batches
+# differ in shape, and what the kernels hold are small blocks all over the heap, between which nothing large fits.
+KERNEL_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "32"}
 USER_ERRORS = (DataError, ConfigError, OSError, HFValidationError)
 
 
@@ -52,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Exits with 0; after an error of use with 2 and one line on the standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="cascade: %(message)s")
+    for name, capacity in KERNEL_CACHES.items():
+        os.environ.setdefault(name, capacity)  # read when the first kernel is made
     disable_progress_bar()  # of loading and saving weights; Trainer's stays
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if arguments else sys.stderr)

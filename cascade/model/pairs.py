@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .losses import PairLoss, ones_at
+
+PAIRS_AT_ONCE = 1 << 13  # bounds the memory of training, and of a decode when half of all starts and ends fire
+
 
 class LogitLinear(nn.Linear):
     """A layer whose outputs are logits of rare events: its bias starts where they have the probability ``PRIOR``.
@@ -33,6 +37,7 @@ class PairScorer(nn.Module):
 
     def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
         super().__init__()
+        self.labels = labels
         if match == "hidden":
             self.left = nn.Linear(features, hidden_size)
             self.right = nn.Linear(features, hidden_size, bias=False)
@@ -50,15 +55,18 @@ class PairScorer(nn.Module):
     def forward(self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor) -> Tensor:
         """(P, K) logits of the pairs of words ``i`` (P,) and ``j`` (P,)."""
         left, right = halves
-        pairs = left[i] + right[j]  # (P, inner)
+        return self._logits(left[i] + right[j])
+
+    def loss(self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor, ones: tuple[Tensor, Tensor]) -> Tensor:
+        """Binary cross-entropy (Eq. 14) of the logits of ``forward``, summed; ``ones`` (pairs, labels) marks the true ones.
+
+        There are far more pairs than words: (P, inner) numbers are never in memory for all of them.
+        """
+        targets = ones_at(ones, (len(i), self.labels))
+        parts = zip(*(each.split(PAIRS_AT_ONCE) for each in (i, j, targets)), strict=True)
+        weights = [] if self.out is None else [weight for weight in self.out.parameters() if weight.requires_grad]
+        return PairLoss.apply(self._logits, parts, torch.is_grad_enabled(), *halves, *weights)
+
+    def _logits(self, pairs: Tensor) -> Tensor:
+        """(P, K), of what the two words of each pair contribute in sum (P, inner)."""
         return pairs if self.out is None else self.out(self.dropout(F.gelu(pairs)))
-
-
-def summed_bce(logits: Tensor, target_index: tuple[Tensor, Tensor]) -> Tensor:
-    """Binary cross-entropy (Eq. 14) summed over ``logits`` (N, K); ``target_index`` (rows, labels) marks the ones.
-
-    In float32 whatever the logits are: the sum runs over thousands of terms.
-    """
-    target = torch.zeros(logits.shape, dtype=torch.float32, device=logits.device)
-    target[target_index] = 1.0
-    return F.binary_cross_entropy_with_logits(logits.float(), target, reduction="sum")

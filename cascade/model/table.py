@@ -12,7 +12,7 @@ from ..tensors import Batch, Ragged, Spans, plain
 from .base import ExtractionModel, ExtractionOutput, Given
 from .config import TableConfig
 from .findings import Extraction
-from .pairs import PairScorer, summed_bce
+from .pairs import PairScorer
 
 TASKS = ("entity", "relation")
 
@@ -57,7 +57,7 @@ class TableModel(ExtractionModel):
         def term(table: PairScorer, task: str, cells: tuple[Tensor, Tensor, Tensor], target: Tensor, label: Tensor):
             i, j, _ = cells
             halves = table.halves(self.dropout(features[task]))
-            return summed_bce(table(halves, i, j), (target, label)) / max(len(words), 1)
+            return table.loss(halves, i, j, (target, label)) / max(len(words), 1)
 
         upper, square = words.upper_pairs(), words.all_pairs()
         entities, subjects, objects = given.entities, given.subjects, given.objects

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..tensors import Ragged, Spans
-from .pairs import LogitLinear, PairScorer, summed_bce
-
-PAIRS_AT_ONCE = 1 << 17  # bounds the memory of a decode when untrained weights let half of all starts and ends fire
+from .losses import ones_at, summed_bce
+from .pairs import PAIRS_AT_ONCE, LogitLinear, PairScorer
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class SpanHead(nn.Module):
         first = turn.words.offsets[gold.row]
         i, j, pairs_of = turn.words.upper_pairs()
         start, end = self.edge_logits(features)
-        match = self.match(self.match.halves(features), i, j)
+        spans = pairs_of[first + gold.start] + gold.end - gold.start
         terms = (
-            summed_bce(start, (first + gold.start, gold.label)),
-            summed_bce(end, (first + gold.end, gold.label)),
-            summed_bce(match, (pairs_of[first + gold.start] + gold.end - gold.start, gold.label)),
+            summed_bce(start, ones_at((first + gold.start, gold.label), start.shape)),
+            summed_bce(end, ones_at((first + gold.end, gold.label), end.shape)),
+            self.match.loss(self.match.halves(features), i, j, (spans, gold.label)),
         )
         return torch.stack(terms) / len(turn.words)
 
