@@ -16,6 +16,8 @@ from huggingface_hub.errors import HFValidationError
 from transformers import HfArgumentParser, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from srn_kernels import native
+
 from .creation import FINAL_MODEL, create_model, load_model
 from .data import Corpus, DataError, LabelSet, check_labels, read_corpus, split_text, write_predictions
 from .model import ConfigError, ExtractionModel
@@ -175,8 +177,20 @@ def given(args: object) -> dict[str, Any]:
 
 
 def load_predictor(args: RunArguments, batches: BatchArguments, overrides: SavedModelArguments) -> Predictor:
-    model, tokenizer = load_model(args.model, dtype=args.dtype, **given(overrides))
-    return Predictor(on_device(model, args.device), tokenizer, **vars(batches))
+    weights = torch.float32 if args.dtype == "float32" else "auto"
+    model, tokenizer = load_model(args.model, dtype=weights, **given(overrides))
+    model = on_device(model, args.device)
+    return Predictor(model, tokenizer, dtype=products(args.dtype, model), **vars(batches))
+
+
+def products(dtype: str, model: ExtractionModel) -> torch.dtype | None:
+    """The precision of products that ``--dtype`` means for a model; None: that of its weights."""
+    if dtype != "auto":
+        return None if dtype == "float32" else getattr(torch, dtype)
+    if model.device.type == "cpu" and model.dtype == torch.float32 and native.multiplies_bfloat16():
+        print("cascade: products in bfloat16, which this processor has (--dtype float32: in float32)", file=sys.stderr)
+        return torch.bfloat16
+    return None
 
 
 def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:

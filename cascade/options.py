@@ -79,7 +79,10 @@ class CorpusArguments:
 class RunArguments:
     model: str = field(metadata={"help": "Folder of a saved model, of a checkpoint, or of a finished training."})
     device: str | None = option("Device, such as cpu or cuda:1; default: a GPU when there is one.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("Precision; auto: as saved.", "auto")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "Precision of the products; auto: that of the saved weights, or bfloat16 on a CPU that has such products.",
+        "auto",
+    )
 
 
 @dataclass

@@ -29,6 +29,11 @@ def missing() -> str | None:
     return _missing
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has products of bfloat16, and the library's instruction set uses them."""
+    return _module is not None and _missing is None and _module.cpu_isa() in ("avx512bf16", "amx")
+
+
 def module() -> ModuleType:
     """The library.
 

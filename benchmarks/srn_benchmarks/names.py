@@ -20,7 +20,7 @@ TRUNK, BATCHED, ONE_BY_ONE = "trunk alone", "early, batched", "early, one object
 FORWARD, BACKWARD, TRAINING = "forward", "backward", "forward+backward"
 
 CEILING, FLOAT32 = "ceiling", "float32"
-"""What a row of the cell is measured beside: the processor's multiply-adds, and the same implementation in float32."""
+"""What a row on a CPU is measured beside: the processor's multiply-adds, and the same in float32."""
 
 WEIGHTS = "weights"
 """What sets a bound on a row of the sweep: reading its weights."""

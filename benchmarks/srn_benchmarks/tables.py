@@ -82,6 +82,11 @@ def _name(case: Case, cases: Sequence[Case]) -> str:
     return f"{case.name} (unproved)" if case.labels.get("unproved") else case.name
 
 
+def _time_over_float32(unit: str) -> tuple[str, Text]:
+    """A column, and its header."""
+    return "time over float32", lambda case, cases: ratio(inverse(case.over_beside(names.FLOAT32, unit)))
+
+
 def _per(unit: str) -> Text:
     """Microseconds."""
     return lambda case, cases: scaled(inverse(case.rate(unit)), 1e6)
@@ -151,6 +156,7 @@ KINDS: Mapping[str, Kind] = {
             "ratio to late": _time_over(names.LATE, "sentences"),
             **{f"{name} ms": _stage(name) for name in ("tokenize", "encode", "decode")},
         },
+        optional={names.FLOAT32: _time_over_float32("sentences")},
         quoted={
             "paper": lambda case, cases: f"{PAPER[case.name]:.2f}" if case.name in PAPER else NOTHING,
             "paper's ratio": _paper_ratio,
@@ -162,10 +168,7 @@ KINDS: Mapping[str, Kind] = {
         {**MS, **GFLOPS, "µs/step": _per("steps"), f"GFLOP/s over {names.LSTM}": _rate_over(names.LSTM, "flops")},
         optional={
             names.CEILING: ("of the ceiling", lambda case, cases: percent(case.over_beside(names.CEILING, "flops"))),
-            names.FLOAT32: (
-                "time over float32",
-                lambda case, cases: ratio(inverse(case.over_beside(names.FLOAT32, "flops"))),
-            ),
+            names.FLOAT32: _time_over_float32("flops"),
         },
     ),
     names.STREAMING: Kind(

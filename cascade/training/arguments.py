@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 BEST = "ner_f1+re_f1"
@@ -33,4 +34,6 @@ class CascadeTrainingArguments(TrainingArguments):
         # our examples are dictionaries whose fields the collator needs, none of them an argument of `forward`
         self.remove_unused_columns = False
         self.label_names = ["example_ids"]
+        # else bfloat16 would be refused where there is only a CPU
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()

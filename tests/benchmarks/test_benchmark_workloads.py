@@ -32,7 +32,7 @@ from srn_benchmarks.names import (
 from srn_benchmarks.options import Options
 from srn_benchmarks.shapes import TINY as TINY_SIZES
 from srn_benchmarks.shapes import Shape, lstm_flops
-from srn_benchmarks.workloads import ceiling, reading, step
+from srn_benchmarks.workloads import ceiling, fusion, reading, step
 from srn_benchmarks.workloads.calls import Call, Rotating, check, implementations, labels, refusals
 from srn_benchmarks.workloads.heads import middle_shift
 from srn_benchmarks.workloads.memory import formula, peak_bytes
@@ -112,6 +112,23 @@ def test_procedures_pass_their_own_checks(workload: Workload, procedure: str):
     assert len(done) == (0 if procedure == TRUNK else 2)
     assert workload.stages.keys() == {"tokenize", "encode", *["decode"] * (procedure != TRUNK)}
     assert workload.check_agreement(procedure) == ("" if procedure == TRUNK else backends.select(_problem()).name)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_on_a_cpu_that_has_its_products(workload: Workload, there: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(native, "multiplies_bfloat16", lambda: there)
+    options = Options(False, True, False, None, Path(), 2, ("cpu",), None)
+    dtypes = [torch.float32, torch.bfloat16] if there else [torch.float32]
+    assert fusion.settings(options) == [Setting("cpu", dtype) for dtype in dtypes]
+    assert any("bfloat16" in note for note in fusion.notes(workload, options)) == (not there)
+
+
+def test_procedures_pass_their_own_checks_in_bfloat16(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(corpus.VARIABLE, raising=False)
+    work = Workload(Setting("cpu", torch.bfloat16), corpus.load(40), TINY)
+    for procedure in PROCEDURES:
+        work.check(procedure, work.run(procedure))
+        work.check_agreement(procedure)
 
 
 def _problem():

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_models import tiny_model, tiny_trunk
 
 from cascade import cli, read_corpus
 from cascade.cli import main
 from cascade.data import read_predictions, sample_corpus, write_corpus
+from cascade.prediction import Predictor
 from cascade.training import save_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -196,6 +198,21 @@ def test_train_evaluate_and_predict(
     assert [s.words for s in read_predictions(predicted).sentences()] == [s.words for s in read_corpus(dev).sentences()]
 
 
+def test_bfloat16_on_a_cpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    """From training to prediction, where there is only a CPU and no option says so."""
+    monkeypatch.setattr("torch.accelerator.is_available", lambda *_: False)
+    train, dev = corpora
+    folder = tmp_path / "run"
+    main(train_arguments(train, folder, "--encoder", "srn", "--bf16", "--use_cpu", "false"))
+    options = ("--model", str(folder), "--dtype", "bfloat16", "--device", "cpu")
+    main(["evaluate", *options, "--file", str(dev)])
+    assert "ner_f1" in capsys.readouterr().out
+    main(["predict", *options, "--text", "Lotte Brandt lives in Tartu."])
+    assert json.loads(capsys.readouterr().out)["text"] == "Lotte Brandt lives in Tartu."
+
+
 def test_training_without_a_dev_file_and_with_a_trunk_of_its_own(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     folder = tmp_path / "run"
     main([argument if argument != str(tiny_trunk()) else "tiny" for argument in train_arguments(corpora[0], folder)])
@@ -232,6 +249,19 @@ def test_predictions_on_text_and_standard_input(
     assert json.loads((tmp_path / "out.json").read_text()) == record
     main(["predict", "--model", str(saved), "--text", ""])
     assert json.loads(capsys.readouterr().out) == {"text": "", "entities": [], "relations": []}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_auto_takes_bfloat16_on_a_cpu_that_has_its_products(
+    there: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, saved: Path
+) -> None:
+    monkeypatch.setattr(cli.native, "multiplies_bfloat16", lambda: there)
+    made = []
+    monkeypatch.setattr(cli, "Predictor", lambda *args, **options: made.append(options["dtype"]) or Predictor(*args))
+    for dtype in ("auto", "float32", "bfloat16"):
+        main(["predict", "--model", str(saved), "--text", "Lotte lives.", "--device", "cpu", "--dtype", dtype])
+        assert ("bfloat16" in capsys.readouterr().err) == (dtype == "auto" and there)
+    assert made == [torch.bfloat16 if there else None, None, torch.bfloat16]
 
 
 def test_saved_settings_can_be_overridden(capsys: pytest.CaptureFixture[str], saved: Path) -> None:

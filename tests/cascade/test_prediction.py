@@ -120,6 +120,16 @@ def test_text_goes_in_and_character_offsets_come_out() -> None:
     assert relation["type"] == "WORKS-FOR"
 
 
+def test_a_predictor_multiplies_in_the_precision_asked_for() -> None:
+    model, tokenizer = tiny_model(fusion="late")
+    seen = []
+    model.heads["entity"].edges.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for dtype in (None, torch.bfloat16):
+        assert len(Predictor(model, tokenizer, dtype=dtype)(SENTENCES)) == len(SENTENCES)
+    assert set(seen[: len(seen) // 2]) == {torch.float32}
+    assert set(seen[len(seen) // 2 :]) == {torch.bfloat16}
+
+
 def test_a_predictor_uses_the_models_device_and_precision() -> None:
     model, tokenizer = tiny_model(encoder="none")
     batch = batch_of(model, tokenizer, list(SAMPLE.sentences())[:2])

@@ -8,13 +8,13 @@ from statistics import fmean
 import torch
 
 from cascade import Extraction
-from srn_kernels import backends
+from srn_kernels import backends, native
 
 from ..bench import Bench
 from ..corpus import SCIERC, load
-from ..names import BATCHED, FUSION, LATE, ONE_BY_ONE, TRUNK
+from ..names import BATCHED, FLOAT32, FUSION, LATE, ONE_BY_ONE, TRUNK
 from ..options import Options
-from ..timing import HOST, HOST_AND_DEVICE
+from ..timing import HOST, HOST_AND_DEVICE, Companion
 from .procedures import BATCH, PROCEDURES, SCIBERT, TINY, Setting, Workload
 
 PART = 32
@@ -29,8 +29,10 @@ SCIERC_PASSES = {ONE_BY_ONE: 1862, LATE: 551}
 
 
 def settings(options: Options) -> list[Setting]:
-    """float32 on a CPU; on a GPU bfloat16 by each backend that is made for it and can run here."""
-    found = [Setting("cpu", torch.float32)] if "cpu" in options.devices else []
+    """float32 on a CPU, and bfloat16 if it has such products; on a GPU bfloat16 by each backend that is made for it and
+    can run here."""
+    dtypes = [torch.float32, *[torch.bfloat16] * native.multiplies_bfloat16()] if "cpu" in options.devices else []
+    found = [Setting("cpu", dtype) for dtype in dtypes]
     if "cuda" in options.devices:
         names = [name for name, one in backends.BACKENDS.items() if one.needs_proof and one.unavailable() is None]
         names = [name for name in names if options.backends is None or name in options.backends]
@@ -71,6 +73,10 @@ def notes(work: Workload, options: Options) -> list[str]:
         "the paper: sentences/s on SciERC test, an RTX 2080 Ti, batch size 32",
         "checked first: passes counted, spans inside their sentences, a batch's logits those of single reads",
     ]
+    if device == "cpu" and work.setting.dtype != torch.float32:
+        found.append("time over float32: over the same procedure's in float32, timed in the same rounds")
+    elif device == "cpu" and not native.multiplies_bfloat16():
+        found.append("not in the table: bfloat16 on cpu: the native kernels' instruction set has no products of it")
     if len(work.corpus.sentences) < len(work.corpus.every):
         found.append(f"left out on {device}, and done with --full: the rest of the corpus")
     return found
@@ -89,6 +95,10 @@ def measure(bench: Bench, setting: Setting, procedure: str) -> None:
     } | ({"backend": setting.backend} if on_gpu else {})
     done, late = ({"sentences": sentences, "passes": work.expected_passes(name)} for name in (procedure, LATE))
     case = bench.open(FUSION, labels, done, late)
+    beside = {}
+    if not on_gpu and setting.dtype != torch.float32:
+        beside[FLOAT32] = Companion(lambda: work.run(procedure, torch.float32), done)
+    case.beside = {name: [] for name in beside}
     if work.corpus.name == SCIERC and sentences == SCIERC_PASSES[LATE] and procedure in SCIERC_PASSES:
         assert work.expected_passes(procedure) == SCIERC_PASSES[procedure]
     backend = work.check_agreement(procedure)
@@ -107,6 +117,7 @@ def measure(bench: Bench, setting: Setting, procedure: str) -> None:
         case,
         run,
         None if procedure == LATE else lambda: work.run(LATE),
+        beside=beside,
         check=lambda done: work.check(procedure, done),
         clock=HOST_AND_DEVICE if setting.device == "cuda" else HOST,
         budget=GPU_BUDGET if on_gpu else BUDGET,

@@ -115,10 +115,12 @@ class Workload:
         assert len(windows) == len(sentences), "a sentence is longer than the trunk has positions for"
         return {name: tensor.to(self.device) for name, tensor in collate(windows).items()}
 
-    def run(self, procedure: str) -> list[Extraction]:
-        """The extraction of each batch (none for the trunk alone). The seconds of the procedure are in ``stages``."""
+    def run(self, procedure: str, dtype: torch.dtype | None = None) -> list[Extraction]:
+        """The extraction of each batch (none for the trunk alone), in the setting's precision unless ``dtype`` is given.
+        The seconds of the procedure are in ``stages``."""
         timer = StageTimer()
-        found = [self.run_batch(procedure, sentences, timer) for sentences in self.batches]
+        with self._autocast(dtype or self.setting.dtype):
+            found = [self.run_batch(procedure, sentences, timer) for sentences in self.batches]
         self.stages = dict(timer.seconds)
         return [extraction for extraction in found if extraction is not None]
 
@@ -127,14 +129,13 @@ class Workload:
         model = self.models[_fusion(procedure)]
         with timer.stage("tokenize"):
             tensors = self.tensors(_fusion(procedure), sentences)
-        with self._autocast():
-            if procedure == TRUNK:
-                with timer.stage("encode"):
-                    trunk_states(model, tensors)
-                return None
-            one_by_one = 1 if procedure == ONE_BY_ONE else None
-            with timer.listening():
-                extraction = model.extract(tensors, Given.gold(tensors), object_batch_size=one_by_one)
+        if procedure == TRUNK:
+            with timer.stage("encode"):
+                trunk_states(model, tensors)
+            return None
+        one_by_one = 1 if procedure == ONE_BY_ONE else None
+        with timer.listening():
+            extraction = model.extract(tensors, Given.gold(tensors), object_batch_size=one_by_one)
         with timer.stage("decode"):
             extraction.found(len(sentences), self.corpus.labels)
         return extraction
@@ -176,10 +177,10 @@ class Workload:
         """What a procedure computes on its way, in the sentences' order: (N, 2K) edge logits of each turn's words."""
         fusion = _fusion(procedure)
         if procedure == TRUNK:
-            with self._autocast():
+            with self._autocast(self.setting.dtype):
                 parts = [trunk_states(self.models[fusion], self.tensors(fusion, sentences)) for sentences in batches]
             return {"states": torch.cat(parts)}
-        with traced_edges(self.models[fusion]) as logits:
+        with traced_edges(self.models[fusion]) as logits, self._autocast(self.setting.dtype):
             for sentences in batches:
                 self.run_batch(procedure, sentences, StageTimer())
         return {turn: torch.cat(parts) for turn, parts in logits.items() if parts}
@@ -197,9 +198,9 @@ class Workload:
             for layer, name in zip(layers, before, strict=True):
                 layer.backend = name
 
-    def _autocast(self) -> torch.autocast:
-        half = self.setting.dtype != torch.float32
-        return torch.autocast(self.setting.device, self.setting.dtype if half else None, enabled=half)
+    def _autocast(self, dtype: torch.dtype) -> torch.autocast:
+        half = dtype != torch.float32
+        return torch.autocast(self.setting.device, dtype if half else None, enabled=half)
 
 
 def _fusion(procedure: str) -> str:
