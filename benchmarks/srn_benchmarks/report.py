@@ -69,8 +69,9 @@ def write(results: Results, folder: Path) -> list[Path]:
 
 
 def shortest(results: Results) -> str:
-    """The highlights, for a page."""
-    return f"{highlights(results).text('github')}\n\nMeasured on: {summary(results.machine)}.\n"
+    """The highlights, for a page; nothing if none of them was measured."""
+    table = highlights(results)
+    return f"{table.text('github')}\n\nMeasured on: {summary(results.machine)}.\n" if table.rows else ""
 
 
 def fill_page(page: Path, files: Sequence[Path]) -> str:
@@ -92,7 +93,7 @@ def fill_page(page: Path, files: Sequence[Path]) -> str:
             plots = [os.path.relpath(plot, page.parent) for plot in sorted(file.parent.glob("*.svg"))]
             results = Results.read(file)
             bodies.append(markdown(results, plots, level=3) if part == "results" else shortest(results))
-        text = _between(page, text, part, "\n".join(bodies) or "No results have been committed yet.\n")
+        text = _between(page, text, part, "\n".join(filter(None, bodies)) or "No results have been committed yet.\n")
     return text
 
 

@@ -95,6 +95,9 @@ def test_a_page_of_the_few_numbers(tmp_path: Path):
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:]
     assert rows == ["late fusion", "early fusion, one object pass at a time"]
     assert "SRNCell" not in text
+    other = sample()
+    other.cases.clear()
+    assert fill_page(page, [tmp_path / "results.json", write(other, tmp_path / "other")[0]]) == text
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}", f"{BEGIN}{BEGIN}{END}"])
