@@ -1,7 +1,7 @@
 """The backward pass in plain PyTorch, written out: what every kernel's backward computes, step by step.
 
 The recurrence yields gradients by row (:class:`RowGradients`); everything that needs no recurrence then follows from
-them in a few matrix products (:func:`finish`), which all backends share.
+them in a few matrix products (:func:`finish`), which backends share; the CPU's has its own for float32 and float64.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class Incoming(NamedTuple):
 
 
 class RowGradients(NamedTuple):
-    """What the backward recurrence of one direction leaves behind for each packed row."""
+    """What the backward recurrence of one direction leaves behind for each packed row.
+
+    Where kernels do the products over rows as well, only the gradients of the initial states are there.
+    """
 
     dz: Tensor  # (S, G·H), gates before activation
     dc: Tensor  # (S, H), the whole gradient of c_t, before it is clipped if it is
