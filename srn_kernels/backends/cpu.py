@@ -285,7 +285,7 @@ class Workspaces:
                     self._free.pop(0)
 
 
-_workspaces = Workspaces(1 << 26)
+_workspaces = Workspaces(1 << 27)  # enough for a backward pass at H 1024, most of it weights
 os.register_at_fork(after_in_child=lambda: _workspaces.forget())
 
 
