@@ -47,10 +47,15 @@ class CPUBackend(Backend):
     ) -> list[DirectionGradients]:
         results = []
         for direction, of_forward, grad in zip(call.directions, saved, grads, strict=True):
-            direction = buffers.dense_call(direction)
-            backward = _backward if _shape(direction).sums_over_rows else _backward_in_parts
-            dense = buffers.dense_saved(of_forward), buffers.dense_gradients(grad)
-            results.append(backward(direction, *dense, need_input, need_weights))
+            dense = (
+                buffers.dense_call(direction),
+                buffers.dense_saved(of_forward),
+                buffers.dense_gradients(grad),
+                need_input,
+                need_weights,
+            )
+            shape = _shape(dense[0])
+            results.append(_backward(shape, *dense) if shape.sums_over_rows else _backward_in_parts(*dense))
         return results
 
 
@@ -170,12 +175,12 @@ def _backward_of_part(
 ) -> DirectionGradients:
     """The recurrence, and then torch's products."""
     rows = buffers.empty_row_gradients(call, saved)
-    _run_backward(call, saved, grad, rows, None, None)
+    _run_backward(_shape(call), call, saved, grad, rows, None, None)
     return gradients.finish(rows, call, saved, need_input, need_weights, total)
 
 
 def _backward(
-    call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
+    shape, call: DirectionCall, saved: Saved, grad: Incoming, need_input: bool, need_weights: bool
 ) -> DirectionGradients:
     """The recurrence and the products over all rows in one call."""
     h0, c0 = torch.empty_like(call.h0), torch.empty_like(call.c0)
@@ -183,13 +188,14 @@ def _backward(
     weights = None
     if need_weights:
         weights = DirectionWeights(*(None if weight is None else torch.empty_like(weight) for weight in call.weights))
-    _run_backward(call, saved, grad, RowGradients(None, None, None, None, None, h0, c0), input, weights)
+    _run_backward(shape, call, saved, grad, RowGradients(None, None, None, None, None, h0, c0), input, weights)
     if weights is not None and weights.b_ih is not None and weights.b_hh is not None:
         weights.b_hh.copy_(weights.b_ih)  # both are added to the same gates
     return DirectionGradients(input, h0, c0, None if weights is None else weights.flat())
 
 
 def _run_backward(
+    shape,
     call: DirectionCall,
     saved: Saved,
     grad: Incoming,
@@ -198,7 +204,6 @@ def _run_backward(
     weights: DirectionWeights | None,
 ) -> None:
     """Fills ``rows`` and, where the kernels have the products over them, the gradients of the input and the weights."""
-    shape = _shape(call)
     workspace = _workspaces.take(shape.backward_workspace + native.module().ALIGNMENT)
     native.module().backward(
         shape,

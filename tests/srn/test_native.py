@@ -126,6 +126,22 @@ def test_gradients_over_more_rows_than_are_summed_at_once(case: Case, dtype: tor
     assert_accurate(backend_results(call, seeds, "cpu"), call, seeds)
 
 
+@pytest.mark.parametrize("directions", [1, 2])
+def test_gradients_over_many_blocks_of_rows_do_not_depend_on_the_number_of_threads(directions: int) -> None:
+    """Threads share what the recurrence leaves and begin anew with every block: 1,300 rows, in steps of 65."""
+    call = draw(Case(steps=20, batch=65, input_size=60, hidden_size=40, directions=directions), torch.float32)
+    seeds, before = draw_seeds(call), torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 1):
+            torch.set_num_threads(threads)
+            results.append(backend_results(call, seeds, "cpu"))
+    finally:
+        torch.set_num_threads(before)
+    for again in results[1:]:
+        torch.testing.assert_close(again, results[0], rtol=0, atol=0)
+
+
 def test_the_library_takes_every_field_and_no_other() -> None:
     """A buffer that was forgotten would be a null pointer."""
     module, sizes = native.module(), torch.ones(1, dtype=torch.int64)
