@@ -1,7 +1,7 @@
 """Corpora: their data model, readers, writers, raw text, and the two corpora that come with the package."""
 
 from .labels import check_labels
-from .reading import read_corpus, read_predictions
+from .reading import read_corpus, read_documents, read_predictions
 from .samples import sample_corpus
 from .synthetic import synthetic_corpus
 from .text import document_from_text, document_from_words, normalize_word, split_text
@@ -21,6 +21,7 @@ __all__ = [
     "document_from_words",
     "normalize_word",
     "read_corpus",
+    "read_documents",
     "read_predictions",
     "sample_corpus",
     "split_text",

@@ -1,19 +1,21 @@
-"""Reads a corpus from a file, in DyGIE++'s or SpERT's form, as its content shows."""
+"""Reads a corpus from a file or a stream, in DyGIE++'s or SpERT's form, as its content shows."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
-from .checks import Place, shown
 from .dygie import GOLD, PREDICTED, Fields, parse_document
+from .json_values import array_items, beginning, json_lines
 from .spert import parse_item
 from .types import Corpus, DataError, Document
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+Source = str | os.PathLike[str] | BinaryIO
+STREAM = "standard input"
 
 
 def read_corpus(path: str | os.PathLike[str], *, labelled: bool = True) -> Corpus:
@@ -25,7 +27,18 @@ def read_corpus(path: str | os.PathLike[str], *, labelled: bool = True) -> Corpu
 
     Raises DataError, naming the file, the line (or item of the array), the field, what was expected and what was found.
     """
-    return _read(Path(path), GOLD, labelled)
+    dropped: Counter[str] = Counter()
+    documents = tuple(_documents(path, GOLD, labelled, dropped))
+    return Corpus(documents, str(path), dropped)
+
+
+def read_documents(source: Source, *, labelled: bool = True, dropped: Counter[str] | None = None) -> Iterator[Document]:
+    """The documents that ``read_corpus`` gives, one at a time, from a path or a stream of bytes: none is kept.
+
+    What is dropped or merged is counted in ``dropped`` on the way. A stream, such as ``sys.stdin.buffer``, is called
+    "standard input" in errors and is not closed. Raises DataError as ``read_corpus`` does, when it comes to the fault.
+    """
+    return _documents(source, GOLD, labelled, Counter() if dropped is None else dropped)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Corpus:
@@ -35,74 +48,35 @@ def read_predictions(path: str | os.PathLike[str]) -> Corpus:
     The end of a relation that is no predicted entity gets the label ``""``, is counted in ``Corpus.dropped``, and can
     be right only in its boundaries. Raises DataError as ``read_corpus`` does.
     """
-    return _read(Path(path), PREDICTED, True)
-
-
-def _read(path: Path, fields: Fields, labelled: bool) -> Corpus:
-    source = str(path)
-    if path.is_dir():
-        raise DataError(f"{source}: expected a file, found a folder")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{source}: expected a file, found nothing by that name") from None
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
-    content = content.removeprefix(BYTE_ORDER_MARK)
-    start = content.lstrip()[:1]
-    if not start:
-        raise DataError(f"{source}: expected JSON lines or a JSON array of sentences, found an empty file")
     dropped: Counter[str] = Counter()
-    if start == b"[":
-        documents = _spert_documents(content, source, dropped, labelled)
-    else:
-        documents = _dygie_documents(content, source, dropped, fields, labelled)
-    documents = tuple(documents)  # before `dropped` is read: parsing fills it
-    return Corpus(documents, source, +dropped)
+    documents = tuple(_documents(path, PREDICTED, True, dropped))
+    return Corpus(documents, str(path), dropped)
 
 
-def _dygie_documents(
-    content: bytes, source: str, dropped: Counter[str], fields: Fields, labelled: bool
-) -> Iterator[Document]:
-    line_of_key: dict[str, int] = {}
-    # Split at newline bytes only: `str.splitlines` would also cut at U+2028 and its like, which JSON strings may hold.
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        place = Place(source, f"line {number}")
-        document = parse_document(
-            _decode(line, place, "one document (a JSON object) a line"),
-            place,
-            dropped,
-            fields=fields,
-            labelled=labelled,
-        )
-        if document.key in line_of_key:
-            found = f"{shown(document.key)}, the key of line {line_of_key[document.key]}"
-            raise place.error(("doc_key",), "a key that no other document has", found)
-        line_of_key[document.key] = number
-        yield document
+def _documents(source: Source, fields: Fields, labelled: bool, dropped: Counter[str]) -> Iterator[Document]:
+    with _opened(source) as (stream, name):
+        head, number = beginning(stream)
+        if not head:
+            raise DataError(f"{name}: expected JSON lines or a JSON array of sentences, found an empty file")
+        if head.lstrip().startswith(b"["):
+            for index, (place, item) in enumerate(array_items(head, number, stream, name)):
+                yield parse_item(item, index, place, dropped, labelled=labelled)
+        else:
+            for place, record in json_lines(head, number, stream, name):
+                yield parse_document(record, place, dropped, fields=fields, labelled=labelled)
 
 
-def _spert_documents(content: bytes, source: str, dropped: Counter[str], labelled: bool) -> Iterator[Document]:
-    items = _decode(content, Place(source), "a JSON array of sentences")
-    if not items:
-        raise DataError(f"{source}: expected a JSON array of sentences, found an empty array")
-    keys: set[str] = set()
-    for index, item in enumerate(items):
-        yield parse_item(item, index, Place(source, f"item {index}"), dropped, keys, labelled=labelled)
-
-
-def _decode(content: bytes, place: Place, expected: str) -> object:
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
+    """A source's stream, and its name in errors. What the system says, in reading too, becomes a DataError."""
+    is_path = isinstance(source, str | os.PathLike)
+    name = str(source) if is_path else STREAM
+    if is_path and Path(source).is_dir():
+        raise DataError(f"{name}: expected a file, found a folder")
     try:
-        return json.loads(content.decode("utf-8"))
-    except json.JSONDecodeError as error:
-        where = f"column {error.colno}" if place.record else f"line {error.lineno}, column {error.colno}"
-        raise place.error((), expected, f"no JSON at {where}: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{content[error.start]:02x} at position {error.start}"
-        raise place.error((), "UTF-8", f"{byte}: {error.reason}") from error
-    except RecursionError:
-        raise place.error((), expected, "JSON nested too deeply to be read") from None
-    except ValueError as error:  # a number with thousands of digits
-        raise place.error((), expected, str(error)) from error
+        with Path(source).open("rb") if is_path else nullcontext(source) as stream:
+            yield stream, name
+    except FileNotFoundError:
+        raise DataError(f"{name}: expected a file, found nothing by that name") from None
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror or error}") from error

@@ -10,24 +10,22 @@ from .dygie import DUPLICATE_ENTITY, DUPLICATE_RELATION, encode_entities, encode
 from .types import Document, Entity, Relation, Sentence
 
 
-def parse_item(
-    item: object, index: int, place: Place, dropped: Counter[str], keys: set[str], *, labelled: bool = True
-) -> Document:
-    """One item of the array as a document of one sentence.
+def parse_item(item: object, index: int, place: Place, dropped: Counter[str], *, labelled: bool = True) -> Document:
+    """One item of the array as a document of one sentence. Its key is its ``orig_id``, or its index where it has none.
 
-    Its key is its ``orig_id``, or its index where it has none; a key in ``keys`` already gets ``#index`` appended, so
-    that keys stay distinct. Counts what it merges in ``dropped``; raises DataError naming ``place`` and the field.
+    Counts what it merges in ``dropped``; raises DataError naming ``place`` and the field.
     """
     item = want_object(item, place, (), "a sentence (a JSON object with `tokens`)")
     words = want_words(want_field(item, "tokens", place), place, ("tokens",))
     entities = _entities(item, len(words), place, required=labelled)
     relations = _relations(item, entities, place, dropped, required=labelled)
     merged = tuple(dict.fromkeys(entities))
-    dropped[DUPLICATE_ENTITY] += len(entities) - len(merged)
+    if len(merged) < len(entities):
+        dropped[DUPLICATE_ENTITY] += len(entities) - len(merged)
     sentence = Sentence(words, merged, relations)
 
     extra = {name: value for name, value in item.items() if name not in ("tokens", "entities", "relations")}
-    key = _key(item, index, keys)
+    key = _key(item, index)
     record: dict[str, Any] = {"doc_key": key, "sentences": [list(words)]}
     if "entities" in item:
         record["ner"] = encode_entities([sentence])
@@ -38,13 +36,9 @@ def parse_item(
     return Document(key, (sentence,), extra, record)
 
 
-def _key(item: dict[str, Any], index: int, keys: set[str]) -> str:
+def _key(item: dict[str, Any], index: int) -> str:
     name = item.get("orig_id")
-    key = str(name) if isinstance(name, str | int) and not isinstance(name, bool) and name != "" else str(index)
-    if key in keys:
-        key = f"{key}#{index}"
-    keys.add(key)
-    return key
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) and name != "" else str(index)
 
 
 def _objects(item: dict[str, Any], name: str, place: Place, *, required: bool) -> list[tuple[dict[str, Any], Steps]]:

@@ -181,9 +181,9 @@ def test_a_bad_record_is_named_with_its_file_line_and_field(fault: str, write_li
     assert str(caught.value).startswith(f"{path}, line 2: {message}")
 
 
-def test_two_documents_of_one_key(write_lines: Write) -> None:
-    with pytest.raises(DataError, match=r'line 3: doc_key: .* found "towns", the key of line 1$'):
-        read_corpus(write_lines(RECORD, changed(doc_key="b"), RECORD))
+def test_documents_may_have_the_same_key(write_lines: Write) -> None:
+    corpus = read_corpus(write_lines(RECORD, changed(doc_key="b"), RECORD))
+    assert [document.key for document in corpus.documents] == ["towns", "b", "towns"]
 
 
 def test_predictions_with_and_without_scores(write_lines: Write) -> None:

