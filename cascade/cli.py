@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from huggingface_hub.errors import HFValidationError
+from tqdm import tqdm
 from transformers import HfArgumentParser, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from srn_kernels import native
+from srn_kernels.backends import BackendError
 
 from .creation import FINAL_MODEL, create_model, load_model
-from .data import Corpus, DataError, LabelSet, check_labels, read_corpus, split_text, write_predictions
+from .data import (
+    Corpus,
+    DataError,
+    Document,
+    LabelSet,
+    check_labels,
+    prediction_record,
+    read_corpus,
+    read_documents,
+    split_text,
+)
 from .model import ConfigError, ExtractionModel
 from .options import (
     BatchArguments,
@@ -31,10 +48,11 @@ from .options import (
     RunArguments,
     SavedModelArguments,
 )
+from .output import Output, opened
 from .prediction import Predictor, text_record
 from .scoring import score
 from .tiny import make_tiny_trunk
-from .training import CascadeTrainingArguments, last_checkpoint, make_trainer, save_model
+from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, save_model
 
 USAGE = """usage: cascade <verb> [options]
 
@@ -46,12 +64,15 @@ verbs:
 
 `cascade <verb> --help` lists the options of a verb."""
 
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 TINY = "tiny"
+STANDARD_INPUT = "-"
 WITHOUT_DEV = ("--eval_strategy", "no", "--load_best_model_at_end", "false")  # defaults when there is nothing to score
 # How many kernels oneDNN keeps, and torch for it. By default it is the last 1024, one for each shape they met. Batches
 # differ in shape, and what the kernels hold are small blocks all over the heap, between which nothing large fits.
 KERNEL_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "32"}
-USER_ERRORS = (DataError, ConfigError, OSError, HFValidationError)
+USER_ERRORS = (DataError, ConfigError, BackendError, OSError, HFValidationError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(f"unknown verb {verb!r}: expected {', '.join(VERBS)}")
     try:
         VERBS[verb](rest)
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would try to write the rest
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        print("cascade: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except USER_ERRORS as error:
+        logger.debug("%s", error, exc_info=True)
         fail(str(error))
 
 
@@ -81,6 +110,7 @@ def train(arguments: Sequence[str]) -> None:
     )
     if args.output_dir is None:
         raise ConfigError("output_dir: expected a folder for checkpoints and the model, found none")
+    logging.getLogger(__package__).setLevel(args.get_process_log_level())
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file)
     dev = read(corpus_args.dev_file) if corpus_args.dev_file else None
@@ -112,34 +142,67 @@ def evaluate(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("evaluate", (EvaluateArguments, BatchArguments, SavedModelArguments), arguments)
     if not args.file:
         raise ConfigError("file: expected a labelled corpus, found none")
-    predictor = load_predictor(args, batches, overrides)
-    corpus = read(args.file)
-    check_labels(corpus, predictor.model.labels)
-    scores = score(corpus, predictor(corpus), symmetric=args.symmetric)
-    values = json.dumps(scores.as_dict())
-    print(scores.table())
-    print(values)
-    if args.output:
-        Path(args.output).write_text(values + "\n")
+    with nullcontext() if args.output is None else opened(args.output) as output:
+        predictor = load_predictor(args, batches, overrides)
+        corpus = read(args.file)
+        check_labels(corpus, predictor.model.labels)
+        documents = progress(predictor.documents(corpus.documents), lambda pair: len(pair[1]))
+        scores = score(
+            corpus, (sentence for _, sentences in documents for sentence in sentences), symmetric=args.symmetric
+        )
+        values = json.dumps(scores.as_dict())
+        print(scores.table())
+        print(values)
+        if output is not None:
+            output.write(values)
 
 
 def predict(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("predict", (PredictArguments, BatchArguments, SavedModelArguments), arguments)
     if args.file is not None and args.text is not None:
         raise ConfigError("file and text: expected one of them")
-    if args.file is not None and args.output is None:
-        raise ConfigError("output: expected a file to write the predictions for `file` to, found none")
-    predictor = load_predictor(args, batches, overrides)
-    if args.file is not None:
-        corpus = read(args.file, labelled=False)
-        write_predictions(args.output, corpus, predictor(corpus))
+    if args.file is None and args.resume:
+        raise ConfigError("resume: expected a corpus in `file`, found none")
+    with opened(args.output, resume=args.resume) as output:
+        predictor = load_predictor(args, batches, overrides)
+        if args.file is not None:
+            predict_corpus(predictor, args.file, output)
+        else:
+            text = read_text(args.text)
+            output.write(json.dumps(text_record(text, predictor(split_text(text))), ensure_ascii=False))
+
+
+def predict_corpus(predictor: Predictor, path: str, output: Output) -> None:
+    """Writes a line for each document, which another process sees at once, and holds a bounded number of them."""
+    dropped: Counter[str] = Counter()
+    documents = read_documents(sys.stdin.buffer if path == STANDARD_INPUT else path, labelled=False, dropped=dropped)
+    skip_predicted(documents, path, output)
+    for document, sentences in progress(predictor.documents(documents), lambda pair: len(pair[1])):
+        output.write(json.dumps(prediction_record(document, sentences)))  # ASCII, whatever encoding a reader assumes
+        output.flush()
+    print_dropped(path, dropped)
+
+
+def skip_predicted(documents: Iterator[Document], path: str, output: Output) -> None:
+    """Goes past the documents whose predictions an interrupted run has left in ``output``.
+
+    Raises:
+        DataError: they are predictions of other documents.
+    """
+    if not output.resumed:
         return
-    text = sys.stdin.read() if args.text is None else args.text
-    record = json.dumps(text_record(text, predictor(split_text(text))), ensure_ascii=False)
-    if args.output:
-        Path(args.output).write_text(record + "\n", encoding="utf-8")
-    else:
-        print(record)
+    passed = list(deque(islice(documents, output.resumed), maxlen=1))
+    [found] = [(document.record["doc_key"], document.record["sentences"]) for document in passed] or [None]
+    try:
+        record = json.loads(output.last_line)
+        expected = (record["doc_key"], record["sentences"])
+    except (ValueError, TypeError, KeyError):
+        expected = ()
+    if found != expected:
+        raise DataError(
+            f"resume: expected the predictions of the first {output.resumed} documents of {path} in what an interrupted "
+            "run has left, found others"
+        )
 
 
 def benchmark(arguments: Sequence[str]) -> None:
@@ -159,16 +222,22 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 
 def parse(verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> tuple[Any, ...]:
     """The arguments of a verb as objects of ``classes``; anything else is an error of use."""
-    parser = HfArgumentParser(classes, prog=f"cascade {verb}", allow_abbrev=False, formatter_class=Help)
+    parser = Parser(classes, prog=f"cascade {verb}", allow_abbrev=False, formatter_class=Help)
     try:
         *parsed, rest = parser.parse_args_into_dataclasses(
             list(arguments), return_remaining_strings=True, look_for_args_file=False
         )
-    except ValueError as error:  # TrainingArguments that contradict each other
-        fail(str(error))
+    except (ValueError, TypeError, ImportError, OSError) as error:  # training arguments that contradict each other
+        raise ConfigError(str(error)) from error
     if rest:
         fail(f"{verb}: unknown arguments {' '.join(rest)}")
     return tuple(parsed)
+
+
+class Parser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse's own prints the usage before it, a screen or more."""
+        fail(f"{self.prog.removeprefix('cascade ')}: {message}")
 
 
 def given(args: object) -> dict[str, Any]:
@@ -200,12 +269,37 @@ def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
         raise ConfigError(f"device: {error}") from error
 
 
-def read(path: str, labelled: bool = True) -> Corpus:
-    """A corpus; what reading dropped is printed."""
-    corpus = read_corpus(path, labelled=labelled)
-    for reason, count in corpus.dropped.items():
-        print(f"cascade: {path}: {count} {reason}", file=sys.stderr)
+def read_text(text: str | None) -> str:
+    """``text``, or None: what the standard input holds, without a byte order mark."""
+    if text is None and sys.stdin.isatty():
+        print("cascade: reading text from the keyboard, up to Ctrl-D", file=sys.stderr)
+    try:
+        # in an argument Python writes a byte that is not UTF-8 as half a surrogate pair
+        content = sys.stdin.buffer.read() if text is None else text.encode("utf-8", "surrogateescape")
+        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeError as error:
+        raise DataError(f"{'the standard input' if text is None else 'text'}: expected UTF-8: {error}") from error
+
+
+def progress(items: Iterable[T], sentences: Callable[[T], int]) -> Iterator[T]:
+    """The items, while the standard error shows how many sentences have passed: on a terminal often, in a log rarely."""
+    interval = 0.2 if sys.stderr.isatty() else 60
+    with tqdm(unit=" sentences", delay=5, mininterval=interval, maxinterval=interval) as bar:
+        for item in items:
+            yield item
+            bar.update(sentences(item))
+
+
+def read(path: str) -> Corpus:
+    """A labelled corpus; what reading dropped is printed."""
+    corpus = read_corpus(path)
+    print_dropped(path, corpus.dropped)
     return corpus
+
+
+def print_dropped(path: str, dropped: Counter[str]) -> None:
+    for reason, count in dropped.items():
+        print(f"cascade: {path}: {count} {reason}", file=sys.stderr)
 
 
 def joined_labels(*corpora: Corpus | None) -> LabelSet:
@@ -228,7 +322,10 @@ def checkpoint_to_resume(args: CascadeTrainingArguments) -> Path | None:
             )
         return None
     if args.resume_from_checkpoint.lower() not in ("last", "true"):
-        return Path(args.resume_from_checkpoint)
+        checkpoint = Path(args.resume_from_checkpoint)
+        if not is_complete(checkpoint):
+            raise ConfigError(f"resume_from_checkpoint: expected a complete checkpoint or `last`, found {checkpoint}")
+        return checkpoint
     if last is None:
         raise ConfigError(f"resume_from_checkpoint: expected a complete checkpoint in {args.output_dir}, found none")
     return last

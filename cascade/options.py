@@ -92,14 +92,18 @@ class EvaluateArguments(RunArguments):
         default_factory=lambda: list(SYMMETRIC),
         metadata={"help": "Relation types that the symmetric score takes as such."},
     )
-    output: str | None = option("Also write the scores here, as JSON.")
+    output: str | None = option("File that gets the scores too, as JSON.")
 
 
 @dataclass
 class PredictArguments(RunArguments):
-    file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON.")
+    file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON; `-`: the standard input.")
     text: str | None = option("Text. Without file and text it is read from the standard input.")
-    output: str | None = option("Where to write. Needed with file; text goes to the standard output by default.")
+    output: str | None = option(
+        "File to write; it appears when it is complete, until then lines are in `output.partial`. Default, and `-`: the "
+        "standard output."
+    )
+    resume: bool = option("Go on where an interrupted run left off: behind the lines in `output.partial`.", False)
 
 
 class Help(ArgumentDefaultsHelpFormatter):

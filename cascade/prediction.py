@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from typing import Annotated, Any
 
 import torch
 from torch import profiler
 from transformers import PreTrainedTokenizerBase
 
-from .data import Corpus, Entity, Sentence
-from .model import ExtractionModel
+from .data import Corpus, Document, Entity, Sentence
+from .model import ConfigError, ExtractionModel
 from .model.findings import Found
 from .tensors import Example, collate
 from .tokenization import WordTokenizer
-from .windows import merged
+from .windows import merged, report
 
-logger = logging.getLogger(__name__)
+BATCHES_AHEAD = 32  # read before the first is predicted: sentences of similar length are sought among these
 
 
 class Predictor:
-    """Finds entities and relations with a model (in eval mode, on its own device).
+    """Finds entities and relations with a model, on its own device and without dropout.
 
     Sentences are grouped by length, and the answer does not depend on how they are batched.
     """
@@ -36,9 +37,13 @@ class Predictor:
         object_batch_size: Annotated[int | None, "Subjects a pass of the object turn; None: all of a batch."] = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """``dtype``: that of the products, by autocast; None: that of the weights."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected a number above 0, found {batch_size}")
+        """``dtype``: that of the products, by autocast; None: that of the weights.
+
+        Raises ConfigError: a size below 1.
+        """
+        for name, size in (("batch_size", batch_size), ("object_batch_size", object_batch_size)):
+            if size is not None and size < 1:
+                raise ConfigError(f"{name}: expected a number above 0, found {size}")
         self.model = model
         self.tokenizer = WordTokenizer(tokenizer, model.config)
         self.batch_size = batch_size
@@ -47,30 +52,59 @@ class Predictor:
 
     def __call__(self, sentences: Corpus | Iterable[Sentence]) -> list[Sentence]:
         """The sentences, in their order, with what was found replacing what they held."""
-        sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
-        with profiler.record_function("cascade.tokenize"):
-            examples = self.tokenizer(sentences)
-        examples.report()
-        # around all batches: it rounds a weight once, where it is first used
-        with torch.autocast(self.model.device.type, self.dtype) if self.dtype else nullcontext():
-            found = self._found(examples.windows)
-        return merged(sentences, examples.windows, found)
+        lost: Counter[str] = Counter()
+        found = list(self._predicted(sentences.sentences() if isinstance(sentences, Corpus) else sentences, lost))
+        report(lost)
+        return found
 
-    def _found(self, windows: Sequence[Example]) -> list[Found]:
+    def documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Sentence]]]:
+        """Each of the documents, in their order, with its sentences as a call gives them.
+
+        Lazy: it holds ``BATCHES_AHEAD`` batches at a time, and the rest of the document in which they end.
+        """
+        lost: Counter[str] = Counter()
+        documents = iter(documents)
+        while chunk := list(_holding(documents, self.batch_size * BATCHES_AHEAD)):
+            found = self._predicted((sentence for document in chunk for sentence in document.sentences), lost)
+            for document in chunk:
+                yield document, list(islice(found, len(document.sentences)))
+        report(lost)
+
+    def _predicted(self, sentences: Iterable[Sentence], lost: Counter[str]) -> Iterator[Sentence]:
+        """Adds to ``lost`` what was lost, by reason."""
+        sentences = iter(sentences)
+        while chunk := list(islice(sentences, self.batch_size * BATCHES_AHEAD)):
+            with profiler.record_function("cascade.tokenize"):
+                examples = self.tokenizer(chunk)
+            lost.update(examples.lost)
+            # around several batches: it rounds a weight once, where it is first used
+            with torch.autocast(self.model.device.type, self.dtype) if self.dtype else nullcontext():
+                found = self._found(examples.windows, lost)
+            yield from merged(chunk, examples.windows, found)
+
+    def _found(self, windows: Sequence[Example], lost: Counter[str]) -> list[Found]:
         """What is in each of all windows, in batches of similar length."""
         by_length = sorted(windows, key=lambda window: len(window["input_ids"]))
         found: list[Found] = [((), ())] * len(windows)
-        unmarked = 0
         for first in range(0, len(by_length), self.batch_size):
             batched = by_length[first : first + self.batch_size]
             batch = {name: tensor.to(self.model.device) for name, tensor in collate(batched).items()}
             extraction = self.model.extract(batch, object_batch_size=self.object_batch_size)
-            unmarked += extraction.unmarked
+            if extraction.unmarked:
+                lost["entities left unmarked, for want of positions in the trunk"] += extraction.unmarked
             for window, result in zip(batched, extraction.found(len(batched), self.model.labels), strict=True):
                 found[window["example_id"]] = result
-        if unmarked:
-            logger.warning("%d entities were left unmarked, for want of positions in the trunk", unmarked)
         return found
+
+
+def _holding(documents: Iterator[Document], sentences: int) -> Iterator[Document]:
+    """The next documents, until they hold so many sentences."""
+    count = 0
+    for document in documents:
+        yield document
+        count += len(document.sentences)
+        if count >= sentences:
+            return
 
 
 def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:

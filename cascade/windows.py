@@ -22,10 +22,11 @@ class Examples:
     windows: list[Example] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
 
-    def report(self, what: str = "text") -> None:
-        """Logs what was lost in making windows of sentences, if anything."""
-        if self.lost:
-            logger.warning("%s: %s", what, ", ".join(f"{count} {reason}" for reason, count in self.lost.items()))
+
+def report(lost: Counter[str], what: str = "text") -> None:
+    """Logs what was lost (reason to count), if anything."""
+    if lost:
+        logger.warning("%s: %s", what, ", ".join(f"{count} {reason}" for reason, count in lost.items()))
 
 
 def merged(sentences: Sequence[Sentence], windows: Sequence[Example], found: Sequence[Found]) -> list[Sentence]:

@@ -6,7 +6,7 @@ from .samples import sample_corpus
 from .synthetic import synthetic_corpus
 from .text import document_from_text, document_from_words, normalize_word, split_text
 from .types import Corpus, DataError, Document, Entity, LabelSet, Relation, Sentence
-from .writing import write_corpus, write_predictions
+from .writing import prediction_record, write_corpus, write_predictions
 
 __all__ = [
     "Corpus",
@@ -20,6 +20,7 @@ __all__ = [
     "document_from_text",
     "document_from_words",
     "normalize_word",
+    "prediction_record",
     "read_corpus",
     "read_documents",
     "read_predictions",

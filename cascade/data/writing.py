@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..files import replacing
 from .alignment import Sentences, aligned
 from .dygie import PREDICTED, encode_document, encode_entities, encode_relations
-from .types import Corpus
+from .types import Corpus, Document, Sentence
 
 
 def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: Sentences) -> None:
@@ -27,6 +27,15 @@ def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: S
     _write_lines(path, _prediction_records(source, predicted))
 
 
+def prediction_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
+    """The line that ``write_predictions`` writes for a document; ``predicted`` are its sentences."""
+    return {
+        **(document.record or encode_document(document)),
+        PREDICTED.entities: encode_entities(predicted),
+        PREDICTED.relations: encode_relations(predicted),
+    }
+
+
 def write_corpus(path: str | os.PathLike[str], corpus: Corpus) -> None:
     """Writes the documents with their entities and relations; ``read_corpus`` gives them back. Raises OSError."""
     _write_lines(path, (encode_document(document) for document in corpus.documents))
@@ -35,12 +44,7 @@ def write_corpus(path: str | os.PathLike[str], corpus: Corpus) -> None:
 def _prediction_records(source: Corpus, predicted: Sentences) -> Iterator[dict[str, Any]]:
     pairs = aligned(source, predicted)
     for document in source.documents:
-        sentences = [next(pairs)[1] for _ in document.sentences]
-        yield {
-            **(document.record or encode_document(document)),
-            PREDICTED.entities: encode_entities(sentences),
-            PREDICTED.relations: encode_relations(sentences),
-        }
+        yield prediction_record(document, [next(pairs)[1] for _ in document.sentences])
     next(pairs, None)  # raises when predictions are left over
 
 

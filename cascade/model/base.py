@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import wraps
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,31 @@ class Given:
             raise ValueError("expected a batch with `entities` and `relations`, as collated from labelled sentences")
         entities, (subject, object, label) = Spans.given(*tensors["entities"].unbind(1)), tensors["relations"].unbind(1)
         return cls(entities, entities[subject], replace(entities[object], label=label))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without gradients and in eval mode, whatever the mode of each module was; afterwards that is restored."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def inference(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a model as it finds things: a model that was just trained would draw its dropout at random."""
+
+    @wraps(method)
+    def found(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with evaluating(model):
+            return method(model, *args, **kwargs)
+
+    return found
 
 
 class ExtractionModel(PreTrainedModel):

@@ -10,7 +10,7 @@ from torch import Tensor, nn, profiler
 from transformers import PreTrainedModel
 
 from ..tensors import Batch, Ragged, Spans
-from .base import ExtractionModel, ExtractionOutput, Given
+from .base import ExtractionModel, ExtractionOutput, Given, inference
 from .config import TURNS, CascadeConfig
 from .early import EarlyReading
 from .findings import Extraction
@@ -89,7 +89,7 @@ class CascadeModel(ExtractionModel):
         terms = torch.cat(terms)  # (9,)
         return ExtractionOutput(loss=terms @ terms.new_tensor(self.config.loss_weights), terms=terms)
 
-    @torch.no_grad()
+    @inference
     def extract(
         self,
         batch: Mapping[str, Tensor],

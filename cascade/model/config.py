@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from srn_kernels.backends import AUTO, BACKENDS
+
 TURNS = ("entity", "subject", "object")
 TERMS = ("start", "end", "match")
 ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
@@ -72,6 +74,7 @@ class ExtractorConfig(PreTrainedConfig):
 
     def check(self) -> None:
         _among("encoder", self.encoder, ENCODERS)
+        _among("backend", self.backend, (AUTO, *BACKENDS))
         for name in ("entity_types", "relation_types"):
             labels = getattr(self, name)
             if len(set(labels)) != len(labels):

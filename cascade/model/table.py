@@ -9,7 +9,7 @@ from torch import Tensor, profiler
 from transformers import PreTrainedModel
 
 from ..tensors import Batch, Ragged, Spans, plain
-from .base import ExtractionModel, ExtractionOutput, Given
+from .base import ExtractionModel, ExtractionOutput, Given, inference
 from .config import TableConfig
 from .findings import Extraction
 from .pairs import PairScorer
@@ -71,7 +71,7 @@ class TableModel(ExtractionModel):
         )
         return ExtractionOutput(loss=terms.sum(), terms=terms)
 
-    @torch.no_grad()
+    @inference
     def extract(
         self,
         batch: Mapping[str, Tensor],

@@ -1,7 +1,7 @@
 """Training with ``transformers.Trainer``: two learning rates, scores of real predictions, checkpoints that survive."""
 
 from .arguments import BEST, CascadeTrainingArguments
-from .checkpoints import CheckpointError, last_checkpoint, save_model
+from .checkpoints import CheckpointError, is_complete, last_checkpoint, save_model
 from .trainer import CascadeTrainer, make_trainer, scorer
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "CascadeTrainer",
     "CascadeTrainingArguments",
     "CheckpointError",
+    "is_complete",
     "last_checkpoint",
     "make_trainer",
     "save_model",

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
 
+from ..model import ConfigError
+
 BEST = "ner_f1+re_f1"
+# What torch and transformers check late, in words of their own, or never.
+AT_LEAST_0 = (
+    *("learning_rate", "trunk_learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "warmup_steps"),
+    *("neftune_noise_alpha", "num_train_epochs", "dataloader_num_workers", "seed", "data_seed", "eval_delay"),
+)
+AT_LEAST_1 = (
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    *("eval_accumulation_steps", "save_total_limit"),
+)
+BELOW_1 = ("adam_beta1", "adam_beta2")
 
 
 @dataclass
 class CascadeTrainingArguments(TrainingArguments):
-    """``transformers.TrainingArguments`` with a learning rate for the trunk, and defaults for this task."""
+    """``transformers.TrainingArguments`` with a learning rate for the trunk, and defaults for this task.
+
+    Raises:
+        ConfigError: a number out of its range. ValueError: arguments that contradict each other.
+    """
 
     trunk_learning_rate: float = field(
         default=2e-5, metadata={"help": "Learning rate of the trunk; learning_rate is that of everything else."}
@@ -36,4 +53,10 @@ class CascadeTrainingArguments(TrainingArguments):
         self.label_names = ["example_ids"]
         # else bfloat16 would be refused where there is only a CPU
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        for names, least, end in ((AT_LEAST_0, 0, math.inf), (AT_LEAST_1, 1, math.inf), (BELOW_1, 0, 1)):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not least <= value < end:
+                    expected = f"a number from {least} on" + (f" and below {end}" if end < math.inf else "")
+                    raise ConfigError(f"{name}: expected {expected}, found {value}")
         super().__post_init__()

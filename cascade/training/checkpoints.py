@@ -31,14 +31,14 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         step = path.name.rpartition("-")[2]
         if not step.isdigit() or not path.is_dir():
             continue
-        if _is_complete(path):
+        if is_complete(path):
             found.append((int(step), path))
         else:
             logger.warning("%s is incomplete and is passed over", path)
     return max(found)[1] if found else None
 
 
-def _is_complete(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
     """``Trainer`` writes its state last: when that reads, the rest is there."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text())

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer
+from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_utils import TrainOutput
 
 from ..data import Corpus, DataError, check_labels
 from ..model import ConfigError, ExtractionModel
 from ..scoring import score
 from ..tensors import Example, collate
 from ..tokenization import WordTokenizer
-from ..windows import merged
+from ..windows import merged, report
 from .arguments import BEST, CascadeTrainingArguments
 from .checkpoints import CheckpointError, last_checkpoint
 from .gathering import from_rectangle, to_rectangle
@@ -23,10 +25,44 @@ from .gathering import from_rectangle, to_rectangle
 KEPT = ("ner_precision", "ner_recall", "re_precision", "re_recall")  # logged beside every F1
 
 
+class _Begun(TrainerCallback):
+    """Whether a training got as far as its first step."""
+
+    def __init__(self) -> None:
+        self.steps = False
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.steps = True
+
+
+@contextmanager
+def _setting_up(begun: _Begun) -> Iterator[None]:
+    """Until a training has ``begun``, what torch, transformers and accelerate raise becomes a ConfigError: they cannot do
+    what an argument asks for. ``--log_level debug`` shows where."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if begun.steps or isinstance(error, ConfigError | DataError):
+            raise
+        raise ConfigError(f"training cannot begin: {type(error).__name__}: {error}") from error
+
+
 class CascadeTrainer(Trainer):
     """``Trainer`` with a separate learning rate for the trunk, and metrics of predictions, not of logits."""
 
     args: CascadeTrainingArguments
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As ``Trainer.train``.
+
+        Raises:
+            ConfigError: what the arguments ask for cannot be set up, before the first step: an optimizer, a schedule, a
+                package that is not there.
+        """
+        begun = _Begun()
+        self.add_callback(begun)
+        with _setting_up(begun):
+            return super().train(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -122,15 +158,16 @@ def make_trainer(
         if corpus is not None:
             check_labels(corpus, model.labels)
             examples[name] = words(list(corpus.sentences()), labelled=True)
-            examples[name].report(corpus.source or name)
+            report(examples[name].lost, corpus.source or name)
             if not examples[name].windows:
                 raise DataError(f"{corpus.source or name}: expected sentences with words, found none")
-    return CascadeTrainer(
-        model=model,
-        args=args,
-        data_collator=collate,
-        train_dataset=examples["train"].windows,
-        eval_dataset=examples["dev"].windows if dev is not None else None,
-        processing_class=tokenizer,
-        compute_metrics=scorer(model, dev, examples["dev"].windows) if dev is not None else None,
-    )
+    with _setting_up(_Begun()):
+        return CascadeTrainer(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=examples["train"].windows,
+            eval_dataset=examples["dev"].windows if dev is not None else None,
+            processing_class=tokenizer,
+            compute_metrics=scorer(model, dev, examples["dev"].windows) if dev is not None else None,
+        )

@@ -29,6 +29,10 @@ _recorders: list[list[str]] = []
 _recorders_lock = threading.Lock()
 
 
+class BackendError(RuntimeError):
+    """No backend, or not the one that was asked for, serves a call here. The message gives the reasons."""
+
+
 def check_name(name: str) -> str:
     """Returns ``name`` if it is ``auto`` or a backend's.
 
@@ -50,7 +54,7 @@ def select(problem: Problem, name: str = AUTO) -> Backend:
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: a backend asked for by name cannot serve the problem, or with ``auto`` none can; the message gives
+        BackendError: a backend asked for by name cannot serve the problem, or with ``auto`` none can; the message gives
             the reasons.
         ProofError: the records of proved backends cannot be read.
     """
@@ -63,11 +67,11 @@ def select(problem: Problem, name: str = AUTO) -> Backend:
                 if backend.name == REFERENCE:
                     _warn_of_reference(problem)
                 return backend
-        raise RuntimeError(f"no backend serves this call: {_reasons(problem)}")
+        raise BackendError(f"no backend serves this call: {_reasons(problem)}")
     backend = BACKENDS[check_name(name)]
     reason = refusal(backend, problem)
     if reason is not None:
-        raise RuntimeError(f"backend {name!r} cannot serve this call: {reason}")
+        raise BackendError(f"backend {name!r} cannot serve this call: {reason}")
     return backend
 
 

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,10 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert len(lines) == 1
     assert "Traceback" not in err
     return lines[0].removeprefix("cascade: error: ")
+
+
+def standard_input(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content))
 
 
 def train_arguments(train: Path, folder: Path, *more: object) -> list[str]:
@@ -159,7 +165,7 @@ def test_prediction_needs_one_source_and_a_place(
 ) -> None:
     model = ("predict", "--model", str(saved))
     assert failed(capsys, *model, "--file", "x", "--text", "y") == "file and text: expected one of them"
-    assert failed(capsys, *model, "--file", "x").startswith("output: expected a file to write the predictions")
+    assert failed(capsys, *model, "--resume") == "resume: expected a corpus in `file`, found none"
     nowhere = tmp_path / "no" / "where.jsonl"
     dev = tmp_path / "dev.jsonl"
     write_corpus(dev, sample_corpus("dev"))
@@ -244,11 +250,157 @@ def test_predictions_on_text_and_standard_input(
     assert record["entities"]
     assert all(text[e["start"] : e["end"]] == e["text"] for e in record["entities"])
     assert all(r["subject"] in record["entities"] for r in record["relations"])
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", standard_input(text.encode()))
     main(["predict", "--model", str(saved), "--output", str(tmp_path / "out.json")])
     assert json.loads((tmp_path / "out.json").read_text()) == record
     main(["predict", "--model", str(saved), "--text", ""])
     assert json.loads(capsys.readouterr().out) == {"text": "", "entities": [], "relations": []}
+
+
+def test_text_that_is_not_utf_8_is_said_to_be_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, saved: Path
+) -> None:
+    latin = "Zürich".encode("latin-1")
+    monkeypatch.setattr(sys, "stdin", standard_input(latin))
+    model = ("predict", "--model", str(saved))
+    assert failed(capsys, *model).startswith("the standard input: expected UTF-8: 'utf-8' codec can't decode byte 0xfc")
+    argument = latin.decode("utf-8", "surrogateescape")  # as Python gives it
+    assert failed(capsys, *model, "--text", argument).startswith("text: expected UTF-8: ")
+    monkeypatch.setattr(sys, "stdin", standard_input(b"\xef\xbb\xbfTartu"))
+    main([*model])
+    assert json.loads(capsys.readouterr().out)["text"] == "Tartu"
+
+
+def lines_of(content: bytes) -> list[dict]:
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def test_a_corpus_in_a_pipe_becomes_predictions_in_a_pipe(saved: Path, corpora: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-m", "cascade", "predict", "--model", str(saved), "--file", "-", "--device", "cpu"]
+    command += ["--thresholds", "0.02", "0", "0.02"]
+    done = subprocess.run(command, cwd=REPOSITORY, input=corpora[1].read_bytes(), capture_output=True, check=True)
+    assert [line["doc_key"] for line in lines_of(done.stdout)] == [d.key for d in sample_corpus("dev").documents]
+    assert all("predicted_ner" in line for line in lines_of(done.stdout))
+    # what reads it goes away after a line
+    shell = f"{' '.join(command)} < {corpora[1]} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], cwd=REPOSITORY, capture_output=True, check=False)
+    assert len(lines_of(done.stdout)) == 1
+    assert done.returncode in (0, 128 + 13)  # all of it may have been written before
+    assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
+
+
+def test_an_interrupted_prediction_goes_on(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    saved: Path,
+    corpora: tuple[Path, Path],
+) -> None:
+    corpus, output = corpora[0], tmp_path / "out.jsonl"
+    arguments = ["predict", "--model", str(saved), "--file", str(corpus), "--thresholds", "0.02", "0", "0.02"]
+    main([*arguments, "--output", str(tmp_path / "whole.jsonl")])
+    stop, documents = 3, Predictor.documents
+
+    def interrupted(*args: object) -> Iterator[tuple]:
+        yield from islice(documents(*args), stop)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        patch.setattr(Predictor, "documents", interrupted)
+        main([*arguments, "--output", str(output)])
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"cascade: 3 lines are in {output}.partial; `--resume` goes on behind them",
+        "cascade: interrupted",
+    ]
+    assert "holds 3 lines of an interrupted run" in failed(capsys, *arguments, "--output", str(output))
+    other = ["predict", "--model", str(saved), "--file", str(corpora[1]), "--output", str(output), "--resume"]
+    assert failed(capsys, *other).startswith("resume: expected the predictions of the first 3 documents of ")
+    main([*arguments, "--output", str(output), "--resume"])
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    nowhere = tmp_path / "no" / "where"
+    for verb in ("predict", "evaluate"):
+        rest = ("--model", "none", "--file", str(corpora[1]), "--output", str(nowhere))
+        assert failed(capsys, verb, *rest) == f"cannot write {nowhere}: the folder {nowhere.parent} does not exist"
+
+
+def test_a_backend_that_cannot_serve_here(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model()
+    save_model(model, tokenizer, tmp_path / "model")
+    predict = ("predict", "--model", str(tmp_path / "model"), "--text", "Lotte lives.", "--device", "cpu", "--backend")
+    assert failed(capsys, *predict, "cuda").startswith("backend 'cuda' cannot serve this call: ")
+    assert failed(capsys, *predict, "cudda").startswith("backend: expected one of auto, cuda, ")
+
+
+def test_a_checkpoint_to_resume_must_be_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = train_arguments(tmp_path / "t.jsonl", tmp_path / "run", "--resume_from_checkpoint", tmp_path / "gone")
+    assert failed(capsys, *arguments) == (
+        f"resume_from_checkpoint: expected a complete checkpoint or `last`, found {tmp_path / 'gone'}"
+    )
+
+
+def test_what_training_cannot_set_up_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    arguments = train_arguments(corpora[0], tmp_path / "run")
+    assert failed(capsys, *arguments, "--learning_rate", "nan") == (
+        "learning_rate: expected a number from 0 on, found nan"
+    )
+    assert failed(capsys, *arguments, "--adam_beta2", "1") == (
+        "adam_beta2: expected a number from 0 on and below 1, found 1.0"
+    )
+    assert failed(capsys, *arguments, "--optim_args", "none").startswith("training cannot begin: ValueError: ")
+    assert failed(capsys, *arguments, "--report_to", "nobody").startswith("training cannot begin: ValueError: nobody ")
+    assert failed(capsys, *arguments, "--hidden_size", "many") == (
+        "train: argument --hidden_size/--hidden-size: invalid int value: 'many'"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+def test_no_value_of_any_option_ends_in_a_traceback(
+    verb: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    saved: Path,
+    corpora: tuple[Path, Path],
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where values that are names of files end up
+    few = ("--thresholds", "0.02", "0", "0.02")
+    base = {
+        "train": train_arguments(corpora[1], tmp_path / "run", "--save_strategy", "no", "--num_train_epochs", 1),
+        "evaluate": ["evaluate", "--model", str(saved), "--file", str(corpora[1]), "--device", "cpu", *few],
+        "predict": ["predict", "--model", str(saved), "--file", str(corpora[1]), "--device", "cpu", *few],
+    }[verb]
+    options = []
+    parse = cli.Parser.parse_args_into_dataclasses
+
+    def spied(parser: cli.Parser, *args: object, **kwargs: object) -> object:
+        options.extend(action.option_strings[0] for action in parser._actions)
+        return parse(parser, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.Parser, "parse_args_into_dataclasses", spied)
+        failed(capsys, verb, "--no-such-option")
+    ended = {}
+    for option in sorted(set(options) - {"-h", "--output_dir", "--use_cpu"}):
+        for value in ("-1", "nan", "no-such"):
+            try:
+                main([*base, option, value])
+            except SystemExit as exit_:
+                ended[option, value] = exit_.code
+                lines = capsys.readouterr().err.splitlines()
+                assert exit_.code == 2, (option, value)
+                assert sum(line.startswith("cascade: error: ") for line in lines) == 1, (option, value, lines)
+            except BaseException as error:
+                raise AssertionError(f"{option} {value}: {type(error).__name__}: {error}") from error
+    assert len(ended) > len(options)
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 from tiny_models import SAMPLE, batch_of, eager, stages, tiny_model
 from torch import profiler
 
-from cascade.data import Corpus, Entity, Relation, Sentence, split_text
-from cascade.prediction import Predictor, text_record
+from cascade import ConfigError
+from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_text
+from cascade.prediction import BATCHES_AHEAD, Predictor, text_record
 
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
 SENTENCES = [Sentence(()), *SAMPLE.sentences(), Sentence(()), Sentence(("Alone",))]
@@ -78,7 +80,7 @@ def test_unmarked_entities_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     small.model.config.thresholds = [0.0, 0.0, 0.9]
     with caplog.at_level(logging.WARNING):
         small([Sentence(("Tartu",) * 8)])
-    assert "entities were left unmarked, for want of positions in the trunk" in caplog.text
+    assert "entities left unmarked, for want of positions in the trunk" in caplog.text
 
 
 def test_stages_are_labelled_for_the_profiler() -> None:
@@ -88,9 +90,10 @@ def test_stages_are_labelled_for_the_profiler() -> None:
     assert all(microseconds > 0 for microseconds in stages(profile).values())
 
 
-def test_batch_size_is_checked() -> None:
-    with pytest.raises(ValueError, match="batch_size: expected a number above 0, found 0"):
-        predictor(MODELS[0], batch_size=0)
+@pytest.mark.parametrize("name", ["batch_size", "object_batch_size"])
+def test_sizes_are_checked(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: expected a number above 0, found 0"):
+        predictor(MODELS[0], **{name: 0})
 
 
 def test_text_goes_in_and_character_offsets_come_out() -> None:
@@ -136,3 +139,46 @@ def test_a_predictor_uses_the_models_device_and_precision() -> None:
     half = eager(model).to(torch.bfloat16)
     assert len(half.extract(batch).entities) > 0
     assert len(Predictor(half, tokenizer)(SENTENCES)) == len(SENTENCES)
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_a_model_that_was_just_trained_predicts_without_dropout(options: dict[str, Any]) -> None:
+    expected = found(predictor(options)(SENTENCES))
+    dropping = predictor({**options, "dropout": 0.9})
+    dropping.model.train()
+    dropping.model.trunk.eval()  # as one whose trunk is frozen
+    assert found(dropping(SENTENCES)) == expected
+    assert dropping.model.training and dropping.model.dropout.training
+    assert not any(module.training for module in dropping.model.trunk.modules())
+
+
+def test_documents_are_read_a_bounded_number_ahead() -> None:
+    few = predictor(MODELS[1], batch_size=2)
+    read = 0
+
+    def documents() -> Iterator[Document]:
+        nonlocal read
+        for sentence in SENTENCES * 20:
+            read += 1
+            yield Document(str(read), (sentence, Sentence(()), sentence))
+
+    seen = 0
+    for document, sentences in few.documents(documents()):
+        seen += 1
+        assert document.key == str(seen)
+        assert [s.words for s in sentences] == [s.words for s in document.sentences]
+        assert read - seen <= 2 * BATCHES_AHEAD / 3 + 1
+    assert seen == 20 * len(SENTENCES)
+    whole = found(few([sentence for sentence in SENTENCES * 20 for _ in range(2)]))
+    pairs = [s for _, sentences in few.documents(documents()) for s in (sentences[0], sentences[2])]
+    assert found(pairs) == whole
+
+
+def test_what_was_lost_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    small = predictor({"positions": 16}, batch_size=1)
+    long = Sentence(tuple("Tartu" for _ in range(40)))
+    with caplog.at_level(logging.WARNING):
+        small([long] * (BATCHES_AHEAD + 1))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"text: {BATCHES_AHEAD + 1} sentences split into windows"
+    ]

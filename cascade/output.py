@@ -1,0 +1,133 @@
+"""Where a verb writes: the standard output, a stream that is open already, or a file that is complete when it appears."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from .data import DataError
+
+STANDARD_OUTPUT = "-"
+PARTIAL = ".partial"
+_DESCRIPTORS = {STANDARD_OUTPUT: 1, "/dev/stdout": 1, "/dev/stderr": 2}
+_NUMBERED = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+
+
+@dataclass
+class Output:
+    """Lines that are written as they are made. ``resumed``: how many an earlier, interrupted run left; the last of them
+    is ``last_line``."""
+
+    file: BinaryIO
+    resumed: int = 0
+    last_line: bytes = b""
+    written: int = 0
+
+    def write(self, line: str) -> None:
+        """A line without its end. Another process sees it after ``flush``."""
+        self.file.write(line.encode("utf-8") + b"\n")
+        self.written += 1
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+@contextmanager
+def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
+    """The output that ``path`` names; None or ``-``: the standard output.
+
+    A name of an open stream (``/dev/stdout``, ``/dev/fd/3``) is that stream, which is never opened again: that would
+    erase what a file that was opened to append holds. Pipes and devices are written to directly. For a file, lines go
+    to ``path.partial``, which takes its place at the end; if anything stops the run before, they stay there.
+
+    Args:
+        resume: go on after the whole lines that ``path.partial`` holds, if there is one.
+
+    Raises:
+        OSError: it cannot be written, is a folder, or its folder does not exist.
+        DataError: ``path.partial`` holds lines of an earlier run, and ``resume`` is false; or it is true, and ``path`` is
+            no file.
+    """
+    descriptor = _descriptor(STANDARD_OUTPUT if path is None else path)
+    target = None if descriptor is not None else Path(os.path.realpath(path))
+    if descriptor is None and (target.is_file() or not target.exists()):
+        with _replacing_when_complete(path, target, resume) as output:
+            yield output
+        return
+    if resume:
+        raise DataError(f"resume: expected an output that is a file, found {path or 'the standard output'}")
+    if target is not None and target.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: expected a file, found a folder")
+    with target.open("wb") if target is not None else _stream(descriptor) as file:
+        yield Output(file)
+
+
+@contextmanager
+def _stream(descriptor: int) -> Iterator[BinaryIO]:
+    """An open stream, which stays open."""
+    standard = {1: sys.stdout, 2: sys.stderr}
+    if descriptor not in standard:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            yield file
+        return
+    stream = standard[descriptor]
+    if stream is None:
+        raise OSError(f"cannot write to stream {descriptor}: it is closed")
+    stream.flush()  # what was printed before comes first
+    yield stream.buffer
+    stream.flush()
+
+
+@contextmanager
+def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[Output]:
+    partial = target.with_name(target.name + PARTIAL)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
+    output = Output(partial.open("r+b" if partial.exists() else "x+b"))
+    try:
+        _find_lines(output)
+        if output.resumed and not resume:
+            raise DataError(
+                f"output: {partial} holds {output.resumed} lines of an interrupted run; continue it with `--resume`, "
+                "or remove the file"
+            )
+        yield output
+        output.flush()
+        os.fsync(output.file.fileno())
+        partial.rename(target)
+    except BaseException:
+        if output.written:
+            print(
+                f"cascade: {output.resumed + output.written} lines are in {partial}; `--resume` goes on behind them",
+                file=sys.stderr,
+            )
+        raise
+    finally:
+        output.file.close()
+        if not output.resumed + output.written:
+            partial.unlink(missing_ok=True)
+
+
+def _find_lines(output: Output) -> None:
+    """Counts the whole lines of the file and goes behind them; a last line without an end is cut off."""
+    end = 0
+    for line in output.file:
+        if not line.endswith(b"\n"):
+            break
+        end += len(line)
+        output.resumed += 1
+        output.last_line = line
+    output.file.seek(end)
+    output.file.truncate()
+
+
+def _descriptor(path: str) -> int | None:
+    """The number of the open stream that ``path`` names, if it names one."""
+    numbered = _NUMBERED.fullmatch(path)
+    return int(numbered[1]) if numbered else _DESCRIPTORS.get(path)

@@ -1,0 +1,116 @@
+"""Where lines go: streams that are open already, pipes, and files that are complete when they appear."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from cascade.data import DataError
+from cascade.output import opened
+
+
+def write(path: str | None, *lines: str, resume: bool = False) -> None:
+    with opened(path, resume=resume) as output:
+        for line in lines:
+            output.write(line)
+
+
+def stop_after(path: Path, *lines: str, resume: bool = False) -> None:
+    """A run that is stopped when it has written ``lines``."""
+    with pytest.raises(KeyboardInterrupt), opened(str(path), resume=resume) as output:
+        for line in lines:
+            output.write(line)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", [None, "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_the_standard_output(name: str | None, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    print("before")
+    write(name, "ü")
+    print("after")
+    assert capsysbinary.readouterr().out == "before\nü\nafter\n".encode()
+
+
+def test_a_stream_that_was_opened_to_append_keeps_what_it_held(tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    path.write_text("earlier\n")
+    with path.open("ab") as stream:
+        write(f"/dev/fd/{stream.fileno()}", "later")
+        stream.write(b"still open\n")
+    assert path.read_text() == "earlier\nlater\nstill open\n"
+
+
+def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(path.read_text()))
+    reader.start()
+    write(str(path), "a", "b")
+    reader.join()
+    assert got == ["a\nb\n"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+    write(os.devnull, "nothing")
+    assert Path(os.devnull).exists()
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old\n")
+    with opened(str(path)) as output:
+        output.write("new")
+        output.flush()
+        assert path.read_text() == "old\n"
+        assert (tmp_path / "out.jsonl.partial").read_text() == "new\n"
+    assert path.read_text() == "new\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    path, link = tmp_path / "out.jsonl", tmp_path / "link"
+    path.write_text("old\n")
+    link.symlink_to(path)
+    write(str(link), "new")
+    assert link.is_symlink()
+    assert path.read_text() == "new\n"
+
+
+def test_what_was_written_before_an_interruption_is_kept_and_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old\n")
+    partial = tmp_path / "out.jsonl.partial"
+    stop_after(path, "a", "b")
+    assert (path.read_text(), partial.read_text()) == ("old\n", "a\nb\n")
+    assert f"2 lines are in {partial}" in capsys.readouterr().err
+    with pytest.raises(DataError, match=f"{partial} holds 2 lines of an interrupted run; continue it with `--resume`"):
+        write(str(path), "c")
+    partial.write_text("a\nb\nhalf a li")
+    with opened(str(path), resume=True) as output:
+        assert (output.resumed, output.last_line) == (2, b"b\n")
+        output.write("c")
+    assert path.read_text() == "a\nb\nc\n"
+    assert not partial.exists()
+
+
+def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path: Path) -> None:
+    stop_after(tmp_path / "out.jsonl")
+    assert list(tmp_path.iterdir()) == []
+    write(str(tmp_path / "out.jsonl"), resume=True)
+    assert (tmp_path / "out.jsonl").read_text() == ""
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    nowhere = tmp_path / "no" / "where.jsonl"
+    with pytest.raises(FileNotFoundError, match=f"cannot write {nowhere}: the folder {nowhere.parent} does not exist"):
+        write(str(nowhere))
+    with pytest.raises(IsADirectoryError, match=f"cannot write {tmp_path}: expected a file, found a folder"):
+        write(str(tmp_path))
+    with pytest.raises(DataError, match="resume: expected an output that is a file, found the standard output"):
+        write(None, resume=True)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write("/dev/fd/987", "x")
