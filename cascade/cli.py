@@ -112,8 +112,8 @@ def train(arguments: Sequence[str]) -> None:
         raise ConfigError("output_dir: expected a folder for checkpoints and the model, found none")
     logging.getLogger(__package__).setLevel(args.get_process_log_level())
     resume = checkpoint_to_resume(args)
-    corpus = read(corpus_args.train_file)
-    dev = read(corpus_args.dev_file) if corpus_args.dev_file else None
+    corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
+    dev = read(corpus_args.dev_file, drop_unknown_ends=corpus_args.drop_unknown_ends) if corpus_args.dev_file else None
     set_seed(args.seed)
     trunk = corpus_args.trunk
     if trunk == TINY:
@@ -144,7 +144,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         raise ConfigError("file: expected a labelled corpus, found none")
     with nullcontext() if args.output is None else opened(args.output) as output:
         predictor = load_predictor(args, batches, overrides)
-        corpus = read(args.file)
+        corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
         check_labels(corpus, predictor.model.labels)
         documents = progress(predictor.documents(corpus.documents), lambda pair: len(pair[1]))
         scores = score(
@@ -290,9 +290,9 @@ def progress(items: Iterable[T], sentences: Callable[[T], int]) -> Iterator[T]:
             bar.update(sentences(item))
 
 
-def read(path: str) -> Corpus:
+def read(path: str, drop_unknown_ends: bool = False) -> Corpus:
     """A labelled corpus; what reading dropped is printed."""
-    corpus = read_corpus(path)
+    corpus = read_corpus(path, drop_unknown_ends=drop_unknown_ends)
     print_dropped(path, corpus.dropped)
     return corpus
 

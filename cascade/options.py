@@ -12,6 +12,8 @@ from .model import CascadeConfig, ExtractorConfig, TableConfig
 from .prediction import Predictor
 from .scoring import SYMMETRIC
 
+DROP_UNKNOWN_ENDS = "Drop and count relations with an end that is no entity, which are otherwise refused."
+
 
 def option(text: str, default: Any = None) -> Any:
     return field(default=default, metadata={"help": text})
@@ -73,6 +75,7 @@ class CorpusArguments:
     )
     dev_file: str | None = option("Corpus to score after each epoch, and to choose the best checkpoint by.")
     architecture: Literal["cascade", "table"] = option("The cascade, or the table-filling model.", "cascade")
+    drop_unknown_ends: bool = option(DROP_UNKNOWN_ENDS, False)
 
 
 @dataclass
@@ -93,6 +96,7 @@ class EvaluateArguments(RunArguments):
         metadata={"help": "Relation types that the symmetric score takes as such."},
     )
     output: str | None = option("File that gets the scores too, as JSON.")
+    drop_unknown_ends: bool = option(DROP_UNKNOWN_ENDS, False)
 
 
 @dataclass

@@ -27,7 +27,10 @@ class Place:
 
 def shown(value: object, limit: int = 60) -> str:
     """A value as JSON, short enough for a message."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:  # what could just be read may be nested too deeply to be written from here
+        return "a value nested too deeply to be shown"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -57,15 +60,23 @@ def want_index(value: object, place: Place, path: Steps) -> int:
     return value
 
 
-def want_text(value: object, place: Place, path: Steps, expected: str) -> str:
-    """A string, not empty, that UTF-8 can hold: JSON can spell half a surrogate pair, which no tokenizer takes."""
-    if not isinstance(value, str) or not value:
+def want_text(value: object, place: Place, path: Steps, expected: str, *, empty: bool = False) -> str:
+    """A string, not empty unless ``empty``, that UTF-8 can hold: JSON can spell half a surrogate pair, which no
+    tokenizer takes."""
+    if not isinstance(value, str) or not (value or empty):
         raise place.error(path, expected, shown(value))
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise place.error(path, expected, f"half a surrogate pair in {shown(value)}") from None
     return value
+
+
+def want_key(value: object, place: Place, path: Steps) -> str:
+    """The name of a document, which may be a number: other tools never look at it."""
+    if type(value) is int:
+        return str(value)
+    return want_text(value, place, path, "a name (a string or a whole number)", empty=True)
 
 
 def want_words(value: object, place: Place, path: Steps) -> tuple[str, ...]:

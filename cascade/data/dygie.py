@@ -5,47 +5,77 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from .checks import Place, Steps, want_field, want_index, want_label, want_list, want_object, want_text, want_words
+from .checks import (
+    Place,
+    Steps,
+    shown,
+    want_field,
+    want_index,
+    want_key,
+    want_label,
+    want_list,
+    want_object,
+    want_words,
+)
 from .types import Document, Entity, Relation, Sentence
 
 DUPLICATE_ENTITY = "duplicate entities merged"
 DUPLICATE_RELATION = "duplicate relations merged"
 AMBIGUOUS_END = "relation ends on a span of several types (its first type taken)"
 UNTYPED_END = "relation ends that are no predicted entity (kept without a type)"
+CROSSING = "relations across sentences dropped"
+UNKNOWN_END = "relations with an end that is no entity dropped"
+HOW_TO_DROP = "drop_unknown_ends=True, on the command line --drop_unknown_ends, drops and counts such relations"
+
+UnknownEnds = Literal["refuse", "drop", "keep"]
+"""What becomes of a relation one of whose ends is no entity. ``keep``: the end gets the label ``""``."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Which fields hold the annotation. Predictions may carry two scores after the label, as DyGIE++ writes them."""
+    """Which fields hold the annotation."""
 
     entities: str = "ner"
     relations: str = "relations"
-    predicted: bool = False
 
 
 GOLD = Fields()
-PREDICTED = Fields("predicted_ner", "predicted_relations", predicted=True)
+PREDICTED = Fields("predicted_ner", "predicted_relations")
 
 
 def parse_document(
-    record: object, place: Place, dropped: Counter[str], *, fields: Fields = GOLD, labelled: bool = True
+    record: object,
+    place: Place,
+    dropped: Counter[str],
+    *,
+    fields: Fields = GOLD,
+    unknown_ends: UnknownEnds = "refuse",
 ) -> Document:
-    """Reads a decoded line. Counts what it merges in ``dropped``; raises DataError naming ``place`` and the field."""
+    """Reads a decoded line; a field of the annotation that is missing is empty.
+
+    Counts what it drops or merges in ``dropped``; raises DataError naming ``place`` and the field.
+    """
     record = want_object(record, place, (), "a document (a JSON object)")
-    key = want_text(want_field(record, "doc_key", place), place, ("doc_key",), "a name (a string, not empty)")
+    if "tokens" in record and "sentences" not in record:
+        found = "a sentence in SpERT's form: put such sentences into one array, as `jq -s .` does"
+        raise place.error((), "a document (a JSON object with `doc_key` and `sentences`)", found)
+    key = want_key(want_field(record, "doc_key", place), place, ("doc_key",))
     sentence_lists = want_list(
         want_field(record, "sentences", place), place, ("sentences",), "a list of sentences (lists of words)"
     )
     all_words = [want_words(words, place, ("sentences", i)) for i, words in enumerate(sentence_lists)]
-    entity_lists = _per_sentence(record, fields.entities, len(all_words), place, required=labelled)
-    relation_lists = _per_sentence(record, fields.relations, len(all_words), place, required=labelled)
+    if fields == PREDICTED and fields.relations not in record:
+        want_field(record, fields.entities, place)  # who has predicted nothing says so
+    entity_lists = _per_sentence(record, fields.entities, len(all_words), place)
+    relation_lists = _per_sentence(record, fields.relations, len(all_words), place)
+    total = sum(map(len, all_words))
 
     sentences = []
     offset = 0
     for i, words in enumerate(all_words):
-        reader = _SentenceReader(offset, len(words), place, dropped, fields)
+        reader = _SentenceReader(offset, len(words), total, place, dropped, fields, unknown_ends)
         entities = reader.entities(entity_lists[i], (fields.entities, i))
         relations = reader.relations(relation_lists[i], (fields.relations, i), entities)
         sentences.append(Sentence(words, entities, relations))
@@ -76,36 +106,47 @@ def encode_relations(sentences: Iterable[Sentence]) -> list[list[list[Any]]]:
 
 def encode_document(document: Document) -> dict[str, Any]:
     """The record of a document with its sentences' entities and relations; other fields as its source had them."""
+    key = document.record.get("doc_key")
     return {
         **document.record,
-        "doc_key": document.key,
+        "doc_key": key if str(key) == document.key else document.key,  # may be a number
         "sentences": [list(sentence.words) for sentence in document.sentences],
         "ner": encode_entities(document.sentences),
         "relations": encode_relations(document.sentences),
     }
 
 
-def _per_sentence(record: dict[str, Any], name: str, count: int, place: Place, *, required: bool) -> list[list[Any]]:
-    if not required and name not in record:
+def _per_sentence(record: dict[str, Any], name: str, count: int, place: Place) -> list[list[Any]]:
+    if name not in record:
         return [[] for _ in range(count)]
-    lists = want_list(want_field(record, name, place), place, (name,), "a list with one list a sentence")
+    lists = want_list(record[name], place, (name,), "a list with one list a sentence")
     if len(lists) != count:
         raise place.error((name,), f"one list a sentence, {count} as in `sentences`", f"{len(lists)} lists")
     return [want_list(items, place, (name, i), "a list") for i, items in enumerate(lists)]
 
 
 class _SentenceReader:
-    """Reads one sentence's annotation: ``length`` words that start at word ``offset`` of their document."""
+    """Reads one sentence's annotation: ``length`` words that start at word ``offset`` of their document's ``total``."""
 
-    def __init__(self, offset: int, length: int, place: Place, dropped: Counter[str], fields: Fields) -> None:
-        self.offset, self.length, self.place, self.dropped, self.fields = offset, length, place, dropped, fields
+    def __init__(
+        self,
+        offset: int,
+        length: int,
+        total: int,
+        place: Place,
+        dropped: Counter[str],
+        fields: Fields,
+        unknown_ends: UnknownEnds,
+    ) -> None:
+        self.offset, self.length, self.total = offset, length, total
+        self.place, self.dropped, self.fields, self.unknown_ends = place, dropped, fields, unknown_ends
 
     def entities(self, items: list[Any], path: Steps) -> tuple[Entity, ...]:
         found: dict[Entity, None] = {}
         for i, item in enumerate(items):
             item = self._item(item, (*path, i), 3, "[start, end, label]")
-            start, end = self._span(item, 0, (*path, i))
-            entity = Entity(start, end, want_label(item[2], self.place, (*path, i, 2)))
+            start, end = self._span(item, 0, (*path, i), self.offset, self.length, "its sentence")
+            entity = Entity(start - self.offset, end - self.offset, want_label(item[2], self.place, (*path, i, 2)))
             if entity in found:
                 self.dropped[DUPLICATE_ENTITY] += 1
             found[entity] = None
@@ -117,48 +158,64 @@ class _SentenceReader:
             by_span.setdefault(entity.span, []).append(entity)
         found: dict[Relation, None] = {}
         for i, item in enumerate(items):
-            item = self._item(item, (*path, i), 5, "[subject start, subject end, object start, object end, label]")
-            subject = self._end(item, 0, (*path, i), by_span)
-            object_ = self._end(item, 2, (*path, i), by_span)
-            relation = Relation(subject, object_, want_label(item[4], self.place, (*path, i, 4)))
+            relation = self._relation(item, (*path, i), by_span)
             if relation in found:
                 self.dropped[DUPLICATE_RELATION] += 1
-            found[relation] = None
+            if relation:
+                found[relation] = None
         return tuple(found)
 
+    def _relation(self, item: object, path: Steps, by_span: dict[tuple[int, int], list[Entity]]) -> Relation | None:
+        """The relation, or None if it is dropped."""
+        item = self._item(item, path, 5, "[subject start, subject end, object start, object end, label]")
+        spans = [self._span(item, at, path, 0, self.total, "its document") for at in (0, 2)]
+        label = want_label(item[4], self.place, (*path, 4))
+        if not all(self.offset <= word < self.offset + self.length for span in spans for word in span):
+            self.dropped[CROSSING] += 1
+            return None
+        subject, object_ = (self._end(item, at, path, by_span) for at in (0, 2))
+        if subject is None or object_ is None:
+            self.dropped[UNKNOWN_END] += 1
+            return None
+        return Relation(subject, object_, label)
+
     def _item(self, item: object, path: Steps, length: int, form: str) -> list[Any]:
+        """A list of ``length`` values, and after them scores, which are passed over."""
         item = want_list(item, self.place, path, form)
-        lengths = (length, length + 2) if self.fields.predicted else (length,)
-        if len(item) not in lengths:
+        if len(item) < length:
             raise self.place.error(path, form, f"{len(item)} values")
+        for step, score in enumerate(item[length:], length):
+            if score is not None and type(score) not in (int, float):
+                raise self.place.error((*path, step), f"nothing but scores (numbers) after {form}", shown(score))
         return item
 
-    def _span(self, item: list[Any], at: int, path: Steps) -> tuple[int, int]:
-        """``item[at:at + 2]`` in words of the sentence."""
-        first, last = self.offset, self.offset + self.length - 1
-        limits = (
-            f"its sentence holds words {first} to {last} of the document" if self.length else "its sentence is empty"
-        )
-        start = want_index(item[at], self.place, (*path, at))
-        end = want_index(item[at + 1], self.place, (*path, at + 1))
-        for index, step in ((start, at), (end, at + 1)):
-            if not first <= index <= last:
-                raise self.place.error((*path, step), f"a word of this sentence ({limits})", str(index))
+    def _span(self, item: list[Any], at: int, path: Steps, first: int, length: int, holder: str) -> tuple[int, int]:
+        """``item[at:at + 2]``, two of the ``length`` words of the document from ``first`` on, which ``holder`` has."""
+        for step in (at, at + 1):
+            index = want_index(item[step], self.place, (*path, step))
+            if not first <= index < first + length:
+                limits = f"holds words {first} to {first + length - 1}" if length else "is empty"
+                raise self.place.error((*path, step), f"a word of {holder}, which {limits}", shown(index))
+        start, end = item[at : at + 2]
         if start > end:
             raise self.place.error((*path, at), f"a start not after its end ({end}, inclusive)", str(start))
-        return start - self.offset, end - self.offset
+        return start, end
 
-    def _end(self, item: list[Any], at: int, path: Steps, by_span: dict[tuple[int, int], list[Entity]]) -> Entity:
-        span = self._span(item, at, path)
+    def _end(
+        self, item: list[Any], at: int, path: Steps, by_span: dict[tuple[int, int], list[Entity]]
+    ) -> Entity | None:
+        """The entity that ``item[at:at + 2]`` names, or None if it is none and its relation is to be dropped."""
+        span = item[at] - self.offset, item[at + 1] - self.offset
         candidates = by_span.get(span, [])
-        if not candidates and self.fields.predicted:
+        if candidates:
+            if len(candidates) > 1:
+                self.dropped[AMBIGUOUS_END] += 1
+            return candidates[0]
+        if self.unknown_ends == "keep":
             self.dropped[UNTYPED_END] += 1
             return Entity(*span, "")
-        if not candidates:
-            found = f"[{item[at]}, {item[at + 1]}], which is none"
-            raise self.place.error(
-                (*path, at), f"the span of an entity in `{self.fields.entities}` of this sentence", found
-            )
-        if len(candidates) > 1:
-            self.dropped[AMBIGUOUS_END] += 1
-        return candidates[0]
+        if self.unknown_ends == "refuse":
+            expected = f"the span of an entity in `{self.fields.entities}` of this sentence"
+            found = f"[{item[at]}, {item[at + 1]}], which is none ({HOW_TO_DROP})"
+            raise self.place.error((*path, at), expected, found)
+        return None

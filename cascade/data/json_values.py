@@ -9,22 +9,23 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from .checks import Place
+from .json_faults import ARRAY, LINE, TOO_DEEP, check_beginning, no_line, not_utf8, nul, too_long_number
 from .types import DataError
 
-LINE = "one document (a JSON object) a line"
-ARRAY = "a JSON array of sentences"
 CHUNK = 1 << 16  # bytes to read at once
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")  # what is space in JSON
 
 
-def beginning(stream: BinaryIO) -> tuple[bytes, int]:
+def beginning(stream: BinaryIO, source: str) -> tuple[bytes, int]:
     """The first bytes that are not all space, and the number of their line; no bytes if there are none such.
 
-    They end at a line's end or earlier. A byte order mark is passed over.
+    They end at a line's end or earlier. A byte order mark is passed over. Raises DataError if they are not UTF-8's.
     """
     number = 1
-    head = stream.readline(CHUNK).removeprefix(codecs.BOM_UTF8)
+    head = stream.readline(CHUNK)
+    check_beginning(head, Place(source))
+    head = head.removeprefix(codecs.BOM_UTF8)
     while head and not head.strip():
         number += head.endswith(b"\n")
         head = stream.readline(CHUNK)
@@ -32,7 +33,7 @@ def beginning(stream: BinaryIO) -> tuple[bytes, int]:
 
 
 def json_lines(head: bytes, number: int, stream: BinaryIO, source: str) -> Iterator[tuple[Place, Any]]:
-    """The values of ``head``, which is of line ``number``, and of the lines after it; lines of space are passed over."""
+    """The values of ``head``, which is of line ``number``, and of the lines after it, but for lines of space."""
     # Split at newline bytes only: `str.splitlines` would also cut at U+2028 and its like, which JSON strings may hold.
     line = head if head.endswith(b"\n") else head + stream.readline()
     while line:
@@ -56,26 +57,24 @@ def array_items(head: bytes, number: int, stream: BinaryIO, source: str) -> Iter
         if text.next_character() == "]":
             break
         text.expect(",")
+        if text.next_character() == "]":
+            raise text.error("a comma before it has to go")
     text.expect("]")
     if text.next_character():
-        raise text.error("more after the array's end")
+        raise text.error("a file holds one array, which has ended")
 
 
 def _decoded(line: bytes, place: Place) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
     except json.JSONDecodeError as error:
-        raise place.error((), LINE, f"no JSON at column {error.colno}: {error.msg}") from error
+        raise no_line(place, error) from error
     except UnicodeDecodeError as error:
-        raise _not_utf8(place, line, error, error.start) from error
+        raise not_utf8(place, line, error, error.start) from error
     except RecursionError:
-        raise place.error((), LINE, "JSON nested too deeply to be read") from None
-    except ValueError as error:  # a number with thousands of digits
-        raise place.error((), LINE, str(error)) from error
-
-
-def _not_utf8(place: Place, content: bytes, error: UnicodeDecodeError, position: int) -> DataError:
-    return place.error((), "UTF-8", f"byte 0x{content[error.start]:02x} at position {position}: {error.reason}")
+        raise place.error((), LINE, TOO_DEEP) from None
+    except ValueError:
+        raise place.error((), LINE, too_long_number()) from None
 
 
 class _Text:
@@ -113,9 +112,9 @@ class _Text:
                     self.at = error.pos
                     raise self.error(error.msg) from error
             except RecursionError:
-                raise self.place.error((), ARRAY, "JSON nested too deeply to be read") from None
-            except ValueError as error:  # a number with thousands of digits
-                raise self.place.error((), ARRAY, str(error)) from error
+                raise self.place.error((), ARRAY, TOO_DEEP) from None
+            except ValueError:
+                raise self.place.error((), ARRAY, too_long_number()) from None
             else:
                 # a number at the end of what is read may be half of one
                 if end < len(self.text) or not self._more():
@@ -125,6 +124,8 @@ class _Text:
     def error(self, reason: str) -> DataError:
         """That there is no JSON at the next character."""
         self._drop()
+        if self.text.startswith("\0"):
+            return nul(self.place)
         return self.place.error((), ARRAY, f"no JSON at line {self.line}, column {self.column}: {reason}")
 
     def _more(self) -> bool:
@@ -147,7 +148,7 @@ class _Text:
         try:
             self.text += self.decoder.decode(content, final=not content)
         except UnicodeDecodeError as error:
-            raise _not_utf8(self.place, held + content, error, self.decoded - len(held) + error.start) from error
+            raise not_utf8(self.place, held + content, error, self.decoded - len(held) + error.start) from error
         self.decoded += len(content)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from .dygie import GOLD, PREDICTED, Fields, parse_document
+from .dygie import GOLD, PREDICTED, Fields, UnknownEnds, parse_document
+from .json_faults import CORPUS
 from .json_values import array_items, beginning, json_lines
 from .spert import parse_item
 from .types import Corpus, DataError, Document
@@ -18,52 +19,86 @@ Source = str | os.PathLike[str] | BinaryIO
 STREAM = "standard input"
 
 
-def read_corpus(path: str | os.PathLike[str], *, labelled: bool = True) -> Corpus:
+def read_corpus(path: str | os.PathLike[str], *, labelled: bool = True, drop_unknown_ends: bool = False) -> Corpus:
     """The corpus in ``path``: DyGIE++ JSON lines, or SpERT's JSON array.
 
-    ``labelled=False`` lets entities and relations be absent, as they are in text to predict on; where they are present
-    they are read and checked all the same. A sentence without words stays, so that indices keep their meaning.
-    Duplicates of an entity or a relation are merged and counted in ``Corpus.dropped``.
+    A document without a field of entities or relations has none. A sentence without words stays, so that indices keep
+    their meaning. What is dropped or merged is counted in ``Corpus.dropped``: duplicates, relations across sentences,
+    and, where some documents have a field of labels, the documents without it.
+
+    A relation with an end that is no entity is refused; ``drop_unknown_ends`` drops and counts such relations.
+    ``labelled=False`` does so too: labels are checked, but not needed to predict. It also takes SpERT's arrays of words
+    or of texts, which have no place for labels.
 
     Raises DataError, naming the file, the line (or item of the array), the field, what was expected and what was found.
     """
     dropped: Counter[str] = Counter()
-    documents = tuple(_documents(path, GOLD, labelled, dropped))
+    documents = tuple(read_documents(path, labelled=labelled, drop_unknown_ends=drop_unknown_ends, dropped=dropped))
     return Corpus(documents, str(path), dropped)
 
 
-def read_documents(source: Source, *, labelled: bool = True, dropped: Counter[str] | None = None) -> Iterator[Document]:
+def read_documents(
+    source: Source,
+    *,
+    labelled: bool = True,
+    drop_unknown_ends: bool = False,
+    dropped: Counter[str] | None = None,
+) -> Iterator[Document]:
     """The documents that ``read_corpus`` gives, one at a time, from a path or a stream of bytes: none is kept.
 
-    What is dropped or merged is counted in ``dropped`` on the way. A stream, such as ``sys.stdin.buffer``, is called
-    "standard input" in errors and is not closed. Raises DataError as ``read_corpus`` does, when it comes to the fault.
+    What is dropped or merged is counted in ``dropped`` on the way, documents without a field at the end. A stream, such
+    as ``sys.stdin.buffer``, is called "standard input" in errors and is not closed. Raises DataError as ``read_corpus``
+    does, when it comes to the fault.
     """
-    return _documents(source, GOLD, labelled, Counter() if dropped is None else dropped)
+    unknown_ends = "drop" if drop_unknown_ends or not labelled else "refuse"
+    return _documents(source, GOLD, labelled, unknown_ends, Counter() if dropped is None else dropped)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Corpus:
     """The predictions in ``path``: the fields ``predicted_ner`` and ``predicted_relations`` of DyGIE++'s form, with or
-    without the two scores that DyGIE++ puts after each label; or SpERT's array, whose predictions look like its data.
+    without the scores that DyGIE++ puts after each label; or SpERT's array, whose predictions look like its data.
 
     The end of a relation that is no predicted entity gets the label ``""``, is counted in ``Corpus.dropped``, and can
-    be right only in its boundaries. Raises DataError as ``read_corpus`` does.
+    be right only in its boundaries. A document with neither field is refused. Raises DataError as ``read_corpus`` does.
     """
     dropped: Counter[str] = Counter()
-    documents = tuple(_documents(path, PREDICTED, True, dropped))
+    documents = tuple(_documents(path, PREDICTED, True, "keep", dropped))
     return Corpus(documents, str(path), dropped)
 
 
-def _documents(source: Source, fields: Fields, labelled: bool, dropped: Counter[str]) -> Iterator[Document]:
+def _documents(
+    source: Source, fields: Fields, labelled: bool, unknown_ends: UnknownEnds, dropped: Counter[str]
+) -> Iterator[Document]:
     with _opened(source) as (stream, name):
-        head, number = beginning(stream)
+        head, number = beginning(stream, name)
         if not head:
-            raise DataError(f"{name}: expected JSON lines or a JSON array of sentences, found an empty file")
+            raise DataError(f"{name}: expected {CORPUS}, found an empty file")
         if head.lstrip().startswith(b"["):
-            for index, (place, item) in enumerate(array_items(head, number, stream, name)):
-                yield parse_item(item, index, place, dropped, labelled=labelled)
+            names = {GOLD.entities: "entities", GOLD.relations: "relations"}
+            documents = (
+                parse_item(item, index, place, dropped, labelled=labelled, unknown_ends=unknown_ends)
+                for index, (place, item) in enumerate(array_items(head, number, stream, name))
+            )
         else:
-            for place, record in json_lines(head, number, stream, name):
-                yield parse_document(record, place, dropped, fields=fields, labelled=labelled)
+            names = {field: field for field in (fields.entities, fields.relations)}
+            documents = (
+                parse_document(record, place, dropped, fields=fields, unknown_ends=unknown_ends)
+                for place, record in json_lines(head, number, stream, name)
+            )
+        yield from _counted(documents, names, dropped) if labelled else documents
+
+
+def _counted(documents: Iterable[Document], names: dict[str, str], dropped: Counter[str]) -> Iterator[Document]:
+    """The documents. Counts at the end those without a field that others have; ``names``: its name in the source."""
+    count = 0
+    without: Counter[str] = Counter()
+    for document in documents:
+        count += 1
+        without.update(names.keys() - document.record.keys())
+        yield document
+    for field, name in names.items():
+        if 0 < without[field] < count:  # a corpus of entities alone lacks nothing
+            dropped[f"documents without `{name}` (taken to have none)"] += without[field]
 
 
 @contextmanager

@@ -48,7 +48,9 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Document:
-    """Sentences under one key. ``extra`` holds the fields of the source record that we do not interpret (clusters).
+    """Sentences under one key, which other documents may have too.
+
+    ``extra`` holds the fields of the source record that we do not interpret (clusters).
 
     ``record`` is the whole source record in DyGIE++'s form, to which predictions are added when they are written; empty
     for a document not read from a file.

@@ -432,6 +432,25 @@ def test_what_reading_dropped_is_printed(capsys: pytest.CaptureFixture[str], sav
     assert f"cascade: {path}: 1 " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_relations_whose_end_is_no_entity_are_refused_or_dropped(
+    verb: str, capsys: pytest.CaptureFixture[str], saved: Path, corpora: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [json.loads(line) for line in corpora[1].read_text().splitlines()]
+    records[0]["relations"][0].append([1, 1, 0, 0, "FOUNDED-BY"])
+    path.write_text("\n".join(map(json.dumps, records)))
+    if verb == "train":
+        arguments = train_arguments(corpora[0], tmp_path / "run", "--dev_file", path)
+    else:
+        arguments = ["evaluate", "--model", str(saved), "--file", str(path), "--device", "cpu"]
+    assert "which is none (drop_unknown_ends=True, on the command line --drop_unknown_ends" in failed(
+        capsys, *arguments
+    )
+    main([*arguments, "--drop_unknown_ends"])
+    assert f"cascade: {path}: 1 relations with an end that is no entity dropped\n" in capsys.readouterr().err
+
+
 def test_benchmarks_go_to_pytest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls = []
 

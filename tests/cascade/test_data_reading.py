@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,18 +45,74 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert str(caught.value) == f"{path}: cannot be read: Permission denied"
 
 
-def test_invalid_utf8_names_the_line_and_the_byte(tmp_path: Path) -> None:
+GOOD = '{"doc_key": "a", "sentences": [["é"]], "ner": [[]], "relations": [[]]}'
+ITEM = '{"tokens": ["é"], "entities": [], "relations": []}'
+UTF8 = "expected UTF-8, found "
+LINE = "expected one document (a JSON object) a line, found "
+ARRAY = "expected a JSON array of sentences, found "
+CONVERT = ": convert the file, as `iconv -f "
+FILES = {
+    "latin-1": (
+        f"{GOOD}\n".encode() + GOOD.encode("latin1"),
+        f", line 2: {UTF8}byte 0xe9 at position 33: invalid continuation byte{CONVERT}LATIN1 -t UTF-8` does, if",
+    ),
+    "utf-16": (GOOD.encode("utf-16"), f": {UTF8}UTF-16 by its byte order mark{CONVERT}"),
+    "utf-32": (GOOD.encode("utf-32"), f": {UTF8}UTF-32 by its byte order mark{CONVERT}"),
+    "utf-16 without a mark": (
+        GOOD.encode("utf-16-le"),
+        f", line 1: {UTF8}a NUL byte, as UTF-16 has them{CONVERT}UTF-16 -t UTF-8`",
+    ),
+    "utf-16 without a mark, high bytes first": (GOOD.encode("utf-16-be"), f", line 1: {UTF8}a NUL byte"),
+    "an array in utf-16": (f"[{ITEM}]".encode("utf-16-le"), f": {UTF8}a NUL byte"),
+    "an array in utf-16, high bytes first": (f"[{ITEM}]".encode("utf-16-be"), f", line 1: {UTF8}a NUL byte"),
+    "gzip": (
+        gzip.compress(GOOD.encode()),
+        ": expected JSON lines or a JSON array of sentences, found a file compressed with",
+    ),
+    "a NUL byte": (GOOD.encode().replace(b"a", b"\0"), f", line 1: {UTF8}a NUL byte"),
+    "lines that end in carriage returns": (
+        f"{GOOD}\r{GOOD}\r".encode(),
+        f", line 1: {LINE}another at column 72, after a carriage return: end",
+    ),
+    "two documents on a line": (f"{GOOD} {GOOD}".encode(), f", line 1: {LINE}more at column 72: write"),
+    "documents with commas between": (
+        f"{GOOD},\n{GOOD}".encode(),
+        f", line 1: {LINE}a comma after the document, at column 71",
+    ),
+    "a document on many lines": (
+        b'{\n "doc_key": "a"\n}',
+        f", line 1: {LINE}JSON that does not end on its line: write each document on one line, as `jq -c .` does",
+    ),
+    "half a line": (GOOD.encode() + b"\n" + GOOD.encode()[:30], f", line 2: {LINE}JSON that does"),
+    "a comma too many": (GOOD.replace("]]}", "]],}").encode(), f", line 1: {LINE}no JSON at column"),
+    "a comma at the end of an array": (
+        f"[{ITEM},\n]".encode(),
+        f": {ARRAY}no JSON at line 2, column 1: a comma before it has to go",
+    ),
+    "two arrays": (b'[["a"]]\n[["b"]]', f": {ARRAY}no JSON at line 2, column 1: a file holds one"),
+    "a huge number in an array": (b"[" + b"9" * 5000 + b"]", f": {ARRAY}a number of more than 4300 digits"),
+    "an array nested": (b"[" * 100_000, f": {ARRAY}JSON nested too deeply to be read"),
+    "a tag": (b"<html>", f", line 1: {LINE}no JSON at column 1: Expecting value"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_of_another_kind_is_named_with_what_to_do(kind: str, tmp_path: Path) -> None:
+    content, message = FILES[kind]
     path = tmp_path / "a.json"
-    path.write_bytes(b'{"doc_key": "a", "sentences": [], "ner": [], "relations": []}\n{"doc_key": "\xff"}\n')
+    path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        read_corpus(path)
-    assert str(caught.value) == f"{path}, line 2: expected UTF-8, found byte 0xff at position 13: invalid start byte"
+        read_corpus(path, labelled=False)
+    assert str(caught.value).startswith(f"{path}{message}")
+    assert "\n" not in str(caught.value)
 
 
-def test_pretty_printed_json_lines_are_told_what_a_line_holds(tmp_path: Path) -> None:
+def test_numbers_that_json_does_not_know_are_read_where_nothing_depends_on_them(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text('{\n "doc_key": "a"\n}')
-    with pytest.raises(DataError, match=r"line 1: expected one document \(a JSON object\) a line, found no JSON"):
+    path.write_text(GOOD[:-1] + ', "weight": -Infinity}', encoding="utf-8")
+    assert read_corpus(path).documents[0].extra == {"weight": float("-inf")}
+    path.write_text(GOOD.replace('"ner": [[]]', '"ner": [[[0, NaN, "A"]]]'), encoding="utf-8")
+    with pytest.raises(DataError, match=r"ner\[0\]\[0\]\[1\]: expected a whole number, 0 or more, found NaN"):
         read_corpus(path)
 
 

@@ -66,18 +66,61 @@ def test_keys_are_the_ids_or_indices(tmp_path: Path) -> None:
     assert [document.key for document in corpus.documents] == ["s", "7", "s", "3", "4"]
 
 
-def test_unlabelled_text(tmp_path: Path) -> None:
+def test_a_field_that_is_missing_is_empty(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", {"tokens": ["Hello"]}, {"tokens": []})
-    corpus = read_corpus(path, labelled=False)
-    assert [sentence.words for sentence in corpus.sentences()] == [("Hello",), ()]
-    assert [document.record for document in corpus.documents] == [
-        {"doc_key": "0", "sentences": [["Hello"]]},
-        {"doc_key": "1", "sentences": [[]]},
+    for labelled in (True, False):
+        corpus = read_corpus(path, labelled=labelled)
+        assert [sentence.words for sentence in corpus.sentences()] == [("Hello",), ()]
+        assert [document.record for document in corpus.documents] == [
+            {"doc_key": "0", "sentences": [["Hello"]]},
+            {"doc_key": "1", "sentences": [[]]},
+        ]
+        assert not corpus.dropped
+    corpus = read_corpus(write(tmp_path / "a.json", ITEM, {"tokens": ["Hello"], "entities": []}))
+    assert corpus.dropped == {"documents without `relations` (taken to have none)": 1}
+
+
+def test_lists_of_words_and_texts_to_predict_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", ["Ada", "v.", "-LRB-"], "Ada left.  Turin waits", [], "", {"tokens": ["x"]})
+    documents = read_corpus(path, labelled=False).documents
+    assert [[sentence.words for sentence in document.sentences] for document in documents] == [
+        [("Ada", "v.", "-LRB-")],
+        [("Ada", "left", "."), ("Turin", "waits")],
+        [()],
+        [],
+        [("x",)],
     ]
-    with pytest.raises(
-        DataError, match=r"item 0: entities: expected this field, found none \(the fields are: tokens\)"
-    ):
+    assert [document.key for document in documents] == ["0", "1", "2", "3", "4"]
+    assert documents[1].sentences[1].offsets == ((11, 16), (17, 22))
+    assert documents[1].record["_offsets"] == [[[0, 3], [4, 8], [8, 9]], [[11, 16], [17, 22]]]
+    assert documents[0].record == {"doc_key": "0", "sentences": [["Ada", "v.", "-LRB-"]]}
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (["Ada", 3], "[1]: expected a word (a string, not empty), found 3"),
+        (3, "expected a sentence (a JSON object with `tokens`, a list of words, or text), found 3"),
+        ("\ud800", 'expected text, found half a surrogate pair in "\\ud800"'),
+    ],
+)
+def test_a_bad_item_to_predict_on(item: object, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", "good", item)
+    with pytest.raises(DataError) as caught:
+        read_corpus(path, labelled=False)
+    assert str(caught.value) == f"{path}, item 1: {message}"
+
+
+def test_relations_whose_end_is_no_entity(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", changed(relations=[*ITEM["relations"], {"type": "In", "head": 0, "tail": 2}]))
+    for how in ({"labelled": False}, {"drop_unknown_ends": True}):
+        corpus = read_corpus(path, **how)
+        assert [len(sentence.relations) for sentence in corpus.sentences()] == [1]
+        assert corpus.dropped == {"relations with an end that is no entity dropped": 1}
+    with pytest.raises(DataError, match=r"relations\[1\]\.tail: .* found 2 \(drop_unknown_ends=True"):
         read_corpus(path)
+    with pytest.raises(DataError, match=r"relations\[1\]\.tail: .* found 2$"):
+        read_predictions(path)
 
 
 def entity(**fields: object) -> dict[str, object]:
@@ -89,8 +132,16 @@ def relation(**fields: object) -> dict[str, object]:
 
 
 FAULTS = {
-    "not an object": (["Ada"], 'expected a sentence (a JSON object with `tokens`), found ["Ada"]'),
-    "a document of the other form": ({"doc_key": "a", "sentences": []}, "tokens: expected this field, found none"),
+    "words": (["Ada"], 'expected a sentence (a JSON object with `tokens`), found ["Ada"], which has no labels'),
+    "a document of the other form": (
+        {"doc_key": "a", "sentences": []},
+        "expected a sentence (a JSON object with `tokens`), found a document in DyGIE++'s form",
+    ),
+    "no tokens": ({"orig_id": 3}, "tokens: expected this field, found none (the fields are: orig_id)"),
+    "text": (
+        "Ada left.",
+        'expected a sentence (a JSON object with `tokens`), found "Ada left.", which has no labels',
+    ),
     "tokens": (changed(tokens="Ada"), 'tokens: expected a list of words, found "Ada"'),
     "word": (changed(tokens=["Ada", None]), "tokens[1]: expected a word (a string, not empty), found null"),
     "entities": (changed(entities={}), "entities: expected a list of objects, found {}"),

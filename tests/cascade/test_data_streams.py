@@ -90,7 +90,7 @@ def test_items_of_an_array_wherever_a_read_ends(
         (b"\n[\n", "expected a JSON array of sentences, found no JSON at line 3, column 1: Expecting value"),
         (b'[\n{"a": 1x}]', "expected a JSON array of sentences, found no JSON at line 2, column 8: Expecting ','"),
         (array(ITEM)[:-1], "expected a JSON array of sentences, found no JSON at line 28, column 1: Expecting ','"),
-        (array(ITEM) + b"]", "expected a JSON array of sentences, found no JSON at line 28, column 2: more after"),
+        (array(ITEM) + b"]", "expected a JSON array of sentences, found no JSON at line 28, column 2: a file holds one"),
         (array(ITEM) + b"\xff", f"expected UTF-8, found byte 0xff at position {len(array(ITEM))}: invalid start byte"),
         (array(ITEM) + b"\xe2\x80", f"expected UTF-8, found byte 0xe2 at position {len(array(ITEM))}: unexpected end"),
         (b"[3]", ' item 0: expected a sentence (a JSON object with `tokens`), found 3'),

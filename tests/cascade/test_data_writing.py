@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,34 @@ def test_spert_input_becomes_documents_of_one_sentence(tmp_path: Path) -> None:
         {"doc_key": "1", "sentences": [["No"]], "predicted_ner": [[]], "predicted_relations": [[]]},
     ]
     assert next(read_predictions(target).sentences()) == PREDICTED[2]
+
+
+def test_what_spert_says_beside_labels_is_kept(tmp_path: Path) -> None:
+    entities = [{"type": "Place", "start": 0, "end": 1, "score": 0.5}, {"type": "Act", "start": 1, "end": 2}]
+    item = {"tokens": ["Turin", "waits"], "entities": entities, "relations": [{"type": "In", "head": 1, "tail": 0}]}
+    path, target = tmp_path / "a.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps([item]))
+    write_corpus(target, read_corpus(path))
+    (record,) = lines(target)
+    assert record["_entities"] == [entities]
+    assert "_relations" not in record
+
+
+@pytest.mark.parametrize("key", [7, "7", ""])
+def test_other_fields_and_a_key_that_is_a_number_are_written_as_they_came(key: object, tmp_path: Path) -> None:
+    fields = {"doc_key": key, "dataset": None, "weight": 0.5, "_sentence_start": [0, 5, 5], "events": [[], [], []]}
+    source, target = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
+    source.write_text(json.dumps({**RECORD, **fields, "ner": [[[0, 0, "Person", 0.5], [3, 3, "Place"]], [], []]}))
+    corpus = read_corpus(source)
+    write_predictions(target, corpus, PREDICTED)
+    (record,) = lines(target)
+    assert {name: record[name] for name in fields} == fields
+    assert record["ner"] == [[[0, 0, "Person", 0.5], [3, 3, "Place"]], [], []]
+    write_corpus(target, corpus)
+    (record,) = lines(target)
+    assert {name: record[name] for name in fields} == fields
+    write_corpus(target, Corpus((replace(corpus.documents[0], key="other"),)))
+    assert lines(target)[0]["doc_key"] == "other"
 
 
 def test_raw_text_keeps_its_character_offsets(tmp_path: Path) -> None:
