@@ -44,7 +44,12 @@ class CascadeTrainingArguments(TrainingArguments):
         default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch or best."}
     )
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one among them."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint that scored best."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the checkpoint that scored best, the later of equals."}
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Log the average of earlier losses in place of one that is not finite."}
+    )
     metric_for_best_model: str | None = field(default=BEST, metadata={"help": "What decides which checkpoint is best."})
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from ..tensors import Example, collate
 from ..tokenization import WordTokenizer
 from ..windows import merged, report
 from .arguments import BEST, CascadeTrainingArguments
+from .callbacks import Doubts
 from .checkpoints import CheckpointError, last_checkpoint
 from .gathering import from_rectangle, to_rectangle
 
@@ -99,6 +101,21 @@ class CascadeTrainer(Trainer):
                 + (f"the last complete one is {last}" if last else "there is no complete one")
             ) from error
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether this evaluation is the best so far. Of equal ones the later is: the first of many zeros knows least.
+
+        ``best_metric`` stays on a tie, so that a callback for early stopping sees no progress.
+        """
+        if self.args.load_best_model_at_end and self.args.save_strategy == "steps" and not self.control.should_save:
+            return False  # between two checkpoints: a score that no checkpoint has must not bar those that come
+        if super()._determine_best_metric(metrics=metrics, trial=trial):
+            return True
+        name = f"eval_{(self.args.metric_for_best_model or '').removeprefix('eval_')}"
+        tie = metrics.get(name) == self.state.best_metric is not None and math.isfinite(metrics.get("eval_loss", 0.0))
+        if tie:
+            self.state.best_global_step = self.state.global_step
+        return tie
+
     def prediction_step(
         self,
         model: nn.Module,
@@ -152,6 +169,8 @@ def make_trainer(
         )
     if dev is None and args.eval_strategy != "no":
         raise ConfigError("eval_strategy: expected `no`, as there is no dev corpus")
+    if args.save_strategy == "best" and args.eval_strategy == "no":
+        raise ConfigError("save_strategy: expected `no`, `steps` or `epoch`, as nothing is scored, found `best`")
     words = WordTokenizer(tokenizer, model.config)
     examples = {}
     for name, corpus in (("train", train), ("dev", dev)):
@@ -170,4 +189,5 @@ def make_trainer(
             eval_dataset=examples["dev"].windows if dev is not None else None,
             processing_class=tokenizer,
             compute_metrics=scorer(model, dev, examples["dev"].windows) if dev is not None else None,
+            callbacks=[Doubts()],
         )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from tiny_models import LABELS, SAMPLE, eager, long_document, tiny_model
 from torch import nn
-from transformers import set_seed
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from cascade import ConfigError, DataError, Extraction, load_model, score
 from cascade.data import Corpus, Document, Entity, Sentence, sample_corpus
@@ -201,25 +202,112 @@ def test_two_runs_with_one_seed_are_one(tmp_path: Path) -> None:
     assert any(not torch.equal(states[0][name], before[name]) for name in before)
 
 
-def test_the_best_checkpoint_is_kept_and_loaded(tmp_path: Path) -> None:
+def scored_run(folder: Path, values: list[float], **options: Any) -> CascadeTrainer:
+    """A trained trainer: a step for each of ``values``, which are its scores, and as many checkpoints unless
+    ``options`` say otherwise."""
+    settings: dict[str, Any] = {
+        "max_steps": len(values),
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+    }
+    made = trainer(folder, {"encoder": "none"}, **{**settings, **options})
+    left = iter(values)
+    made.compute_metrics = lambda _: {BEST: next(left)}
+    made.train()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "best"), [([0.1, 0.7, 0.3, 0.2], 2), ([0.1, 0.7, 0.7, 0.2], 3), ([0.0] * 4, 4), ([0.0, 0.0, 0.5], 3)]
+)
+@pytest.mark.parametrize("strategy", ["steps", "best"])
+def test_the_best_checkpoint_is_kept_and_loaded(strategy: str, values: list[float], best: int, tmp_path: Path) -> None:
+    """Of equally good ones it is the last."""
+    made = scored_run(tmp_path, values, save_strategy=strategy)
+    assert made.state.best_model_checkpoint == str(tmp_path / f"checkpoint-{best}")
+    loaded, _ = load_model(tmp_path / f"checkpoint-{best}")
+    expected = loaded.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in made.model.state_dict().items())
+
+
+def test_a_score_without_a_checkpoint_does_not_bar_later_ones(tmp_path: Path) -> None:
+    made = scored_run(tmp_path, [0.1, 0.5, 0.9, 0.7, 0.2, 0.6], save_steps=2)
+    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-4")
+    assert made.state.best_metric == 0.7
+
+
+def test_a_tie_is_no_progress_to_early_stopping(tmp_path: Path) -> None:
+    class Patient(EarlyStoppingCallback):
+        waited: ClassVar[list[int]] = []
+
+        def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            super().on_evaluate(*args, **kwargs)
+            self.waited.append(self.early_stopping_patience_counter)
+
     made = trainer(
         tmp_path,
         {"encoder": "none"},
-        max_steps=4,
+        max_steps=9,
         eval_strategy="steps",
         eval_steps=1,
         save_strategy="steps",
         save_steps=1,
-        save_total_limit=1,
         load_best_model_at_end=True,
     )
-    values = iter([0.1, 0.7, 0.3, 0.2])
+    made.add_callback(Patient(2))
+    values = iter([0.5, 0.6, 0.6, 0.6])
     made.compute_metrics = lambda _: {BEST: next(values)}
     made.train()
-    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
-    best, _ = load_model(tmp_path / "checkpoint-2")
-    expected = best.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in made.model.state_dict().items())
+    assert Patient.waited == [0, 0, 1, 2]
+    assert made.state.best_global_step == 4
+
+
+def test_a_resumed_run_remembers_ties(tmp_path: Path) -> None:
+    scored_run(tmp_path, [0.3, 0.3], save_total_limit=2)
+    settings = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    made = trainer(tmp_path, {"encoder": "none"}, load_best_model_at_end=True, save_total_limit=2, **settings)
+    values = iter([0.3, 0.1])
+    made.compute_metrics = lambda _: {BEST: next(values)}
+    made.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_scores_that_were_all_0_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        scored_run(tmp_path / "some", [0.0, 0.2])
+        scored_run(tmp_path / "low", [0.0, 0.0], load_best_model_at_end=False)
+    assert "at every evaluation" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        scored_run(tmp_path / "none", [0.0, 0.0])
+    assert caplog.text.count(f"{BEST} was 0 at every evaluation") == 1
+    assert "the latest is taken, checkpoint-2" in caplog.text
+
+
+def test_a_diverged_run_is_said_once_and_wins_no_tie(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Diverge(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
+            if state.global_step == 2:
+                model.heads["entity"].edges.bias.data.fill_(float("nan"))
+
+    set_seed(1)
+    model, tokenizer = tiny_model(encoder="none")
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    options = {**options, "max_steps": 3, "logging_steps": 1, "load_best_model_at_end": True}
+    made = make_trainer(model, tokenizer, arguments(tmp_path, **options), SAMPLE, SAMPLE)
+    made.compute_metrics = lambda _: {BEST: 0.0}
+    made.add_callback(Diverge())
+    with caplog.at_level(logging.WARNING):
+        made.train()
+    assert caplog.text.count("the training has diverged") == 1
+    assert "step 2: eval_loss nan: expected a finite number" in caplog.text
+    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-1")
+    assert all(torch.isfinite(parameter).all() for parameter in made.model.parameters())
+    assert math.isnan([entry["loss"] for entry in made.state.log_history if "loss" in entry][-1])
 
 
 def test_bfloat16_training(tmp_path: Path) -> None:
@@ -252,6 +340,8 @@ def test_corpora_and_arguments_that_do_not_fit_are_errors(tmp_path: Path) -> Non
         make_trainer(model, tokenizer, arguments(tmp_path), empty)
     with pytest.raises(ConfigError, match="eval_strategy: expected `no`, as there is no dev corpus"):
         make_trainer(model, tokenizer, arguments(tmp_path, eval_strategy="epoch"), SAMPLE)
+    with pytest.raises(ConfigError, match="save_strategy: expected `no`, `steps` or `epoch`, as nothing is scored"):
+        make_trainer(model, tokenizer, arguments(tmp_path, save_strategy="best"), SAMPLE)
     several = arguments(tmp_path)
     several._n_gpu = 2
     with pytest.raises(ConfigError, match="2 GPUs in one process: expected one; start with `torchrun"):
