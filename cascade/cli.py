@@ -30,12 +30,12 @@ from .data import (
     Corpus,
     DataError,
     Document,
-    LabelSet,
-    check_labels,
     prediction_record,
     read_corpus,
     read_documents,
+    report_gold,
     split_text,
+    training_labels,
 )
 from .model import ConfigError, ExtractionModel
 from .options import (
@@ -113,6 +113,7 @@ def train(arguments: Sequence[str]) -> None:
     logging.getLogger(__package__).setLevel(args.get_process_log_level())
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
+    labels = training_labels(corpus)  # a label that only the dev file has could not be learned
     dev = read(corpus_args.dev_file, drop_unknown_ends=corpus_args.drop_unknown_ends) if corpus_args.dev_file else None
     set_seed(args.seed)
     trunk = corpus_args.trunk
@@ -121,7 +122,6 @@ def train(arguments: Sequence[str]) -> None:
         with args.main_process_first(local=False):
             if args.process_index == 0:
                 make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), trunk)
-    labels = joined_labels(corpus, dev)
     model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **given(model_args))
     trainer = make_trainer(model, tokenizer, args, corpus, dev)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -145,7 +145,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     with nullcontext() if args.output is None else opened(args.output) as output:
         predictor = load_predictor(args, batches, overrides)
         corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
-        check_labels(corpus, predictor.model.labels)
+        report_gold(corpus, predictor.model.labels)
         documents = progress(predictor.documents(corpus.documents), lambda pair: len(pair[1]))
         scores = score(
             corpus, (sentence for _, sentences in documents for sentence in sentences), symmetric=args.symmetric
@@ -300,11 +300,6 @@ def read(path: str, drop_unknown_ends: bool = False) -> Corpus:
 def print_dropped(path: str, dropped: Counter[str]) -> None:
     for reason, count in dropped.items():
         print(f"cascade: {path}: {count} {reason}", file=sys.stderr)
-
-
-def joined_labels(*corpora: Corpus | None) -> LabelSet:
-    """Every label of the corpora, sorted by name."""
-    return Corpus(tuple(document for corpus in corpora if corpus for document in corpus.documents)).labels()
 
 
 def checkpoint_to_resume(args: CascadeTrainingArguments) -> Path | None:

@@ -47,7 +47,7 @@ class WordTokenizer:
         """The windows of ``sentences``; a sentence without words has none.
 
         With ``labelled`` they carry entities and relations, and those that a cut takes apart are counted as lost; the
-        labels must be among the model's (``check_labels``).
+        labels must be among the model's (``check_labels``, ``with_known_labels``).
         """
         examples = Examples(len(sentences))
         for index, (sentence, pieces) in enumerate(zip(sentences, self._pieces(sentences), strict=True)):

@@ -1,6 +1,6 @@
 """Corpora: their data model, readers, writers, raw text, and the two corpora that come with the package."""
 
-from .labels import check_labels
+from .labels import check_labels, report_gold, training_labels, with_known_labels
 from .reading import read_corpus, read_documents, read_predictions
 from .samples import sample_corpus
 from .synthetic import synthetic_corpus
@@ -24,9 +24,12 @@ __all__ = [
     "read_corpus",
     "read_documents",
     "read_predictions",
+    "report_gold",
     "sample_corpus",
     "split_text",
     "synthetic_corpus",
+    "training_labels",
+    "with_known_labels",
     "write_corpus",
     "write_predictions",
 ]

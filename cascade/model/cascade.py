@@ -21,7 +21,10 @@ SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes by def
 
 
 class CascadeModel(ExtractionModel):
-    """Entities, then subjects, then the objects of each subject: a head each over one trunk and one encoder."""
+    """Entities, then subjects, then the objects of each subject: a head each over one trunk and one encoder.
+
+    Without relation types there is only the first turn.
+    """
 
     config_class = CascadeConfig
     tasks = TURNS
@@ -29,20 +32,20 @@ class CascadeModel(ExtractionModel):
     def __init__(self, config: CascadeConfig, trunk: PreTrainedModel | None = None) -> None:
         super().__init__(config, trunk)
         size = self.encoder.feature_size
-        self.fusion = LateFusion(config, size) if config.fusion == "late" else None
+        self.fusion = LateFusion(config, size) if config.fusion == "late" and config.relation_types else None
         sizes = dict.fromkeys(TURNS, size) if self.fusion is None else self.fusion.sizes
         labels = {"entity": len(config.entity_types), "subject": 1, "object": len(config.relation_types)}
         self.heads = nn.ModuleDict(
             {
                 turn: SpanHead(sizes[turn], labels[turn], config.match, config.hidden_size, config.dropout)
-                for turn in TURNS
+                for turn in config.turns
             }
         )
         self.post_init()
 
     def read(self, batch: Batch) -> EarlyReading | LateReading:
         """Prepares to read a batch turn by turn with the configured fusion. Computes nothing yet."""
-        if self.fusion is None:
+        if self.config.fusion == "early":
             return EarlyReading(self.encode, batch, self.config)
         return LateReading(self.encode, batch, self.config, self.fusion)
 
@@ -78,7 +81,8 @@ class CascadeModel(ExtractionModel):
         else:
             terms.append(torch.zeros_like(terms[0]))
 
-        candidates = given.entities.unique(width) if self.config.candidate_subjects == "all" else subjects
+        every = self.config.candidate_subjects == "all" and self.config.relation_types
+        candidates = given.entities.unique(width) if every else subjects
         if len(candidates):
             turn = reading.object_turn(given.entities, candidates)
             row = torch.searchsorted(candidates.keys(width), given.subjects.keys(width))
@@ -117,6 +121,9 @@ class CascadeModel(ExtractionModel):
             turn = reading.entity_turn()
         with profiler.record_function("cascade.decode"):
             entities = self._decode("entity", turn, None)
+            if not self.config.relation_types:
+                nothing = entities[:0]
+                return Extraction(entities, nothing, nothing, nothing.label, passes=reading.passes)
             prior = entities if given is None else given.entities
             typed = prior.unique(batch.width)
             sentences = self._subject_sentences(prior, batch)
@@ -148,7 +155,10 @@ class CascadeModel(ExtractionModel):
             )
 
     def _subject_sentences(self, entities: Spans, batch: Batch) -> Tensor:
-        """The sentences that the subject turn reads: only those with an entity, if subjects must be entities."""
+        """The sentences that the subject turn reads: only those with an entity, if subjects must be entities; none, if
+        there are no relations to find."""
+        if not self.config.relation_types:
+            return batch.all_rows[:0]
         return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:

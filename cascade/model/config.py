@@ -24,7 +24,8 @@ class ExtractorConfig(PreTrainedConfig):
 
     Args:
         trunk: the configuration of the Hugging Face encoder underneath, as an object or as a dictionary.
-        entity_types, relation_types: label names, in the order that label indices follow.
+        entity_types, relation_types: label names, in the order that label indices follow. Without relation types a
+            model finds entities alone: it has no head, and reads nothing, for what follows them.
         max_pieces: pieces a sequence may have, whatever the tokenizer adds and markers included; None: any number.
         pad_token_id: the piece that pads (masked; some trunks number positions by it).
         initializer_range: deviation of the weights that ``transformers`` draws.
@@ -152,8 +153,6 @@ class CascadeConfig(ExtractorConfig):
         _among("match", self.match, ("additive", "hidden"))
         _among("object_turn", self.object_turn, ("printed", "subject"))
         _among("candidate_subjects", self.candidate_subjects, ("all", "gold"))
-        if not self.relation_types:
-            raise ConfigError("relation_types: expected at least one name, found none")
         if len(self.thresholds) != len(TURNS):
             raise ConfigError(f"thresholds: expected {len(TURNS)} numbers, found {len(self.thresholds)}")
         if len(self.loss_weights) != len(TURNS) * len(TERMS):
@@ -171,6 +170,11 @@ class CascadeConfig(ExtractorConfig):
                 f"marker_ids: early fusion needs a pair of ids for each of {len(self.entity_types)} entity types and "
                 f"the subject, found {len(self.marker_ids)} pairs (cascade.markers.reserve_markers makes them)"
             )
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """The turns that a model takes: only the first when there are no relations to find."""
+        return TURNS if self.relation_types else TURNS[:1]
 
     def threshold(self, turn: str) -> float:
         return self.thresholds[TURNS.index(turn)]
@@ -191,8 +195,6 @@ class TableConfig(ExtractorConfig):
 
     def check(self) -> None:
         super().check()
-        if not self.relation_types:
-            raise ConfigError("relation_types: expected at least one name, found none")
         if len(self.thresholds) != 2:
             raise ConfigError(f"thresholds: expected 2 numbers, found {len(self.thresholds)}")
         for threshold in self.thresholds:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..tensors import Batch, Ragged, Spans, plain
-from .config import TURNS, CascadeConfig
+from .config import CascadeConfig
 from .early import Encode
 from .turn import Turn
 
@@ -50,11 +50,14 @@ class LateFusion(nn.Module):
 
 
 class LateReading:
-    """One batch read once. ``passes`` counts sequences through the trunk; nothing is marked, so nothing is unmarked."""
+    """One batch read once. ``passes`` counts sequences through the trunk; nothing is marked, so nothing is unmarked.
+
+    ``fusion`` is None for a model whose only turn is the first.
+    """
 
     unmarked = 0
 
-    def __init__(self, encode: Encode, batch: Batch, config: CascadeConfig, fusion: LateFusion) -> None:
+    def __init__(self, encode: Encode, batch: Batch, config: CascadeConfig, fusion: LateFusion | None) -> None:
         self.batch = batch
         self.config = config
         self.fusion = fusion
@@ -64,7 +67,7 @@ class LateReading:
 
     def entity_turn(self) -> Turn:
         sequences = plain(self.batch, self.config.pad_token_id)
-        self.features = self.encode(sequences, TURNS)
+        self.features = self.encode(sequences, self.config.turns)
         self.passes += self.batch.words.rows
         return Turn(self.features["entity"], self.batch.words, self.batch.all_rows)
 

@@ -21,7 +21,8 @@ class TableModel(ExtractionModel):
     """Cell (i, j, type) of the entity table: words i to j are an entity of that type. Cell (i, j, label) of the
     relation table: a relation of that label goes from the entity that starts at i to the one that starts at j.
 
-    So entities that share a first word share their relations, as in every model of this kind.
+    So entities that share a first word share their relations, as in every model of this kind. Without relation types
+    there is no relation table.
     """
 
     config_class = TableConfig
@@ -31,7 +32,9 @@ class TableModel(ExtractionModel):
         super().__init__(config, trunk)
         size, hidden = self.encoder.feature_size, config.hidden_size
         self.entity_table = PairScorer(size, len(config.entity_types), "hidden", hidden, config.dropout)
-        self.relation_table = PairScorer(size, len(config.relation_types), "hidden", hidden, config.dropout)
+        self.relation_table = None
+        if config.relation_types:
+            self.relation_table = PairScorer(size, len(config.relation_types), "hidden", hidden, config.dropout)
         self.post_init()
 
     def forward(
@@ -59,16 +62,17 @@ class TableModel(ExtractionModel):
             halves = table.halves(self.dropout(features[task]))
             return table.loss(halves, i, j, (target, label)) / max(len(words), 1)
 
-        upper, square = words.upper_pairs(), words.all_pairs()
+        upper = words.upper_pairs()
         entities, subjects, objects = given.entities, given.subjects, given.objects
         entity_cell = upper[2][offsets[entities.row] + entities.start] + entities.end - entities.start
-        relation_cell = square[2][offsets[subjects.row] + subjects.start] + objects.start
-        terms = torch.stack(
-            [
-                term(self.entity_table, "entity", upper, entity_cell, entities.label),
-                term(self.relation_table, "relation", square, relation_cell, objects.label),
-            ]
-        )
+        terms = [term(self.entity_table, "entity", upper, entity_cell, entities.label)]
+        if self.relation_table is None:
+            terms.append(torch.zeros_like(terms[0]))
+        else:
+            square = words.all_pairs()
+            relation_cell = square[2][offsets[subjects.row] + subjects.start] + objects.start
+            terms.append(term(self.relation_table, "relation", square, relation_cell, objects.label))
+        terms = torch.stack(terms)  # (2,)
         return ExtractionOutput(loss=terms.sum(), terms=terms)
 
     @inference
@@ -85,6 +89,9 @@ class TableModel(ExtractionModel):
             features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
         with profiler.record_function("cascade.decode"):
             entities = self._entities(features["entity"], batch.words)
+            if self.relation_table is None:
+                nothing = entities[:0]
+                return Extraction(entities, nothing, nothing, nothing.label, passes=batch.words.rows)
             typed = (entities if given is None else given.entities).unique(batch.width)
             subject, object, label = self._relations(features["relation"], batch.words, typed)
             return Extraction(entities, typed[subject], typed[object], label, passes=batch.words.rows)

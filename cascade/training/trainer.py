@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from ..data import Corpus, DataError, check_labels
+from ..data import Corpus, DataError, with_known_labels
 from ..model import ConfigError, ExtractionModel
 from ..scoring import score
 from ..tensors import Example, collate
@@ -22,6 +22,7 @@ from ..windows import merged, report
 from .arguments import BEST, CascadeTrainingArguments
 from .callbacks import Doubts
 from .checkpoints import CheckpointError, last_checkpoint
+from .corpora import check_corpora
 from .gathering import from_rectangle, to_rectangle
 
 KEPT = ("ner_precision", "ner_recall", "re_precision", "re_recall")  # logged beside every F1
@@ -156,11 +157,14 @@ def make_trainer(
     train: Corpus,
     dev: Corpus | None = None,
 ) -> CascadeTrainer:
-    """A ``Trainer`` for the two corpora. What windows cost is logged.
+    """A ``Trainer`` for the two corpora. What windows cost is logged, and what makes scores mean less
+    (``check_corpora``).
+
+    Labels that only ``dev`` has count as missed in its scores, and are left out of its loss.
 
     Raises:
-        DataError: a label that the model does not know, or no sentence with words.
-        ConfigError: ``args`` ask to score a dev corpus, and there is none; or several GPUs are to share one process.
+        DataError: a label of ``train`` that the model does not know, no entities in it, or no sentence with words.
+        ConfigError: ``args`` ask for scores, and there is no dev corpus; or several GPUs are to share one process.
     """
     if args.n_gpu > 1:
         raise ConfigError(
@@ -171,12 +175,12 @@ def make_trainer(
         raise ConfigError("eval_strategy: expected `no`, as there is no dev corpus")
     if args.save_strategy == "best" and args.eval_strategy == "no":
         raise ConfigError("save_strategy: expected `no`, `steps` or `epoch`, as nothing is scored, found `best`")
+    check_corpora(train, dev, model.labels)
     words = WordTokenizer(tokenizer, model.config)
     examples = {}
     for name, corpus in (("train", train), ("dev", dev)):
         if corpus is not None:
-            check_labels(corpus, model.labels)
-            examples[name] = words(list(corpus.sentences()), labelled=True)
+            examples[name] = words(with_known_labels(corpus.sentences(), model.labels), labelled=True)
             report(examples[name].lost, corpus.source or name)
             if not examples[name].windows:
                 raise DataError(f"{corpus.source or name}: expected sentences with words, found none")
