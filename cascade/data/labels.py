@@ -90,7 +90,7 @@ def with_known_labels(sentences: Iterable[Sentence], labels: LabelSet) -> list[S
 def _hint(label: str, known: Sequence[str]) -> str:
     """The known labels that differ from ``label`` only in case or in the space around it."""
     alike = [repr(other) for other in known if other.strip().casefold() == label.strip().casefold()]
-    return f"; it knows {' and '.join(alike)}, which differs only in case or in space" if alike else ""
+    return f"; it knows {' and '.join(alike)}, but for case or space the same" if alike else ""
 
 
 def _quoted(sentence: Sentence, entity: Entity) -> str:

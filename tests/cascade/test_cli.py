@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_models import tiny_model, tiny_trunk
 
-from cascade import cli, read_corpus
+from cascade import cli, load_model, read_corpus
 from cascade.cli import main
 from cascade.data import read_predictions, sample_corpus, write_corpus
 from cascade.prediction import Predictor
@@ -152,12 +152,47 @@ def test_broken_data_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert failed(capsys, *train_arguments(path, tmp_path / "out")).startswith(f"{path}, line 1: ner[0][0]")
 
 
-def test_a_label_that_the_model_does_not_know(capsys: pytest.CaptureFixture[str], tmp_path: Path, saved: Path) -> None:
-    path = tmp_path / "rivers.jsonl"
-    path.write_text('{"doc_key": "d", "sentences": [["Ems"]], "ner": [[[0, 0, "River"]]], "relations": [[]]}\n')
-    error = failed(capsys, "evaluate", "--model", str(saved), "--file", str(path))
-    assert error.startswith(f"{path}, document 'd', sentence 0")
-    assert error.endswith("found River")
+def written(path: Path, words: list[str], ner: list, relations: list) -> Path:
+    path.write_text(json.dumps({"doc_key": "d", "sentences": [words], "ner": [ner], "relations": [relations]}))
+    return path
+
+
+def test_a_label_that_the_model_does_not_know_is_missed(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path, saved: Path
+) -> None:
+    path = written(tmp_path / "rivers.jsonl", ["Ems"], [[0, 0, "River"]], [[0, 0, 0, 0, "ENDS"]])
+    main(["evaluate", "--model", str(saved), "--file", str(path)])
+    out = capsys.readouterr().out
+    values = json.loads(out.splitlines()[-1])
+    assert (values["ner_gold"], values["ner_correct"], values["re_gold"], values["re_correct"]) == (1, 0, 1, 0)
+    assert "\nNER: River " in out
+    assert "\nRE: ENDS " in out
+    assert caplog.text.count("is not known to the model: 1 ") == 2
+
+
+def test_labels_are_those_of_the_training_file(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    dev = written(tmp_path / "rivers.jsonl", ["Ems"], [[0, 0, "River"]], [])
+    main(train_arguments(corpora[0], tmp_path / "run", "--dev_file", dev))
+    model, _ = load_model(tmp_path / "run")
+    assert model.labels == sample_corpus("train").labels()
+    assert f"{dev}: entity type 'River' is not known to the model" in caplog.text
+
+
+def test_corpora_without_relations_and_without_entities(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    train = written(tmp_path / "spans.jsonl", ["Ems", "flows"], [[0, 0, "River"]], [])
+    folder = tmp_path / "run"
+    main(train_arguments(train, folder, "--dev_file", train))
+    main(["evaluate", "--model", str(folder), "--file", str(train)])
+    values = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (values["ner_gold"], values["re_gold"], values["re_predicted"], values["re_f1"]) == (1, 0, 0, 0)
+    main(["predict", "--model", str(folder), "--text", "Ems flows"])
+    assert json.loads(capsys.readouterr().out)["relations"] == []
+    bare = written(tmp_path / "bare.jsonl", ["Ems"], [], [])
+    assert failed(capsys, *train_arguments(bare, tmp_path / "other")) == (
+        f"{bare}: expected entities to learn from, found none"
+    )
 
 
 def test_prediction_needs_one_source_and_a_place(

@@ -15,7 +15,7 @@ from torch import profiler
 from transformers import AutoModel, BertConfig
 
 from cascade import CascadeConfig, CascadeModel, Extraction, ExtractionModel, Given, load_model
-from cascade.data import Sentence
+from cascade.data import LabelSet, Sentence
 from cascade.model import cascade as cascade_module
 from cascade.model.config import ENCODERS
 from cascade.tensors import Spans
@@ -50,6 +50,35 @@ def test_every_parameter_gets_a_gradient(options: dict[str, Any]) -> None:
     model, tokenizer = tiny_model(**options)
     model(**batch_of(model, tokenizer, SENTENCES)).loss.backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("options", [*MODELS, {"fusion": "late", "restrict_to_entities": False}])
+def test_without_relation_types_there_are_entities_alone(options: dict[str, Any], encoder: str, tmp_path: Path) -> None:
+    """Nothing is built, read or saved for the turns that would follow."""
+    model, tokenizer = tiny_model(LabelSet(LABELS.entity_types, ()), **options, encoder=encoder)
+    sentences = [replace(sentence, relations=()) for sentence in SENTENCES]
+    batch = batch_of(model, tokenizer, sentences)
+    output = model(**batch)
+    first = 1 if "architecture" in options else 3
+    assert (output.terms[:first] > 0).all()
+    assert not output.terms[first:].any()
+    torch.testing.assert_close(output.loss, output.terms[:first].sum())
+    output.loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    if "fusion" in options:
+        model.config.loss_weights = [1.0] * 3 + [0.0] * 6
+        assert torch.equal(model(**batch).loss, output.loss)
+
+    extraction = eager(model).extract(batch)
+    assert extraction.passes == len(sentences)
+    assert len(extraction.entities)
+    assert (len(extraction.subjects), len(extraction.objects), len(extraction.relation_labels)) == (0, 0, 0)
+    model.save_pretrained(tmp_path)
+    assert all(tensor.numel() for tensor in load_file(tmp_path / "model.safetensors").values())
+    again = AutoModel.from_pretrained(tmp_path).eval()
+    expected = found(model, extraction, len(sentences))
+    assert found(again, again.extract(batch, given=Given.gold(batch)), len(sentences)) == expected
 
 
 @pytest.mark.parametrize("options", MODELS)

@@ -8,6 +8,7 @@ import math
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from cascade import ConfigError, DataError, Extraction, load_model, score
-from cascade.data import Corpus, Document, Entity, Sentence, sample_corpus
+from cascade.data import Corpus, Document, Entity, Relation, Sentence, sample_corpus
 from cascade.prediction import Predictor
 from cascade.tensors import NO_LABEL, Spans
 from cascade.training import (
@@ -329,15 +330,78 @@ def test_a_label_that_the_model_does_not_know_is_an_error(tmp_path: Path) -> Non
     model, tokenizer = tiny_model()
     with pytest.raises(DataError, match=r"rivers\.jsonl.*found River"):
         make_trainer(model, tokenizer, arguments(tmp_path), corpus)
-    with pytest.raises(DataError, match=r"rivers\.jsonl.*found River"):
-        make_trainer(model, tokenizer, arguments(tmp_path), SAMPLE, corpus)
+
+
+def test_what_only_the_dev_corpus_labels_is_missed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the scores, but not in the loss, which has no logit for it."""
+    river, person = Entity(0, 0, "River"), Entity(2, 2, "Person")
+    known = Sentence(("Ems", "near", "Tartu"), (person,))
+    gold = Sentence(known.words, (river, person), (Relation(river, person, "PART-OF"), Relation(person, person, "IS")))
+    model, tokenizer = tiny_model(encoder="none")
+    metrics = {}
+    for name, sentence in (("gold", gold), ("known", known)):
+        dev = Corpus((Document("d", (sentence,)),), source=f"{name}.jsonl")
+        with caplog.at_level(logging.WARNING):
+            made = make_trainer(model, tokenizer, arguments(tmp_path), SAMPLE, dev)
+        extraction = Extraction(
+            Spans.given(*torch.tensor([[0], [2], [2], [LABELS.entity_types.index("Person")]])),
+            *[Spans.empty(torch.device("cpu"))] * 2,
+            torch.zeros(0, dtype=torch.int64),
+            passes=1,
+        )
+        model.extract = lambda _, extraction=extraction: extraction
+        metrics[name] = made.evaluate()
+    assert metrics["known"]["eval_ner_f1"] == 1
+    assert (metrics["gold"]["eval_ner_precision"], metrics["gold"]["eval_ner_recall"]) == (1, 0.5)
+    assert metrics["gold"]["eval_loss"] == metrics["known"]["eval_loss"]
+    assert "gold.jsonl: entity type 'River' is not known to the model: 1 entities count as missed" in caplog.text
+    assert "gold.jsonl: relation type 'IS' is not known to the model: 1 relations count as missed" in caplog.text
+    assert "known.jsonl: no relations to score by" in caplog.text
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_entities_alone(options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sentences = tuple(replace(sentence, relations=()) for sentence in SAMPLE.sentences())
+    corpus = Corpus((Document("d", sentences),), source="spans.jsonl")
+    set_seed(1)
+    model, tokenizer = tiny_model(corpus.labels(), **options, encoder="none")
+    settings = {"eval_strategy": "steps", "eval_steps": 20, "save_strategy": "steps", "save_steps": 20}
+    settings = {**settings, "max_steps": 40, "load_best_model_at_end": True, "learning_rate": 3e-2}
+    with caplog.at_level(logging.WARNING):
+        made = make_trainer(model, tokenizer, arguments(tmp_path, **settings), corpus, corpus)
+    assert "spans.jsonl: no relations: the model learns to find entities, and nothing else" in caplog.text
+    made.train()
+    metrics = made.evaluate()
+    assert metrics["eval_ner_f1"] > 0
+    assert metrics[f"eval_{BEST}"] == metrics["eval_ner_f1"]
+    assert metrics["eval_re_f1"] == 0
+    loaded, tokenizer = load_model(made.state.best_model_checkpoint)
+    scores = score(corpus, Predictor(loaded, tokenizer)(corpus))
+    assert scores.ner.f1 == metrics["eval_ner_f1"]
+    assert (scores.re.correct, scores.re.predicted, scores.re.gold) == (0, 0, 0)
+    assert "nan" not in scores.table()
+
+
+def test_sentences_in_both_corpora_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, tokenizer = tiny_model()
+    ours = [sentence for sentence in SAMPLE.sentences() if sentence.words][:2]
+    mixed = Document("d", (*ours, *sample_corpus("dev").sentences(), Sentence(())))
+    with caplog.at_level(logging.WARNING):
+        make_trainer(model, tokenizer, arguments(tmp_path), SAMPLE, sample_corpus("dev"))
+    assert "too" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        make_trainer(model, tokenizer, arguments(tmp_path), SAMPLE, Corpus((mixed,), source="mixed.jsonl"))
+    filled = sum(1 for sentence in mixed.sentences if sentence.words)
+    assert f"mixed.jsonl: 2 of its {filled} sentences are in {SAMPLE.source} too" in caplog.text
 
 
 def test_corpora_and_arguments_that_do_not_fit_are_errors(tmp_path: Path) -> None:
     model, tokenizer = tiny_model()
     empty = Corpus((Document("d", (Sentence(()),)),), source="empty.jsonl")
-    with pytest.raises(DataError, match=r"empty.jsonl: expected sentences with words, found none"):
+    with pytest.raises(DataError, match=r"empty.jsonl: expected entities to learn from, found none"):
         make_trainer(model, tokenizer, arguments(tmp_path), empty)
+    with pytest.raises(DataError, match=r"empty.jsonl: expected sentences with words, found none"):
+        make_trainer(model, tokenizer, arguments(tmp_path), SAMPLE, empty)
     with pytest.raises(ConfigError, match="eval_strategy: expected `no`, as there is no dev corpus"):
         make_trainer(model, tokenizer, arguments(tmp_path, eval_strategy="epoch"), SAMPLE)
     with pytest.raises(ConfigError, match="save_strategy: expected `no`, `steps` or `epoch`, as nothing is scored"):
