@@ -30,6 +30,7 @@ from .data import (
     Corpus,
     DataError,
     Document,
+    overlap_kinds,
     prediction_record,
     read_corpus,
     read_documents,
@@ -122,7 +123,8 @@ def train(arguments: Sequence[str]) -> None:
         with args.main_process_first(local=False):
             if args.process_index == 0:
                 make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), trunk)
-    model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **given(model_args))
+    options = {"overlaps": overlap_kinds(corpus), **given(model_args)}
+    model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **options)
     trainer = make_trainer(model, tokenizer, args, corpus, dev)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if dev is not None:

@@ -62,7 +62,7 @@ def load_model(
     """A saved model, in eval mode, and its tokenizer.
 
     ``folder`` is what ``save_model`` wrote, a checkpoint of ``Trainer``, or the ``output_dir`` of a finished training.
-    ``options`` override fields of the configuration (``backend``, ``thresholds``, ``restrict_to_entities``).
+    ``options`` override fields of the configuration (``backend``, ``overlaps``, ``thresholds``, ``restrict_to_entities``).
 
     Raises:
         ConfigError: the folder holds another kind of model, or the options are invalid. OSError: it holds none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from argparse import Action, ArgumentDefaultsHelpFormatter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -37,10 +37,10 @@ def explained(function: Callable[..., Any]) -> Iterator[Argument]:
             yield Argument(name, kind, parameters[name].default, text)
 
 
-def model_options(class_name: str, only: Sequence[str] = (), otherwise: str | None = None) -> type:
+def model_options(class_name: str, otherwise: Mapping[str, str], only: Sequence[str] = ()) -> type:
     """A dataclass of a model's options, all or ``only`` some, each None unless it is given.
 
-    The help tells what holds then: the configuration's default, or what ``otherwise`` says.
+    The help tells what holds then: what ``otherwise`` says of the option, or the configuration's default.
     """
     types: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -50,14 +50,14 @@ def model_options(class_name: str, only: Sequence[str] = (), otherwise: str | No
                 default = " ".join(map(str, default)) if isinstance(default, tuple) else default
                 types[name] = kind | None
                 # both architectures have thresholds, of different meanings
-                texts[name] = f"{texts.get(name, '')} {text} (default: {otherwise or default})".lstrip()
+                texts[name] = f"{texts.get(name, '')} {text} (default: {otherwise.get(name, default)})".lstrip()
     return make_dataclass(class_name, [(name, types[name], option(texts[name])) for name in types])
 
 
-ModelArguments = model_options("ModelArguments")
-SavedModelArguments = model_options(
-    "SavedModelArguments", ("backend", "thresholds", "restrict_to_entities"), otherwise="as saved"
-)
+SAVED = ("backend", "overlaps", "thresholds", "restrict_to_entities")
+
+ModelArguments = model_options("ModelArguments", {"overlaps": "as in the training file"})
+SavedModelArguments = model_options("SavedModelArguments", dict.fromkeys(SAVED, "as saved"), SAVED)
 BatchArguments = make_dataclass(
     "BatchArguments",
     [(name, kind, option(text, default)) for name, kind, default, text in explained(Predictor.__init__)],

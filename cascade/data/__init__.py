@@ -1,6 +1,7 @@
 """Corpora: their data model, readers, writers, raw text, and the two corpora that come with the package."""
 
 from .labels import check_labels, report_gold, training_labels, with_known_labels
+from .overlaps import overlap_kinds
 from .reading import read_corpus, read_documents, read_predictions
 from .samples import sample_corpus
 from .synthetic import synthetic_corpus
@@ -20,6 +21,7 @@ __all__ = [
     "document_from_text",
     "document_from_words",
     "normalize_word",
+    "overlap_kinds",
     "prediction_record",
     "read_corpus",
     "read_documents",

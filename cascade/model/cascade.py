@@ -120,7 +120,7 @@ class CascadeModel(ExtractionModel):
         with profiler.record_function("cascade.encode"):
             turn = reading.entity_turn()
         with profiler.record_function("cascade.decode"):
-            entities = self._decode("entity", turn, None)
+            entities = self._decode("entity", turn, None).without_overlaps(batch.width, self.config.overlaps)
             if not self.config.relation_types:
                 nothing = entities[:0]
                 return Extraction(entities, nothing, nothing, nothing.label, passes=reading.passes)

@@ -9,6 +9,8 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from srn_kernels.backends import AUTO, BACKENDS
 
+from ..data.overlaps import NO_OVERLAPS, OVERLAPS
+
 TURNS = ("entity", "subject", "object")
 TERMS = ("start", "end", "match")
 ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
@@ -48,6 +50,11 @@ class ExtractorConfig(PreTrainedConfig):
         dropout: Annotated[float, "On the trunk's states, on the encoder's features and inside hidden layers."] = 0.1,
         recurrent_dropout: Annotated[float, "DropConnect on recurrent weights; for srn, bisrn and pfn."] = 0.0,
         backend: Annotated[str, "srn_kernels backend by name, or auto."] = "auto",
+        overlaps: Annotated[
+            Sequence[str],
+            "How entities may overlap: types (one span, several types), nested, crossing, several of these; or none. Of "
+            "two that may not, the one with the higher score is found.",
+        ] = OVERLAPS,
         max_pieces: int | None = None,
         pad_token_id: int = 0,
         initializer_range: float = 0.02,
@@ -65,6 +72,7 @@ class ExtractorConfig(PreTrainedConfig):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.backend = backend
+        self.overlaps = list(overlaps)
         self.max_pieces = max_pieces
         self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
@@ -88,6 +96,10 @@ class ExtractorConfig(PreTrainedConfig):
             raise ConfigError(f"hidden_size: expected a whole number above 0, found {self.hidden_size!r}")
         for name in ("dropout", "recurrent_dropout"):
             _in_range(name, getattr(self, name), below_one=True)
+        if list(self.overlaps) != [NO_OVERLAPS] and not (self.overlaps and set(self.overlaps) <= set(OVERLAPS)):
+            raise ConfigError(
+                f"overlaps: expected some of {', '.join(OVERLAPS)}, or {NO_OVERLAPS} alone, found {self.overlaps!r}"
+            )
         if self.recurrent_dropout and self.encoder not in WITH_RECURRENT_DROPOUT:
             raise ConfigError(
                 f"recurrent_dropout: the encoder {self.encoder!r} has none; expected 0, found {self.recurrent_dropout}"

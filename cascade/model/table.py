@@ -89,6 +89,7 @@ class TableModel(ExtractionModel):
             features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
         with profiler.record_function("cascade.decode"):
             entities = self._entities(features["entity"], batch.words)
+            entities = entities.without_overlaps(batch.width, self.config.overlaps)
             if self.relation_table is None:
                 nothing = entities[:0]
                 return Extraction(entities, nothing, nothing, nothing.label, passes=batch.words.rows)

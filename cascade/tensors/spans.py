@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..data.overlaps import CROSSING, NESTED, OVERLAPS, TYPES
 from .ragged import Ragged
 
 NO_LABEL = -1  # the type of a span that is not an entity
@@ -17,7 +18,7 @@ NO_LABEL = -1  # the type of a span that is not an entity
 class Spans:
     """S spans: ``row`` of the batch, ``start`` and ``end`` word in that row (inclusive), ``label``, all (S,) int64.
 
-    ``score`` (S,) is the product of the three probabilities behind a predicted span and 1 for a given one.
+    ``score`` (S,) is the probability of a predicted span, in a turn the product of its three, and 1 for a given one.
     Spans of one row stand together, in the order of the rows.
     """
 
@@ -66,6 +67,48 @@ class Spans:
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]
         return self[order[first]]
+
+    def without_overlaps(self, width: int, allowed: Collection[str] = ()) -> Spans:
+        """The spans, in their order, without those that overlap a better one of their row in a kind not ``allowed``.
+
+        Greedy: the best span stays, what it rules out goes, then the best of the rest, and so on. Better is the higher
+        score, then the shorter span, the earlier one, the lower label. ``width`` exceeds every word index.
+
+        Spans of a group are linked by overlaps; groups do not touch. Each step takes the best span of every group, so
+        that there are as many steps as spans stay in one group, usually one or two.
+        """
+        if set(OVERLAPS) <= set(allowed) or not len(self):
+            return self
+        first, last = self.row * width + self.start, self.row * width + self.end
+        order = torch.argsort(first, stable=True)
+        begins = torch.ones_like(order, dtype=torch.bool)
+        begins[1:] = first[order][1:] > last[order].cummax(0).values[:-1]
+        group = torch.empty_like(order)
+        group[order] = begins.cumsum(0)
+
+        left = torch.argsort(self.label, stable=True)  # to be decided: by group, in each the best first
+        for worse in (self.start, self.end - self.start, -self.score, group):
+            left = left[torch.argsort(worse[left], stable=True)]
+        kept = []
+        while len(left):
+            leads = torch.ones_like(left, dtype=torch.bool)
+            leads[1:] = group[left][1:] != group[left][:-1]
+            best = left[leads]
+            kept.append(best)
+            ruled_out = self[left]._overlap(self[best[leads.cumsum(0) - 1]], set(OVERLAPS) - set(allowed))
+            left = left[~leads & ~ruled_out]
+        return self[torch.cat(kept).sort().values]
+
+    def _overlap(self, other: Spans, kinds: Collection[str]) -> Tensor:
+        """(S,) bool: whether each span overlaps the one at its place in ``other``, of the same row, in one of ``kinds``.
+
+        The kinds are those of ``cascade.data.overlaps.overlap``.
+        """
+        share = (self.start <= other.end) & (other.start <= self.end)
+        same = (self.start == other.start) & (self.end == other.end)
+        inside = (self.start - other.start) * (self.end - other.end) <= 0
+        masks = {TYPES: same, NESTED: inside & ~same, CROSSING: ~inside}
+        return share & torch.stack([masks[kind] for kind in kinds]).any(0)
 
     def labels_of(self, spans: Spans, width: int) -> Tensor:
         """(len(spans),) int64: the label of each of ``spans`` here, or ``NO_LABEL``. Needs ``unique`` spans here."""

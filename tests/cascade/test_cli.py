@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tiny_models import tiny_model, tiny_trunk
 
 from cascade import cli, load_model, read_corpus
 from cascade.cli import main
-from cascade.data import read_predictions, sample_corpus, write_corpus
+from cascade.data import Corpus, Document, Sentence, overlap_kinds, read_predictions, sample_corpus, write_corpus
 from cascade.prediction import Predictor
 from cascade.training import save_model
 
@@ -40,6 +40,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, tokenizer = tiny_model(encoder="none", thresholds=[0.005, 0.0, 0.005])
     save_model(model, tokenizer, folder)
     return folder
+
+
+def one(sentence: Sentence) -> Corpus:
+    """A corpus of one sentence."""
+    return Corpus((Document("one", (sentence,)),))
 
 
 def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -237,6 +242,46 @@ def test_train_evaluate_and_predict(
     predicted = tmp_path / "predicted.jsonl"
     main(["predict", "--model", str(folder / "model"), "--file", str(dev), "--output", str(predicted)])
     assert [s.words for s in read_predictions(predicted).sentences()] == [s.words for s in read_corpus(dev).sentences()]
+
+
+@pytest.mark.parametrize("architecture", ["cascade", "table"])
+def test_entities_overlap_as_in_the_training_file(
+    architecture: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    """The dev file, which holds nested entities too, says nothing about it."""
+    nested, dev = corpora
+    flat = tmp_path / "flat.jsonl"
+    first = next(s for s in read_corpus(nested).sentences() if s.relations and overlap_kinds(one(s)) == ("none",))
+    write_corpus(flat, one(first))
+    for train, options, expected in (
+        (flat, (), ["none"]),
+        (nested, (), ["nested"]),
+        (flat, ("--overlaps", "types", "crossing"), ["types", "crossing"]),
+    ):
+        folder = tmp_path / "-".join(expected)
+        arguments = train_arguments(train, folder, "--architecture", architecture, "--dev_file", dev, *options)
+        if architecture == "table":
+            place = arguments.index("--tag_size")
+            arguments = arguments[:place] + arguments[place + 2 :]
+        main(arguments)
+        assert json.loads((folder / "model" / "config.json").read_text())["overlaps"] == expected
+    capsys.readouterr()
+    assert "overlaps: expected some of types, nested, crossing, or none alone" in failed(
+        capsys, "predict", "--model", str(folder), "--text", "x", "--overlaps", "some"
+    )
+
+
+def test_saved_overlaps_can_be_overridden(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    def entities(*options: str) -> list[tuple[int, int]]:
+        main(["predict", "--model", str(saved), "--text", "Lotte Brandt lives in Tartu.", *options])
+        return [(entity["start"], entity["end"]) for entity in json.loads(capsys.readouterr().out)["entities"]]
+
+    def overlapping(spans: list[tuple[int, int]]) -> list:
+        return [(a, b) for a, b in combinations(spans, 2) if a[0] < b[1] and b[0] < a[1]]
+
+    assert overlapping(entities())
+    assert entities("--overlaps", "none")
+    assert not overlapping(entities("--overlaps", "none"))
 
 
 def test_bfloat16_on_a_cpu(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
         ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
         ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),
+        (
+            {"overlaps": ["nested", "some"]},
+            "overlaps: expected some of types, nested, crossing, or none alone, found ['nested', 'some']",
+        ),
+        ({"overlaps": ["none", "types"]}, "or none alone, found ['none', 'types']"),
+        ({"overlaps": []}, "or none alone, found []"),
         ({"tag_size": 0}, "tag_size: expected a whole number above 0, found 0"),
         (
             {"fusion": "early"},
@@ -57,6 +64,7 @@ def test_a_saved_configuration_comes_back(config_class: type, tmp_path: Path) ->
         encoder="bisrn",
         hidden_size=17,
         max_pieces=99,
+        overlaps=["nested"],
         thresholds=[0.25, 0.5, 0.75][:2] + ([0.75] if config_class is CascadeConfig else []),
     )
     config.save_pretrained(tmp_path)
@@ -67,6 +75,16 @@ def test_a_saved_configuration_comes_back(config_class: type, tmp_path: Path) ->
     for volatile in ("transformers_version", "_name_or_path"):
         expected.pop(volatile, None), found.pop(volatile, None)
     assert found == expected
+
+
+def test_a_configuration_without_overlaps_allows_all(tmp_path: Path) -> None:
+    """It was saved before there was a choice, and its model finds what it found."""
+    CascadeConfig(**GOOD, overlaps=["nested"]).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    saved = json.loads(file.read_text())
+    assert saved.pop("overlaps") == ["nested"]
+    file.write_text(json.dumps(saved))
+    assert AutoConfig.from_pretrained(tmp_path).overlaps == ["types", "nested", "crossing"]
 
 
 def test_options_that_do_not_exist_are_named() -> None:

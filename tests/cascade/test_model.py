@@ -188,9 +188,30 @@ def test_random_weights_do_not_explode(options: dict[str, Any], monkeypatch: pyt
         assert all(r.subject in entities and r.object in entities for r in relations)
 
 
+@pytest.mark.parametrize("options", MODELS)
+def test_overlapping_entities_are_chosen_before_the_later_turns(options: dict[str, Any]) -> None:
+    """Of entities that may not overlap the best are found, and relations are those found between them."""
+    thresholds = [0.99, 0.9] if "architecture" in options else ALL_SUBJECTS
+    model, tokenizer = tiny_model(**options, encoder="none", thresholds=thresholds)
+    batch = batch_of(eager(model), tokenizer, SENTENCES[:3])
+    free = model.extract(batch).entities
+    for allowed in (["types", "nested"], ["nested"], ["none"]):
+        model.config.overlaps = allowed
+        extraction = model.extract(batch)
+        entities, expected = extraction.entities, free.without_overlaps(99, allowed)
+        assert 3 < len(entities) < len(free)
+        assert torch.equal(entities.keys(99), expected.keys(99))
+        assert torch.equal(entities.label, expected.label)
+        given = Given(entities, extraction.subjects, extraction.objects)
+        relations = [set(its) for _, its in extraction.found(3, model.labels)]
+        assert any(relations)
+        assert [its for _, its in found(model, model.extract(batch, given=given), 3)] == relations
+
+
 @pytest.mark.parametrize("fusion", ["early", "late"])
 def test_given_spans_drive_the_later_turns(fusion: str) -> None:
-    model, tokenizer = tiny_model(fusion=fusion, thresholds=[0.5, 0.5, 0.0])
+    """Nested ones included, even where the model finds none such."""
+    model, tokenizer = tiny_model(fusion=fusion, thresholds=[0.5, 0.5, 0.0], overlaps=["none"])
     batch = batch_of(model, tokenizer, [nested_sentence(), EMPTY])
     with profiler.profile(activities=[profiler.ProfilerActivity.CPU]) as profile:
         extraction = model.extract(batch, given=Given.gold(batch))
@@ -335,7 +356,7 @@ def test_a_model_in_bfloat16_extracts(options: dict[str, Any]) -> None:
 
 def test_table_relations_hang_on_first_words() -> None:
     """Two entities that start at one word share their relations."""
-    model, tokenizer = tiny_model(architecture="table", encoder="none")
+    model, tokenizer = tiny_model(architecture="table", encoder="none", overlaps=["none"])
     sentence = nested_sentence()
     shared = replace(sentence.entities[0], end=2, label="Product")
     batch = batch_of(eager(model), tokenizer, [replace(sentence, entities=(*sentence.entities, shared))])

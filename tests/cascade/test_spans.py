@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade.data import Entity
+from cascade.data.overlaps import OVERLAPS, overlap
 from cascade.tensors import NO_LABEL, Ragged, Spans
 
 lengths = st.lists(st.integers(0, 5), max_size=6)
@@ -71,3 +75,41 @@ def test_spans_of_rows_repeat_with_their_rows() -> None:
     found = known.of_rows(torch.tensor([2, 1, 2, 0]), rows=3)
     assert found.row.tolist() == [0, 0, 2, 2, 3]
     assert found.start.tolist() == [0, 4, 0, 4, 1]
+
+
+def entity(spans: Spans, n: int) -> Entity:
+    return Entity(int(spans.start[n]), int(spans.end[n]), str(int(spans.label[n])))
+
+
+def one_by_one(found: Spans, allowed: set[str]) -> list[int]:
+    """Which spans greedy choice keeps: each that overlaps no better one that was kept in a kind that is not allowed."""
+
+    def worse(n: int) -> tuple:
+        start, end = int(found.start[n]), int(found.end[n])
+        return -float(found.score[n]), end - start, start, int(found.label[n])
+
+    kept: list[int] = []
+    for n in sorted(range(len(found)), key=worse):
+        kinds = {overlap(entity(found, n), entity(found, m)) for m in kept if found.row[m] == found.row[n]}
+        if kinds <= {None, *allowed}:
+            kept.append(n)
+    return sorted(kept)
+
+
+@given(st.data(), st.sets(st.sampled_from(OVERLAPS)))
+def test_of_overlapping_spans_the_best_stay(data: st.DataObject, allowed: set[str]) -> None:
+    everything = [(row, i, j, k) for row, i, j, k in product(range(3), range(8), range(8), range(2)) if i <= j]
+    chosen = data.draw(st.lists(st.sampled_from(everything), unique=True, max_size=25))
+    score = st.sampled_from([0.25, 0.5, 0.75])  # few, so that there are ties
+    found = [(*span, data.draw(score)) for span in sorted(chosen)]
+    found = spans(*found) if found else Spans.empty(torch.device("cpu"))
+    kept = found.without_overlaps(8, allowed)
+    expected = found[torch.tensor(one_by_one(found, allowed), dtype=torch.int64)]
+    for column in ("row", "start", "end", "label", "score"):
+        assert getattr(kept, column).tolist() == getattr(expected, column).tolist()
+
+
+def test_ties_go_to_the_shorter_then_the_earlier_then_the_lower_label() -> None:
+    found = spans((0, 0, 2, 0, 0.5), (0, 1, 2, 1, 0.5), (0, 1, 2, 4, 0.5), (0, 2, 3, 0, 0.5), (1, 0, 9, 0, 0.1))
+    kept = found.without_overlaps(10)
+    assert torch.stack([kept.row, kept.start, kept.end, kept.label], 1).tolist() == [[0, 1, 2, 1], [1, 0, 9, 0]]
