@@ -80,7 +80,7 @@ class Predictor:
             # around several batches: it rounds a weight once, where it is first used
             with torch.autocast(self.model.device.type, self.dtype) if self.dtype else nullcontext():
                 found = self._found(examples.windows, lost)
-            yield from merged(chunk, examples.windows, found)
+            yield from merged(chunk, examples.windows, found, self.model.config.overlaps)
 
     def _found(self, windows: Sequence[Example], lost: Counter[str]) -> list[Found]:
         """What is in each of all windows, in batches of similar length."""

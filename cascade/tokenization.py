@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -10,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from .data import DataError, LabelSet, Sentence, normalize_word
 from .model import ExtractorConfig
 from .tensors import Example
-from .windows import Examples
+from .windows import Examples, cut
 
 MARKED_ENTITIES = 16  # early fusion keeps room for the markers of this many entities and a subject
 
@@ -46,22 +45,23 @@ class WordTokenizer:
     def __call__(self, sentences: Sequence[Sentence], labelled: bool = False) -> Examples:
         """The windows of ``sentences``; a sentence without words has none.
 
-        With ``labelled`` they carry entities and relations, and those that a cut takes apart are counted as lost; the
-        labels must be among the model's (``check_labels``, ``with_known_labels``).
+        With ``labelled`` a window carries all entities and relations that it holds. Those that no window holds are
+        counted as lost; the labels must be among the model's (``check_labels``, ``with_known_labels``).
         """
         examples = Examples(len(sentences))
         for index, (sentence, pieces) in enumerate(zip(sentences, self._pieces(sentences), strict=True)):
-            windows = list(self._windows(pieces, examples.lost))
+            examples.lost["words shortened to a window"] += self._shorten(pieces)
+            windows = cut([len(word) for word in pieces], self.room)
             if len(windows) > 1:
                 examples.lost["sentences split into windows"] += 1
-            kept = Counter()
+            held = set()
             for first, last in windows:
                 inside = [e for e in sentence.entities if first <= e.start and e.end < last] if labelled else []
                 place = {entity: n for n, entity in enumerate(inside)}
                 relations = (
                     [r for r in sentence.relations if r.subject in place and r.object in place] if labelled else []
                 )
-                kept.update(entities=len(inside), relations=len(relations))
+                held.update(inside, relations)
                 examples.windows.append(
                     Example(
                         input_ids=[*self.before, *(p for word in pieces[first:last] for p in word), *self.after],
@@ -84,8 +84,8 @@ class WordTokenizer:
                     )
                 )
             if labelled:
-                examples.lost["entities across a cut"] += len(sentence.entities) - kept["entities"]
-                examples.lost["relations across a cut"] += len(sentence.relations) - kept["relations"]
+                for what, gold in (("entities", sentence.entities), ("relations", sentence.relations)):
+                    examples.lost[f"{what} that no window holds"] += sum(item not in held for item in gold)
         examples.lost = +examples.lost
         return examples
 
@@ -117,16 +117,9 @@ class WordTokenizer:
             raise DataError("a word of which the tokenizer leaves nothing, and the tokenizer has no unknown piece")
         return [self.tokenizer.unk_token_id]
 
-    def _windows(self, pieces: list[list[int]], lost: Counter[str]) -> Iterator[tuple[int, int]]:
-        """(first, last) words of each window, last exclusive. Shortens words in ``pieces`` longer than a window."""
-        first, filled = 0, 0
-        for n, word in enumerate(pieces):
-            if self.room is not None and len(word) > self.room:
-                lost["words shortened to a window"] += 1
-                del word[self.room :]
-            if self.room is not None and filled + len(word) > self.room:
-                yield first, n
-                first, filled = n, 0
-            filled += len(word)
-        if pieces:
-            yield first, len(pieces)
+    def _shorten(self, pieces: list[list[int]]) -> int:
+        """Shortens words in ``pieces`` longer than a window, and returns their number."""
+        long = [word for word in pieces if self.room is not None and len(word) > self.room]
+        for word in long:
+            del word[self.room :]
+        return len(long)

@@ -143,7 +143,7 @@ def scorer(model: ExtractionModel, corpus: Corpus, windows: Sequence[Example]) -
         results = extraction.found(len(prediction.predictions), model.labels)
         for example, result in zip(prediction.label_ids.tolist(), results, strict=True):
             found[example] = result
-        values = score(sentences, merged(sentences, windows, found)).as_dict()
+        values = score(sentences, merged(sentences, windows, found, model.config.overlaps)).as_dict()
         kept = {name: value for name, value in values.items() if name.startswith(KEPT) or name.endswith("_f1")}
         return {**kept, BEST: values["ner_f1"] + values["re_f1"]}
 

@@ -14,7 +14,9 @@ from torch import profiler
 
 from cascade import ConfigError
 from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_text
+from cascade.data.overlaps import OVERLAPS
 from cascade.prediction import BATCHES_AHEAD, Predictor, text_record
+from cascade.windows import merged
 
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
 SENTENCES = [Sentence(()), *SAMPLE.sentences(), Sentence(()), Sentence(("Alone",))]
@@ -32,8 +34,10 @@ def found(sentences: list[Sentence]) -> list[tuple]:
     return [(s.words, set(s.entities), set(s.relations)) for s in sentences]
 
 
+@pytest.mark.parametrize("overlaps", [OVERLAPS, ("nested",), ("none",)])
 @pytest.mark.parametrize("options", MODELS)
-def test_the_answer_does_not_depend_on_the_batches(options: dict[str, Any]) -> None:
+def test_the_answer_does_not_depend_on_the_batches(options: dict[str, Any], overlaps: tuple[str, ...]) -> None:
+    options = {**options, "overlaps": overlaps}
     whole = found(predictor(options, batch_size=64)(SENTENCES))
     assert sum(len(entities) for _, entities, _ in whole) > 20
     assert [words for words, _, _ in whole] == [sentence.words for sentence in SENTENCES]
@@ -65,14 +69,14 @@ def test_windows_are_merged_with_their_words_counted_on(
     assert "1 sentences split into windows" in caplog.text
     windows = small.tokenizer([Sentence(words)]).windows
     assert len(windows) > 2
-    expected: set[Entity] = set()
-    for window in windows:
-        first = window["first_word"]
-        [alone] = small([Sentence(words[first : first + window["word_count"]])])
-        expected |= {Entity(e.start + first, e.end + first, e.label) for e in alone.entities}
-    assert set(whole.entities) == expected
-    assert max(e.end for e in expected) > 16
-    assert all({r.subject, r.object} <= expected for r in whole.relations)
+    parts = [
+        small([Sentence(words[window["first_word"] : window["first_word"] + window["word_count"]])])[0]
+        for window in windows
+    ]
+    found_alone = [(tuple(part.entities), tuple(part.relations)) for part in parts]
+    assert whole == merged([Sentence(words)], windows, found_alone, OVERLAPS)[0]
+    assert max(e.end for e in whole.entities) > 16
+    assert all({r.subject, r.object} <= set(whole.entities) for r in whole.relations)
 
 
 def test_unmarked_entities_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from cascade.creation import load_tokenizer
 from cascade.data import DataError, Entity, Relation, Sentence
 from cascade.tensors import collate
 from cascade.tokenization import WordTokenizer
-from cascade.windows import Examples
+from cascade.windows import Examples, cut
 
 
 def tokenized(sentences: list[Sentence], *, labelled: bool = True, **options: object) -> Examples:
@@ -78,9 +78,9 @@ def test_labels_become_indices() -> None:
 
 
 def long_sentence(words: int) -> Sentence:
-    """Entities of two words at every fourth word; each is related to the next."""
+    """Entities of two words at every fourth word; each is related to the next. The last is related to the first."""
     entities = tuple(Entity(n, n + 1, "Place") for n in range(0, words - 1, 4))
-    relations = tuple(Relation(a, b, "PART-OF") for a, b in pairwise(entities))
+    relations = tuple(Relation(a, b, "PART-OF") for a, b in pairwise([*entities, entities[0]]))
     return Sentence(("Tartu",) * words, entities, relations)
 
 
@@ -88,23 +88,26 @@ def long_sentence(words: int) -> Sentence:
 def test_long_sentences_are_split_and_what_it_costs_is_counted(fusion: str) -> None:
     sentence = long_sentence(40)
     examples = tokenized([sentence], positions=16, fusion=fusion)
-    room = 14 if fusion == "late" else 14 - 3
-    firsts = [window["first_word"] for window in examples.windows]
-    assert firsts == list(range(0, 40, room))
-    assert sum(window["word_count"] for window in examples.windows) == 40
-    cut = [e for e in sentence.entities if e.start // room != e.end // room]
-    apart = [r for r in sentence.relations if r.subject.start // room != r.object.end // room]
-    assert sum(len(window["entities"]) for window in examples.windows) == len(sentence.entities) - len(cut)
-    assert sum(len(window["relations"]) for window in examples.windows) == len(sentence.relations) - len(apart)
+    places = [(window["first_word"], window["first_word"] + window["word_count"]) for window in examples.windows]
+    assert places == cut([1] * 40, 14 if fusion == "late" else 14 - 3)
+    assert examples.lost == {"sentences split into windows": 1, "relations that no window holds": 1}
+    for window, (first, last) in zip(examples.windows, places, strict=True):
+        assert len(window["input_ids"]) <= 16
+        inside = [e for e in sentence.entities if first <= e.start and e.end < last]
+        assert [(start + first, end + first) for start, end, _ in window["entities"]] == [e.span for e in inside]
+        between = [(r.subject, r.object) for r in sentence.relations if {r.subject, r.object} <= set(inside)]
+        assert [(inside[subject], inside[object_]) for subject, object_, _ in window["relations"]] == between
+
+
+def test_entities_that_no_window_holds_are_counted() -> None:
+    long, short = Entity(2, 19, "Place"), Entity(2, 8, "Place")
+    sentence = Sentence(("Tartu",) * 30, (long, short), (Relation(long, short, "PART-OF"),))
+    examples = tokenized([sentence], positions=16, fusion="late")
     assert examples.lost == {
         "sentences split into windows": 1,
-        **({"entities across a cut": len(cut)} if cut else {}),
-        "relations across a cut": len(apart),
+        "entities that no window holds": 1,
+        "relations that no window holds": 1,
     }
-    for window in examples.windows:
-        assert len(window["input_ids"]) <= 16
-        for start, end, _ in window["entities"]:
-            assert Entity(start + window["first_word"], end + window["first_word"], "Place") in sentence.entities
 
 
 def test_nothing_is_lost_when_everything_fits() -> None:
