@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .data import LabelSet
+from .data import LabelSet, Sentence
+from .loading import load_tokenizer, load_trunk, load_weights, loading
 from .markers import reserve_markers
 from .model import CascadeConfig, CascadeModel, ConfigError, ExtractionModel, TableConfig, TableModel
+from .model.trunk import check_states, positions
+from .spacing import WORDS
+from .tokenization import WordTokenizer
+from .vocabulary import check_vocabulary
 
 FINAL_MODEL = "model"  # the folder of the finished model, in a training's output folder
 ARCHITECTURES = {"cascade": (CascadeConfig, CascadeModel), "table": (TableConfig, TableModel)}
@@ -29,7 +33,8 @@ def create_model(
         options: fields of ``CascadeConfig`` or ``TableConfig``.
 
     Raises:
-        ConfigError: invalid options. OSError: no trunk or no tokenizer there.
+        ConfigError: invalid options, or a trunk that cannot be one. DataError: its tokenizer cannot serve it. OSError:
+            no trunk or no tokenizer there, or they cannot be loaded.
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, found {architecture!r}")
@@ -37,23 +42,26 @@ def create_model(
     unknown = set(options) - set(vars(config_class()))
     if unknown:
         raise ConfigError(f"options: the {architecture} architecture has no {', '.join(sorted(unknown))}")
-    if os.sep in str(trunk)[:2] and not Path(trunk).is_dir():  # a path, which the Hub would reject as a bad name
-        raise FileNotFoundError(f"{trunk}: expected the folder of a trunk, found nothing by that name")
+    encoder = load_trunk(trunk)
     tokenizer = load_tokenizer(trunk)
-    encoder = AutoModel.from_pretrained(trunk, dtype=torch.float32)  # training starts from full precision
+    size = encoder.get_input_embeddings().num_embeddings
+    check_vocabulary(tokenizer, size)
     if options.get("fusion") == "early":
         options["marker_ids"] = reserve_markers(tokenizer, labels.entity_types)
-    if len(tokenizer) > encoder.get_input_embeddings().num_embeddings:
-        encoder.resize_token_embeddings(len(tokenizer))
+        last = max(index for pair in options["marker_ids"] for index in pair)
+        if last >= size:
+            encoder.resize_token_embeddings(last + 1)
     config = config_class(
         trunk=encoder.config.to_dict(),  # a copy: a configuration resets the attention of those inside it
         entity_types=labels.entity_types,
         relation_types=labels.relation_types,
-        max_pieces=positions(encoder),
-        pad_token_id=tokenizer.pad_token_id or 0,
-        **options,
+        **{"max_pieces": positions(encoder), "pad_token_id": _padding(tokenizer, encoder), **options},
     )
-    return model_class(config, encoder), tokenizer
+    model = model_class(config, encoder)
+    short, long = WordTokenizer(tokenizer, config)([Sentence(("a",)), Sentence(("a", *WORDS))]).windows[:2]
+    with loading(trunk, "an encoder that reads pieces", ConfigError):
+        check_states(encoder, short["input_ids"], long["input_ids"], config.pad_token_id)
+    return model, tokenizer
 
 
 def load_model(
@@ -65,19 +73,21 @@ def load_model(
     ``options`` override fields of the configuration (``backend``, ``overlaps``, ``thresholds``, ``restrict_to_entities``).
 
     Raises:
-        ConfigError: the folder holds another kind of model, or the options are invalid. OSError: it holds none.
+        ConfigError: the folder holds another kind of model, or the options are invalid. DataError: its tokenizer does
+            not fit. OSError: it holds none, or not all of one.
     """
     folder = _model_folder(Path(folder))
-    try:
+    # a config.json without a model_type, or of one that transformers does not know
+    with loading(folder / "config.json", "the configuration of a saved model", ConfigError):
         config = AutoConfig.from_pretrained(folder)
-    except ValueError as error:  # a config.json without a model_type, or of one that transformers does not know
-        raise ConfigError(f"{folder / 'config.json'}: expected the configuration of a saved model: {error}") from error
     classes = {known.model_type: model_class for known, model_class in ARCHITECTURES.values()}
     if config.model_type not in classes:
         raise ConfigError(f"{folder}: expected a model of type {' or '.join(classes)}, found {config.model_type!r}")
-    model = classes[config.model_type].from_pretrained(folder, dtype=dtype, **options)
+    model = load_weights(classes[config.model_type], folder, dtype=dtype, **options)
     model.config.check()
-    return model.eval(), load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
+    WordTokenizer(tokenizer, model.config)  # refuses one that does not fit
+    return model, tokenizer
 
 
 def _model_folder(folder: Path) -> Path:
@@ -89,22 +99,8 @@ def _model_folder(folder: Path) -> Path:
     raise FileNotFoundError(f"{folder}: expected a saved model, found no config.json in it or in its {FINAL_MODEL}/")
 
 
-def load_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
-    """A tokenizer that splits words given one by one as it would within a text."""
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    if getattr(tokenizer, "add_prefix_space", None) is False:
-        # byte-level tokenizers mark the space before a word, which words given one by one do not have
-        tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
-    return tokenizer
-
-
-def positions(trunk: PreTrainedModel) -> int | None:
-    """How many pieces a sequence of ``trunk`` may have; None where its configuration sets no limit."""
-    limit = getattr(trunk.config, "max_position_embeddings", None)
-    if not limit or limit < 1:
-        return None
-    for name, module in trunk.named_modules():
-        # RoBERTa and models like it count positions from the padding index on
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return limit - module.padding_idx - 1
-    return limit
+def _padding(tokenizer: PreTrainedTokenizerBase, trunk: PreTrainedModel) -> int:
+    """The piece that pads: the trunk's, as some trunks number positions by it, else the tokenizer's, else any."""
+    size = trunk.get_input_embeddings().num_embeddings
+    known = (getattr(trunk.config, "pad_token_id", None), tokenizer.pad_token_id)
+    return next((piece for piece in known if isinstance(piece, int) and 0 <= piece < size), 0)

@@ -8,31 +8,37 @@ from transformers import PreTrainedTokenizerBase
 
 from .data import DataError, LabelSet, Sentence, normalize_word
 from .model import ExtractorConfig
+from .spacing import encodings, space_before
 from .tensors import Example
+from .vocabulary import check_vocabulary
 from .windows import Examples, cut
 
 MARKED_ENTITIES = 16  # early fusion keeps room for the markers of this many entities and a subject
+UNKNOWN = "words with unknown pieces"
 
 
 class WordTokenizer:
     """Words to pieces with any fast Hugging Face tokenizer.
 
-    A word that the tokenizer drops (control characters) becomes the unknown piece, so that every word has a piece.
-    Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has positions
+    Its pieces are those that it has in running text, after a space. A word that the tokenizer drops (control characters)
+    becomes the unknown piece, so that every word has a piece. Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has positions
     for; a single word longer than that keeps its first pieces.
 
     Raises:
-        DataError: the tokenizer cannot tell which word a piece belongs to, or has no unknown piece and needs one.
+        DataError: the tokenizer cannot tell which word a piece belongs to, splits words given alone in another way than
+            running text, has an empty vocabulary or another than the trunk, or has no unknown piece and needs one.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: ExtractorConfig) -> None:
-        if not tokenizer.is_fast:
-            raise DataError(f"tokenizer: expected a fast one, which knows words, found {type(tokenizer).__name__}")
+        check_vocabulary(tokenizer, getattr(config.trunk, "vocab_size", None))
         self.tokenizer = tokenizer
+        self.space = space_before(tokenizer)
         self.labels = LabelSet(tuple(config.entity_types), tuple(config.relation_types))
         around = tokenizer("a", return_special_tokens_mask=True)
         ids, special = around["input_ids"], around["special_tokens_mask"]
         text = [n for n, is_special in enumerate(special) if not is_special]
+        if not text:
+            raise DataError(f"tokenizer: expected a piece for the text 'a', found none ({type(tokenizer).__name__})")
         self.before, self.after = ids[: text[0]], ids[text[-1] + 1 :]
         self.room = None  # pieces of text in one window
         if config.max_pieces is not None:
@@ -49,7 +55,7 @@ class WordTokenizer:
         counted as lost; the labels must be among the model's (``check_labels``, ``with_known_labels``).
         """
         examples = Examples(len(sentences))
-        for index, (sentence, pieces) in enumerate(zip(sentences, self._pieces(sentences), strict=True)):
+        for index, (sentence, pieces) in enumerate(zip(sentences, self._pieces(sentences, examples.lost), strict=True)):
             examples.lost["words shortened to a window"] += self._shorten(pieces)
             windows = cut([len(word) for word in pieces], self.room)
             if len(windows) > 1:
@@ -89,28 +95,22 @@ class WordTokenizer:
         examples.lost = +examples.lost
         return examples
 
-    def _pieces(self, sentences: Sequence[Sentence]) -> Iterator[list[list[int]]]:
-        """For each sentence the pieces of each word."""
+    def _pieces(self, sentences: Sequence[Sentence], lost: Counter[str]) -> Iterator[list[list[int]]]:
+        """For each sentence the pieces of each word. Words that the vocabulary lacks, or parts of them, are counted."""
         filled = [sentence for sentence in sentences if sentence.words]
-        encodings = iter(())
+        encoded = iter(())
         if filled:
-            encoded = self.tokenizer(
-                [[normalize_word(word) for word in sentence.words] for sentence in filled],
-                is_split_into_words=True,
-                add_special_tokens=False,
-                split_special_tokens=True,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,  # the tokenizer's length limit does not matter: windows keep within the trunk's
-            )
-            encodings = iter(encoded.encodings)
+            words = [[self.space + normalize_word(word) for word in sentence.words] for sentence in filled]
+            encoded = iter(encodings(self.tokenizer, words))
         for sentence in sentences:
             pieces: list[list[int]] = [[] for _ in sentence.words]
             if sentence.words:
-                encoding = next(encodings)
+                encoding = next(encoded)
                 for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
                     pieces[word].append(piece)
-            yield [word or self._unknown() for word in pieces]
+            pieces = [word or self._unknown() for word in pieces]
+            lost[UNKNOWN] += sum(self.tokenizer.unk_token_id in word for word in pieces)
+            yield pieces
 
     def _unknown(self) -> list[int]:
         if self.tokenizer.unk_token_id is None:

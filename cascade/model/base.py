@@ -17,9 +17,10 @@ from transformers.utils import ModelOutput
 
 from ..data import LabelSet
 from ..tensors import Sequences, Spans
-from .config import ConfigError, ExtractorConfig
+from .config import ExtractorConfig
 from .encoders import RECURRENT_LAYERS, build_encoder
 from .pairs import LogitLinear
+from .trunk import check_trunk
 
 
 @dataclass
@@ -98,13 +99,13 @@ class ExtractionModel(PreTrainedModel):
     def __init__(self, config: ExtractorConfig, trunk: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.trunk = AutoModel.from_config(config.trunk) if trunk is None else trunk
+        check_trunk(self.trunk)
         # nothing here reads a pooler's output: its weights would never get a gradient
         if getattr(self.trunk, "pooler", None) is not None:
             self.trunk.pooler = None
-        size = getattr(self.trunk.config, "hidden_size", None)
-        if size is None or self.trunk.config.is_encoder_decoder:
-            raise ConfigError(f"trunk: expected an encoder with a hidden_size, found {self.trunk.config.model_type!r}")
-        self.encoder = build_encoder(config, size, self.tasks)
+        if getattr(self.trunk.config, "use_cache", False):
+            self.trunk.config.use_cache = False  # a decoder would keep keys and values for pieces that never come
+        self.encoder = build_encoder(config, self.trunk.config.hidden_size, self.tasks)
         self.dropout = nn.Dropout(config.dropout)
 
     @property

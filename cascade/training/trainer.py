@@ -17,7 +17,7 @@ from ..data import Corpus, DataError, with_known_labels
 from ..model import ConfigError, ExtractionModel
 from ..scoring import score
 from ..tensors import Example, collate
-from ..tokenization import WordTokenizer
+from ..tokenization import UNKNOWN, WordTokenizer
 from ..windows import merged, report
 from .arguments import BEST, CascadeTrainingArguments
 from .callbacks import Doubts
@@ -163,7 +163,8 @@ def make_trainer(
     Labels that only ``dev`` has count as missed in its scores, and are left out of its loss.
 
     Raises:
-        DataError: a label of ``train`` that the model does not know, no entities in it, or no sentence with words.
+        DataError: a label of ``train`` that the model does not know, no entities in it, or no sentence with words, or
+            none that the tokenizer knows.
         ConfigError: ``args`` ask for scores, and there is no dev corpus; or several GPUs are to share one process.
     """
     if args.n_gpu > 1:
@@ -184,6 +185,11 @@ def make_trainer(
             report(examples[name].lost, corpus.source or name)
             if not examples[name].windows:
                 raise DataError(f"{corpus.source or name}: expected sentences with words, found none")
+            count = sum(len(sentence.words) for sentence in corpus.sentences())
+            if examples[name].lost[UNKNOWN] == count:
+                raise DataError(
+                    f"{corpus.source or name}: expected words that the tokenizer knows, found none among {count}"
+                )
     with _setting_up(_Begun()):
         return CascadeTrainer(
             model=model,
