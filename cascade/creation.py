@@ -13,7 +13,7 @@ from .data import LabelSet, Sentence
 from .loading import load_tokenizer, load_trunk, load_weights, loading
 from .markers import reserve_markers
 from .model import CascadeConfig, CascadeModel, ConfigError, ExtractionModel, TableConfig, TableModel
-from .model.trunk import check_states, positions
+from .model.trunk import check_states, positions, vocabulary
 from .spacing import WORDS
 from .tokenization import WordTokenizer
 from .vocabulary import check_vocabulary
@@ -44,7 +44,7 @@ def create_model(
         raise ConfigError(f"options: the {architecture} architecture has no {', '.join(sorted(unknown))}")
     encoder = load_trunk(trunk)
     tokenizer = load_tokenizer(trunk)
-    size = encoder.get_input_embeddings().num_embeddings
+    size = vocabulary(encoder)
     check_vocabulary(tokenizer, size)
     if options.get("fusion") == "early":
         options["marker_ids"] = reserve_markers(tokenizer, labels.entity_types)
@@ -101,6 +101,6 @@ def _model_folder(folder: Path) -> Path:
 
 def _padding(tokenizer: PreTrainedTokenizerBase, trunk: PreTrainedModel) -> int:
     """The piece that pads: the trunk's, as some trunks number positions by it, else the tokenizer's, else any."""
-    size = trunk.get_input_embeddings().num_embeddings
+    size = vocabulary(trunk)
     known = (getattr(trunk.config, "pad_token_id", None), tokenizer.pad_token_id)
     return next((piece for piece in known if isinstance(piece, int) and 0 <= piece < size), 0)

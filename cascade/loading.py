@@ -84,7 +84,7 @@ def _weights(
     finally:
         logging.set_verbosity(verbosity)
     if info["mismatched_keys"]:
-        name, found, expected = sorted(info["mismatched_keys"])[0]
+        name, found, expected = min(info["mismatched_keys"])
         raise OSError(f"{source}: weights: expected {name} of shape {tuple(expected)}, found {tuple(found)}")
     return model, info
 

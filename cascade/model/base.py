@@ -98,11 +98,13 @@ class ExtractionModel(PreTrainedModel):
 
     def __init__(self, config: ExtractorConfig, trunk: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.trunk = AutoModel.from_config(config.trunk) if trunk is None else trunk
+        if trunk is None:  # in the dtype of the rest, not the one that the trunk was once saved in
+            trunk = AutoModel.from_config(config.trunk, dtype=torch.get_default_dtype())
+        self.trunk = trunk
         check_trunk(self.trunk)
         # nothing here reads a pooler's output: its weights would never get a gradient
         if getattr(self.trunk, "pooler", None) is not None:
-            self.trunk.pooler = None
+            self.trunk.pooler = nn.Identity()  # some trunks call it without asking whether it is there
         if getattr(self.trunk.config, "use_cache", False):
             self.trunk.config.use_cache = False  # a decoder would keep keys and values for pieces that never come
         self.encoder = build_encoder(config, self.trunk.config.hidden_size, self.tasks)

@@ -20,7 +20,7 @@ def check_trunk(trunk: PreTrainedModel) -> None:
     """Refuses, by what it says of itself, a trunk that cannot be one.
 
     Raises:
-        ConfigError: it decodes what another part encodes, or has no hidden_size, or reads other things than pieces.
+        ConfigError: it has an encoder and a decoder, or no hidden_size, or reads other things than pieces of a vocabulary.
     """
     config = trunk.config
     kind = repr(config.model_type)
@@ -34,6 +34,25 @@ def check_trunk(trunk: PreTrainedModel) -> None:
             f"trunk: expected an encoder of text that takes {' and '.join(INPUTS)}, found {kind}, "
             f"which takes no {' and no '.join(lacking)}"
         )
+    vocabulary(trunk)
+
+
+def vocabulary(trunk: PreTrainedModel) -> int:
+    """How many pieces ``trunk`` has an embedding for.
+
+    Raises:
+        ConfigError: it has no table of embeddings, as trunks that hash characters.
+    """
+    try:
+        table = trunk.get_input_embeddings()
+    except NotImplementedError:
+        table = None
+    if not isinstance(table, nn.Embedding):
+        raise ConfigError(
+            f"trunk: expected an encoder with an embedding for each piece, found {trunk.config.model_type!r}, which has "
+            f"{'none' if table is None else type(table).__name__}"
+        )
+    return table.num_embeddings
 
 
 def positions(trunk: PreTrainedModel) -> int | None:
