@@ -79,7 +79,7 @@ def load_model(
     folder = _model_folder(Path(folder))
     # a config.json without a model_type, or of one that transformers does not know
     with loading(folder / "config.json", "the configuration of a saved model", ConfigError):
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     classes = {known.model_type: model_class for known, model_class in ARCHITECTURES.values()}
     if config.model_type not in classes:
         raise ConfigError(f"{folder}: expected a model of type {' or '.join(classes)}, found {config.model_type!r}")

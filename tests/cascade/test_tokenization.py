@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel, RobertaTokenizerFast
 
 from cascade import create_model
-from cascade.creation import load_tokenizer
 from cascade.data import DataError, Entity, Relation, Sentence
+from cascade.loading import load_tokenizer
 from cascade.tensors import collate
 from cascade.tokenization import WordTokenizer
 from cascade.windows import Examples, cut
