@@ -83,8 +83,9 @@ def load_model(
     classes = {known.model_type: model_class for known, model_class in ARCHITECTURES.values()}
     if config.model_type not in classes:
         raise ConfigError(f"{folder}: expected a model of type {' or '.join(classes)}, found {config.model_type!r}")
-    model = load_weights(classes[config.model_type], folder, dtype=dtype, **options)
-    model.config.check()
+    config.update(options)
+    config.check()
+    model = load_weights(classes[config.model_type], folder, config=config, dtype=dtype)
     tokenizer = load_tokenizer(folder)
     WordTokenizer(tokenizer, model.config)  # refuses one that does not fit
     return model, tokenizer
