@@ -18,6 +18,7 @@ LAYERS = (
     {"loading", "prediction", "scoring", "tiny"},
     {"creation"},
     {"training"},
+    {"output"},
     {"options"},
     {"cli"},
     {"__init__", "__main__"},

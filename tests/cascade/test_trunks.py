@@ -26,7 +26,7 @@ from transformers import (
 from trunk_kinds import KINDS, POSITIONS, SIZES, generic_tokenizer, make_model, make_trunk
 
 from cascade import CascadeModel, ConfigError, DataError, create_model, load_model
-from cascade.data import Corpus, Document, Sentence, normalize_word
+from cascade.data import Corpus, Document, Entity, Sentence, normalize_word
 from cascade.markers import reserve_markers
 from cascade.prediction import Predictor
 from cascade.spacing import space_before
@@ -79,14 +79,20 @@ def test_a_kind_of_trunk(name: str, own: bool, tmp_path: Path) -> None:
 def as_in_running_text(words: WordTokenizer, tokenizer: PreTrainedTokenizerFast) -> None:
     """The pieces of each sentence of the sample corpus are those that the tokenizer, as saved, makes of its text."""
     sentences = [sentence for sentence in SAMPLE.sentences() if sentence.words]
-    pieces: list[list[int]] = [[] for _ in sentences]
+    pieces: list[dict[int, list[int]]] = [{} for _ in sentences]  # of each word
     for window in words(sentences).windows:
-        text = window["input_ids"][len(words.before) : len(window["input_ids"]) - len(words.after)]
-        pieces[window["sentence"]] += text
+        of_words: dict[int, list[int]] = {}
+        for piece, word in zip(window["input_ids"], window["piece_words"], strict=True):
+            of_words.setdefault(word, []).append(piece)
+        for word in range(window["word_count"]):  # those of a word are the same in every window
+            assert pieces[window["sentence"]].setdefault(window["first_word"] + word, of_words[word]) == of_words[word]
     first = tokenizer("a", add_special_tokens=False)["input_ids"]
     for sentence, found in zip(sentences, pieces, strict=True):
         text = " ".join(["a", *map(normalize_word, sentence.words)])
-        assert first + found == tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert (
+            first + [piece for word in sorted(found) for piece in found[word]]
+            == tokenizer(text, add_special_tokens=False)["input_ids"]
+        )
 
 
 # ----------------------------------------------------------------- words and the space before them
@@ -400,7 +406,8 @@ def test_unknown_words_are_counted_and_a_corpus_of_them_is_refused(tmp_path: Pat
     model, tokenizer = tiny_model(**SMALL)
     words = WordTokenizer(tokenizer, model.config)
     assert words([Sentence(("Tartu", "東京", "\u200b", "x東"))]).lost == {UNKNOWN: 3}
-    corpus = Corpus((Document("d", (Sentence(("東京", "大阪")),)),), "cities.jsonl")
+    cities = Sentence(("東京", "大阪"), (Entity(0, 0, LABELS.entity_types[0]),))
+    corpus = Corpus((Document("d", (cities,)),), "cities.jsonl")
     arguments = CascadeTrainingArguments(
         output_dir=str(tmp_path), eval_strategy="no", save_strategy="no", load_best_model_at_end=False, use_cpu=True
     )
