@@ -4,7 +4,9 @@ import importlib.util
 
 # Names missing packages in one sentence, before an import fails for them.
 _missing = [
-    name for name in ("transformers", "tokenizers", "accelerate", "tabulate") if importlib.util.find_spec(name) is None
+    name
+    for name in ("transformers", "tokenizers", "accelerate", "tabulate", "sentencex", "regex")
+    if importlib.util.find_spec(name) is None
 ]
 if _missing:
     raise ModuleNotFoundError(

@@ -165,13 +165,16 @@ def predict(arguments: Sequence[str]) -> None:
         raise ConfigError("file and text: expected one of them")
     if args.file is None and args.resume:
         raise ConfigError("resume: expected a corpus in `file`, found none")
+    if args.file is not None and args.language is not None:
+        raise ConfigError("language: expected with text only, found with `file`, whose sentences are split already")
     with opened(args.output, resume=args.resume) as output:
         predictor = load_predictor(args, batches, overrides)
         if args.file is not None:
             predict_corpus(predictor, args.file, output)
         else:
             text = read_text(args.text)
-            output.write(json.dumps(text_record(text, predictor(split_text(text))), ensure_ascii=False))
+            sentences = predictor(split_text(text, args.language or "en"))
+            output.write(json.dumps(text_record(text, sentences), ensure_ascii=False))
 
 
 def predict_corpus(predictor: Predictor, path: str, output: Output) -> None:

@@ -108,6 +108,7 @@ class PredictArguments(RunArguments):
         "standard output."
     )
     resume: bool = option("Go on where an interrupted run left off: behind the lines in `output.partial`.", False)
+    language: str | None = option("Language of the text, for splitting it: an ISO 639 code; default: en.")
 
 
 class Help(ArgumentDefaultsHelpFormatter):

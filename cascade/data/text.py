@@ -1,48 +1,60 @@
-"""Raw text to sentences of words with character offsets, by a light rule; and bracket tokens to brackets.
+"""Raw text to sentences of words with character offsets; and bracket tokens to brackets.
 
 A word is a run of letters, digits and other signs, with hyphens, apostrophes, full stops, slashes, ``&``, ``_`` and
 ``@`` inside it and commas or colons inside numbers: ``state-of-the-art``, ``1,000``, ``v2.1``, ``and/or``.
 Abbreviations such as ``e.g.``, ``U.S.``, ``Fig.`` and initials keep their full stop; ``'s`` and the like stand alone,
-as do Chinese and Japanese characters, and every other sign of punctuation.
+as do Chinese and Japanese characters, and every other sign of punctuation or of a currency.
 
-A sentence ends at ``.``, ``!``, ``?`` and the like, with the quotes and brackets that close after it, unless the next
-word begins in lower case or without a space; and at every blank line. For text that is already split there is
+Where a sentence may end, ``sentencex`` says, which knows the stops and the abbreviations of some thirty languages; and
+one ends at every blank line. It goes on, to cut no entity in two, where the next word begins in lower case or is
+punctuation that opens nothing, after a word that keeps its full stop, before an item of a list within a line, and
+between two ASCII signs without a space. ``docs/data.md`` compares. For text that is already split there is
 ``document_from_words``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from itertools import pairwise
+
+import regex
+from sentencex import get_sentence_boundaries
 
 from .types import DataError, Document, Sentence
 
 _BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
 
 _EAST_ASIAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_PUNCTUATION = (
-    r"""!-/:-@\[-`{-~\u00a1\u00ab\u00b7\u00bb\u00bf\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff01-\uff0f\uff1a-\uff20"""
-)
-_SIGN = rf"[^\s{_PUNCTUATION}{_EAST_ASIAN}]"
+_PUNCTUATION = r"\p{P}\p{Sc}+<=>\^`|~\u3000-\u303f\uff00-\uffef"
+_SPACE = r"\s\x1c-\x1f"  # as str.isspace, which calls four separators space that regex does not
+_SIGN = rf"[^{_SPACE}{_PUNCTUATION}{_EAST_ASIAN}]"
 _CLITIC = r"['\u2019](?i:s|re|ve|ll|d|m)(?!\w)"
 _ABBREVIATION = "(?:Dr|Mr|Mrs|Ms|Prof|St|Jr|al|[Aa]pprox|[Cc]f|[Ee]qs?|[Ff]igs?|[Rr]efs?|resp|Secs?|[Vv]ol|vs)"
-_WORD = re.compile(
+# Within a word besides - ' . & / _ @: the Armenian tones and the Hebrew signs of abbreviation, which are punctuation.
+_INSIDE = r"['\u2019\u2010\u2011.&/_@\-\u055b\u055c\u055e\u05f3\u05f4]"
+_WORD = regex.compile(
     rf"""
     [{_EAST_ASIAN}]
     | (?:[^\W\d_]\.){{2,}} (?!{_SIGN})                         # e.g.  U.S.
     | {_ABBREVIATION} \. (?!{_SIGN})                           # Fig.
     | [A-Z] \. (?=\ [A-Z])                                     # J. Smith
     | {_CLITIC}
-    | {_SIGN}+ (?: (?!{_CLITIC}) (?: ['\u2019\u2010\u2011.&/_@-]+ | (?<=\d)[,:](?=\d) ) {_SIGN}+ )*
+    | {_SIGN}+ (?: (?!{_CLITIC}) (?: {_INSIDE}+ | (?<=\d)[,:](?=\d) ) {_SIGN}+ )*
     | \.{{2,}} | -{{2,}}
-    | \S
+    | [^{_SPACE}]
     """,
-    re.VERBOSE,
+    regex.VERBOSE,
 )
-_ENDS = frozenset(".!?\u2026\u3002\uff01\uff1f")
-_CLOSERS = frozenset("\"')]}\u201d\u2019\u00bb\u300d\u300f\uff09") | {"''"}
-_EAST_ASIAN_SIGN = re.compile(f"[{_EAST_ASIAN}]")
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_SPACE_IN_LINE = regex.compile(rf"(?!\n)[{_SPACE}]")
+_BLANK_LINE = regex.compile(rf"\n(?:(?!\n)[{_SPACE}])*\n")
+_READ_AT_ONCE = 10_000  # characters: a long page. Over quotes that are not closed sentencex takes quadratic time.
+_LANGUAGE = regex.compile(r"[a-z]{2,3}(-[a-z]+)*")
+_ABBREVIATED = regex.compile(r".*\w\.", regex.DOTALL)  # a word that keeps its full stop
+_ITEM = regex.compile(
+    r"[\w,;]|:(?=\s*[^\s\p{L}])"
+)  # before an item of a list; Armenian also writes a colon for its stop
+_GOES_ON = regex.compile(r"[\p{Ll},;:!?\p{Pe}]")
+_CLOSES = regex.compile(r"[\"'\p{Pf}]")
 
 
 def normalize_word(word: str) -> str:
@@ -53,34 +65,30 @@ def normalize_word(word: str) -> str:
     return _BRACKETS.get(word.lower(), word)
 
 
-def split_text(text: str) -> tuple[Sentence, ...]:
+def split_text(text: str, language: str = "en") -> tuple[Sentence, ...]:
     """The sentences of ``text``, their ``offsets`` in characters of it: ``text[start:end]`` is the word.
 
-    Text without words has no sentences. Raises DataError for half a surrogate pair, which no tokenizer takes.
+    ``language`` is an ISO 639 code, for abbreviations and stops. For one without rules of its own, ``sentencex`` takes
+    a related language that has them, or else English. Text without words has no sentences. Raises DataError for half a
+    surrogate pair, which no tokenizer takes, and for a language that is no code.
     """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"character {error.start}: expected text, found half a surrogate pair") from None
-    sentences = []
-    spans: list[tuple[int, int]] = []
-    ended = False
-    for match in _WORD.finditer(text):
-        span = match.span()
-        if spans and _breaks(text, spans[-1], span, ended):
-            sentences.append(_sentence(text, spans))
-            spans, ended = [], False
-        spans.append(span)
-        word = match.group()
-        ended = word in _ENDS or word.startswith("..") or (ended and word in _CLOSERS)
-    if spans:
-        sentences.append(_sentence(text, spans))
-    return tuple(sentences)
+    if not _LANGUAGE.fullmatch(language):
+        raise DataError(f"language: expected a code such as 'en' or 'zh-hant', found {language!r}")
+    spans = [match.span() for match in _WORD.finditer(text)]
+    if not spans:
+        return ()
+    possible = _possible_ends(text, language)
+    cuts = [i for i, (last, span) in enumerate(pairwise(spans), 1) if _ends(text, last, span, possible)]
+    return tuple(_sentence(text, spans[start:end]) for start, end in pairwise([0, *cuts, len(spans)]))
 
 
-def document_from_text(text: str, key: str = "text") -> Document:
+def document_from_text(text: str, key: str = "text", language: str = "en") -> Document:
     """``split_text`` as a document. Its record keeps the offsets, one list a sentence, in the field ``_offsets``."""
-    sentences = split_text(text)
+    sentences = split_text(text, language)
     record = {
         "doc_key": key,
         "sentences": [list(sentence.words) for sentence in sentences],
@@ -101,15 +109,36 @@ def document_from_words(words: Sequence[Sequence[str]], key: str = "text") -> Do
     return Document(key, sentences, record={"doc_key": key, "sentences": [list(s.words) for s in sentences]})
 
 
-def _breaks(text: str, last: tuple[int, int], span: tuple[int, int], ended: bool) -> bool:
-    """Whether a sentence ends between the words at ``last`` and at ``span``; ``ended``: it has seen its full stop."""
+def _possible_ends(text: str, language: str) -> set[int]:
+    """Where ``sentencex`` ends sentences, before or after the space there; sometimes within a word."""
+    # It panics at some spaces that are not ASCII, such as U+0085; plain ones keep every offset.
+    plain = _SPACE_IN_LINE.sub(" ", text)
+    plain = _BLANK_LINE.sub(lambda blank: "\n" * len(blank[0]), plain)  # the blank lines it knows are empty
+    ends: set[int] = set()
+    start = 0
+    while start < len(plain):
+        stop = start + _READ_AT_ONCE
+        found = [start + boundary["end_index"] for boundary in get_sentence_boundaries(language, plain[start:stop])]
+        if stop < len(plain):
+            found = found[:-1]  # where reading stopped, no sentence ends: the last one is read again, from its start
+            stop = max(found, default=stop)
+        ends.update(found)
+        start = stop
+    return ends
+
+
+def _ends(text: str, last: tuple[int, int], span: tuple[int, int], possible: set[int]) -> bool:
+    """Whether a sentence ends between the words at ``last`` and at ``span``."""
     gap = text[last[1] : span[0]]
     if _BLANK_LINE.search(gap):
         return True
-    if not ended or (not gap and text[span[0] : span[1]] in _CLOSERS):
+    if possible.isdisjoint(range(last[1], span[0] + 1)):
         return False
-    first = text[span[0]]
-    return (bool(gap) or _EAST_ASIAN_SIGN.match(first) is not None) and not first.islower()
+    if _GOES_ON.match(text, span[0]) or _ABBREVIATED.fullmatch(text, *last):
+        return False
+    if "\n" not in gap and _ITEM.match(text, last[1] - 1):
+        return False
+    return bool(gap) or not (_CLOSES.match(text, span[0]) or text[last[1] - 1 : span[0] + 1].isascii())
 
 
 def _sentence(text: str, spans: list[tuple[int, int]]) -> Sentence:

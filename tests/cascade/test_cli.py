@@ -206,6 +206,8 @@ def test_prediction_needs_one_source_and_a_place(
     model = ("predict", "--model", str(saved))
     assert failed(capsys, *model, "--file", "x", "--text", "y") == "file and text: expected one of them"
     assert failed(capsys, *model, "--resume") == "resume: expected a corpus in `file`, found none"
+    assert "language: expected with text only" in failed(capsys, *model, "--file", "x", "--language", "de")
+    assert "language: expected a code" in failed(capsys, *model, "--text", "x", "--language", "German")
     nowhere = tmp_path / "no" / "where.jsonl"
     dev = tmp_path / "dev.jsonl"
     write_corpus(dev, sample_corpus("dev"))
@@ -333,6 +335,8 @@ def test_predictions_on_text_and_standard_input(
     monkeypatch.setattr(sys, "stdin", standard_input(text.encode()))
     main(["predict", "--model", str(saved), "--output", str(tmp_path / "out.json")])
     assert json.loads((tmp_path / "out.json").read_text()) == record
+    main(["predict", "--model", str(saved), "--text", "Das sind bzw. Vier.", "--language", "de"])
+    assert json.loads(capsys.readouterr().out)["text"] == "Das sind bzw. Vier."
     main(["predict", "--model", str(saved), "--text", ""])
     assert json.loads(capsys.readouterr().out) == {"text": "", "entities": [], "relations": []}
 

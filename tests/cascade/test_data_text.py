@@ -37,17 +37,29 @@ def test_offsets_give_the_words_and_miss_nothing_but_space(text: str) -> None:
     assert not text[covered:].strip()
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t \u00a0\u2028\n\n"])
+@pytest.mark.parametrize("text", ["", " ", "\n\t \u00a0\u2028\n\n", "\x1c\x1d\x1e\x1f"])
 def test_text_without_words_has_no_sentences(text: str) -> None:
     assert split_text(text) == ()
     assert document_from_text(text).sentences == ()
 
 
-@pytest.mark.parametrize("piece", ["word ", "a.", "'", "a'", ".", "1,", "a-", "\n", "A. B ", "日", "x \n"])
+@pytest.mark.parametrize("piece", ["word ", "a.", "'", "a'", ".", "1,", "a-", "\n", "A. B ", "日", "x \n", "“a. B "])
 def test_very_long_text(piece: str) -> None:
     text = piece * 50_000
     found = split_text(text)
     assert sum(len(word) for sentence in found for word in sentence.words) == len("".join(text.split()))
+
+
+@pytest.mark.parametrize("read_at_once", [1, 7, 50, 1000])
+def test_reading_in_pieces_moves_no_end(read_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Ada met Sen. Bel.  She left at 5 p.m. by train. Was it late? No.\n\nIt was not. " * 3
+    whole = split_text(text)
+    assert len(whole) == 15
+    monkeypatch.setattr("cascade.data.text._READ_AT_ONCE", read_at_once)
+    pieces = split_text(text)
+    assert [word for sentence in pieces for word in sentence.words] == [w for s in whole for w in s.words]
+    if read_at_once > 40:  # the longest sentence
+        assert pieces == whole
 
 
 @pytest.mark.parametrize(
@@ -73,17 +85,46 @@ def test_words(text: str, expected: str) -> None:
     [
         ("One here. Two there! Three? Four", ["One here .", "Two there !", "Three ?", "Four"]),
         ('He said "No." She left.', ['He said " No . "', "She left ."]),
-        ("It is (so.) Yes.", ["It is ( so . )", "Yes ."]),
+        ("It is (so.) Yes.", ["It is ( so . ) Yes ."]),
         ("about 5 cm. long, see Fig. 3 and J. Smith", ["about 5 cm . long , see Fig. 3 and J. Smith"]),
-        ('Stop. " He went', ["Stop .", '" He went']),
-        ("vitamin c. The rest", ["vitamin c .", "The rest"]),
+        ('Stop. " He went', ['Stop . "', "He went"]),
+        ("vitamin c. The rest", ["vitamin c . The rest"]),
         ("A title\n\nA text over\ntwo lines", ["A title", "A text over two lines"]),
         ("日本。日本", ["日 本 。", "日 本"]),
         ("end.Next", ["end.Next"]),
+        ("Sen. Orla met Gov. Pell on Dec. 3.", ["Sen . Orla met Gov . Pell on Dec . 3 ."]),
+        (
+            "Rev. Ams and Gen. Bo climbed Mt. Orv. Dr. Bo fell.",
+            ["Rev . Ams and Gen . Bo climbed Mt . Orv .", "Dr. Bo fell ."],
+        ),
+        ("No. She left. See No. 5 there.", ["No .", "She left .", "See No . 5 there ."]),
+        ("Eq. 3 and Refs. 4 hold. They do", ["Eq. 3 and Refs. 4 hold .", "They do"]),
+        (
+            "Ada (see a.b/c?D=1) sings: (a) one, (b) two. Bel hums",
+            ["Ada ( see a.b/c ? D = 1 ) sings : ( a ) one , ( b ) two .", "Bel hums"],
+        ),
+        ("He was there. :)", ["He was there . : )"]),
+        ("Who?Me“No!”She left", ["Who ? Me “ No ! ”", "She left"]),
+        ("यह है। वह था।", ["यह है ।", "वह था ।"]),
+        ("هل هذا؟ نعم.", ["هل هذا ؟", "نعم ."]),
+        ("Սա է։ Նա եկավ։", ["Սա է ։", "Նա եկավ ։"]),
+        ("We met J.\u0085Bo.\u2028He left", ["We met J . Bo .", "He left"]),
     ],
 )
 def test_sentences(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
+
+
+def test_a_language_has_abbreviations_and_stops_of_its_own() -> None:
+    german = "Das sind ca. Drei bzw. Vier. Ja."
+    assert len(split_text(german, "de")) == 2 < len(split_text(german, "en"))
+    assert document_from_text(german, language="de").sentences == split_text(german, "de")
+
+
+@pytest.mark.parametrize("language", ["", "English", "en_US", "EN"])
+def test_a_language_is_a_code(language: str) -> None:
+    with pytest.raises(DataError, match=f"language: expected a code such as 'en' or 'zh-hant', found '{language}'"):
+        split_text("Yes.", language)
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
