@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sys
@@ -90,6 +91,7 @@ def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
     output = Output(partial.open("r+b" if partial.exists() else "x+b"))
+    _lock(output.file, partial)
     try:
         _find_lines(output)
         if output.resumed and not resume:
@@ -112,6 +114,15 @@ def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[
         output.file.close()
         if not output.resumed + output.written:
             partial.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO, partial: Path) -> None:
+    """Until it is closed. Raises OSError, and closes it, if another run has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OSError(f"cannot write {partial}: another run is writing it") from None
 
 
 def _find_lines(output: Output) -> None:

@@ -114,3 +114,14 @@ def test_what_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path) 
         write(None, resume=True)
     with pytest.raises(OSError, match="Bad file descriptor"):
         write("/dev/fd/987", "x")
+
+
+def test_two_runs_do_not_mix(tmp_path: Path) -> None:
+    path = str(tmp_path / "out.jsonl")
+    with opened(path) as output:
+        output.write("first")
+        output.flush()
+        with pytest.raises(OSError, match="another run is writing it"):
+            write(path, "second", resume=True)
+        output.write("still first")
+    assert Path(path).read_text() == "first\nstill first\n"
