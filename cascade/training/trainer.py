@@ -15,7 +15,7 @@ from transformers.trainer_utils import TrainOutput
 
 from ..data import Corpus, DataError, with_known_labels
 from ..model import ConfigError, ExtractionModel
-from ..scoring import score
+from ..scoring import Scores, score
 from ..tensors import Example, collate
 from ..tokenization import UNKNOWN, WordTokenizer
 from ..windows import merged, report
@@ -143,11 +143,25 @@ def scorer(model: ExtractionModel, corpus: Corpus, windows: Sequence[Example]) -
         results = extraction.found(len(prediction.predictions), model.labels)
         for example, result in zip(prediction.label_ids.tolist(), results, strict=True):
             found[example] = result
-        values = score(sentences, merged(sentences, windows, found, model.config.overlaps)).as_dict()
-        kept = {name: value for name, value in values.items() if name.startswith(KEPT) or name.endswith("_f1")}
-        return {**kept, BEST: values["ner_f1"] + values["re_f1"]}
+        return metrics(score(sentences, merged(sentences, windows, found, model.config.overlaps)))
 
     return compute_metrics
+
+
+def metrics(scores: Scores) -> dict[str, float]:
+    """What a training logs of its scores, and ``BEST``; each can decide which checkpoint is best."""
+    values = scores.as_dict()
+    kept = {name: value for name, value in values.items() if name.startswith(KEPT) or name.endswith("_f1")}
+    return {**kept, BEST: values["ner_f1"] + values["re_f1"]}
+
+
+def check_best(args: CascadeTrainingArguments) -> None:
+    """Raises ConfigError if what decides which checkpoint is best is nothing that scoring gives: after an epoch."""
+    names = ("loss", *metrics(score((), ())))
+    if (args.metric_for_best_model or "loss").removeprefix("eval_") not in names:
+        raise ConfigError(
+            f"metric_for_best_model: expected one of {', '.join(names)}, found {args.metric_for_best_model!r}"
+        )
 
 
 def make_trainer(
@@ -176,6 +190,8 @@ def make_trainer(
         raise ConfigError("eval_strategy: expected `no`, as there is no dev corpus")
     if args.save_strategy == "best" and args.eval_strategy == "no":
         raise ConfigError("save_strategy: expected `no`, `steps` or `epoch`, as nothing is scored, found `best`")
+    if args.eval_strategy != "no":
+        check_best(args)
     check_corpora(train, dev, model.labels)
     words = WordTokenizer(tokenizer, model.config)
     examples = {}
