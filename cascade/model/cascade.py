@@ -70,14 +70,14 @@ class CascadeModel(ExtractionModel):
         subjects = given.subjects.unique(width)
         reading = self.read(batch)
         turn = reading.entity_turn()
-        terms = [self.heads["entity"].loss(turn, given.entities)]
+        terms = [self._loss("entity", turn, given.entities, batch)]
 
         sentences = self._subject_sentences(given.entities, batch)
         if len(sentences):
             turn = reading.subject_turn(given.entities, sentences)
             row = torch.searchsorted(sentences, subjects.row)
             gold = replace(subjects, row=row, label=torch.zeros_like(subjects.label))
-            terms.append(self.heads["subject"].loss(turn, gold))
+            terms.append(self._loss("subject", turn, gold, batch))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -86,7 +86,7 @@ class CascadeModel(ExtractionModel):
         if len(candidates):
             turn = reading.object_turn(given.entities, candidates)
             row = torch.searchsorted(candidates.keys(width), given.subjects.keys(width))
-            terms.append(self.heads["object"].loss(turn, replace(given.objects, row=row)))
+            terms.append(self._loss("object", turn, replace(given.objects, row=row), batch))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -161,8 +161,13 @@ class CascadeModel(ExtractionModel):
             return batch.all_rows[:0]
         return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
 
+    def _loss(self, name: str, turn: Turn, gold: Spans, batch: Batch) -> Tensor:
+        """(3,): the terms of one turn's loss, divided by the words that ``loss_divisor`` names."""
+        terms = self.heads[name].loss(turn, gold)
+        return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / len(batch.words))
+
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
-        return self.heads[name].decode(turn, self.config.threshold(name), candidates)
+        return self.heads[name].decode(turn, self.config.threshold(name), candidates, self.config.decision)
 
     def _candidates(self, entities: Spans, turn: Turn, batch: Batch) -> Spans | None:
         """The spans that may be found in the rows of a later turn; None: any."""

@@ -13,6 +13,7 @@ from ..data.overlaps import NO_OVERLAPS, OVERLAPS
 
 TURNS = ("entity", "subject", "object")
 TERMS = ("start", "end", "match")
+DECISIONS = ("each", "product", "match")
 ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
 WITH_RECURRENT_DROPOUT = ("srn", "bisrn", "pfn")
 
@@ -134,6 +135,16 @@ class CascadeConfig(ExtractorConfig):
             "scores for every subject of its sentence.",
         ] = "subject",
         thresholds: Annotated[Sequence[float], "Three probabilities: entity, subject, object turn."] = (0.5, 0.5, 0.5),
+        decision: Annotated[
+            str,
+            "What reaches the threshold where a span is found: each of its start, end and match (as printed), their "
+            "product, or the match alone.",
+        ] = "each",
+        loss_divisor: Annotated[
+            str,
+            "The words by which a turn's loss is divided. turn: those it read, the same sentence once for each candidate "
+            "in the object turn; batch: those of the batch, so that a relation weighs as much as an entity.",
+        ] = "turn",
         loss_weights: Annotated[
             Sequence[float],
             "Nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and object turn.",
@@ -152,6 +163,8 @@ class CascadeConfig(ExtractorConfig):
         self.match = match
         self.object_turn = object_turn
         self.thresholds = list(thresholds)
+        self.decision = decision
+        self.loss_divisor = loss_divisor
         self.loss_weights = list(loss_weights)
         self.candidate_subjects = candidate_subjects
         self.restrict_to_entities = restrict_to_entities
@@ -164,6 +177,8 @@ class CascadeConfig(ExtractorConfig):
         _among("fusion", self.fusion, ("early", "late"))
         _among("match", self.match, ("additive", "hidden"))
         _among("object_turn", self.object_turn, ("printed", "subject"))
+        _among("decision", self.decision, DECISIONS)
+        _among("loss_divisor", self.loss_divisor, ("turn", "batch"))
         _among("candidate_subjects", self.candidate_subjects, ("all", "gold"))
         if len(self.thresholds) != len(TURNS):
             raise ConfigError(f"thresholds: expected {len(TURNS)} numbers, found {len(self.thresholds)}")

@@ -29,7 +29,8 @@ class Turn:
 class SpanHead(nn.Module):
     """The head of a turn, with K labels.
 
-    A span (i, j, k) counts when start i, end j and their match all reach the threshold for k, i <= j.
+    A span (i, j, k) counts when start i, end j and their match all reach the threshold for k, i <= j; or their product
+    does, or the match alone: ``decision``.
     """
 
     def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
@@ -62,27 +63,28 @@ class SpanHead(nn.Module):
         )
         return torch.stack(terms) / len(turn.words)
 
-    def decode(self, turn: Turn, threshold: float, candidates: Spans | None = None) -> Spans:
+    def decode(self, turn: Turn, threshold: float, candidates: Spans | None = None, decision: str = "each") -> Spans:
         """The spans that count, in the order of rows, starts, ends and labels.
 
         With ``candidates`` (``row`` counts the turn's rows, labels ignored) only those spans are considered.
-        The match is computed only where start and end fired.
+        The match is computed only where start and end fired; if it decides alone, for every pair.
         """
         if not len(turn.words) or (candidates is not None and not len(candidates)):
             return Spans.empty(turn.features.device)
         start, end = (logits.float().sigmoid() for logits in self.edge_logits(turn.features))
         halves = self.match.halves(turn.features)
+        edge = 0.0 if decision == "match" else threshold  # a product is no larger than its factors
         if candidates is None:
-            fired = _fired_edges(start, end, turn.words, threshold)
+            fired = _fired_edges(start, end, turn.words, edge)
         else:
-            fired = _fired_candidates(start, end, turn.words, threshold, candidates)
+            fired = _fired_candidates(start, end, turn.words, edge, candidates)
         found = []
         for i, j, label in fired:
             match = self.match(halves, i, j).float().gather(1, label[:, None])[:, 0].sigmoid()
-            keep = match >= threshold
+            score = match if decision == "match" else start[i, label] * end[j, label] * match
+            keep = (score if decision == "product" else match) >= threshold
             i, j, label = i[keep], j[keep], label[keep]
-            score = start[i, label] * end[j, label] * match[keep]
-            found.append(Spans(turn.words.row[i], turn.words.position[i], turn.words.position[j], label, score))
+            found.append(Spans(turn.words.row[i], turn.words.position[i], turn.words.position[j], label, score[keep]))
         return _ordered(Spans.concatenate(found), start.shape) if found else Spans.empty(turn.features.device)
 
 

@@ -81,6 +81,19 @@ def test_without_relation_types_there_are_entities_alone(options: dict[str, Any]
     assert found(again, again.extract(batch, given=Given.gold(batch)), len(sentences)) == expected
 
 
+@pytest.mark.parametrize("fusion", ["early", "late"])
+def test_a_batch_may_divide_the_losses_of_all_turns(fusion: str) -> None:
+    """So that the object turn's, which reads a sentence once for each candidate, counts as often as it reads."""
+    model, tokenizer = tiny_model(fusion=fusion)
+    sentences = [nested_sentence(), Sentence(("Nothing", "here", "."))]
+    batch = batch_of(model, tokenizer, sentences)
+    by_turn = model(**batch).terms
+    model.config.loss_divisor = "batch"
+    by_batch = model(**batch).terms
+    read = [11, 8, 3 * 8]  # words: both sentences, that with entities, that for each of its entities
+    torch.testing.assert_close(by_batch, by_turn * torch.tensor(read).repeat_interleave(3) / 11)
+
+
 @pytest.mark.parametrize("options", MODELS)
 def test_sentences_without_entities_train_and_extract(options: dict[str, Any]) -> None:
     model, tokenizer = tiny_model(**options)

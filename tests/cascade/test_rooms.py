@@ -16,7 +16,7 @@ LAYERS = (
     {"markers", "spacing", "vocabulary", "windows"},
     {"tokenization"},
     {"loading", "prediction", "scoring", "tiny"},
-    {"creation"},
+    {"creation", "tuning"},
     {"training"},
     {"output"},
     {"options"},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cascade.model import turn as turn_module
+from cascade.model.config import DECISIONS
 from cascade.model.turn import SpanHead, Turn
 from cascade.tensors import Ragged, Spans
 
@@ -42,15 +43,18 @@ def dense(head: SpanHead, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def brute_force(head: SpanHead, turn: Turn, threshold: float) -> dict[tuple[int, int, int, int], float]:
+def brute_force(
+    head: SpanHead, turn: Turn, threshold: float, decision: str = "each"
+) -> dict[tuple[int, int, int, int], float]:
     found = {}
     for row, x in enumerate(turn.features.split(turn.words.lengths.tolist())):
         start, end, match = (logits.sigmoid() for logits in dense(head, x))
         for i, j in itertools.combinations_with_replacement(range(len(x)), 2):
             for label in range(start.shape[1]):
                 three = start[i, label], end[j, label], match[i, j, label]
-                if min(three) >= threshold:
-                    found[row, i, j, label] = float(three[0] * three[1] * three[2])
+                product = three[0] * three[1] * three[2]
+                if {"each": min(three), "product": product, "match": three[2]}[decision] >= threshold:
+                    found[row, i, j, label] = float(three[2] if decision == "match" else product)
     return found
 
 
@@ -67,31 +71,39 @@ cases = {
     "match": st.sampled_from(["additive", "hidden"]),
     "seed": st.integers(0, 10_000),
 }
+DECISION = st.sampled_from(DECISIONS)
 
 
-@given(**cases, threshold=st.sampled_from([0.0, 0.3, 0.5, 0.8]), at_once=st.sampled_from([1, 3, 1 << 17]))
+@given(
+    **cases,
+    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.8]),
+    at_once=st.sampled_from([1, 3, 1 << 17]),
+    decision=DECISION,
+)
 def test_decoding_finds_what_brute_force_finds(
-    lengths: list[int], labels: int, match: str, seed: int, threshold: float, at_once: int
+    lengths: list[int], labels: int, match: str, seed: int, threshold: float, at_once: int, decision: str
 ) -> None:
     head, turn = make(labels, match, seed), turn_of(lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turn_module, "PAIRS_AT_ONCE", at_once)
-        spans = head.decode(turn, threshold)
-    expected = brute_force(head, turn, threshold)
+        spans = head.decode(turn, threshold, decision=decision)
+    expected = brute_force(head, turn, threshold, decision)
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)
     assert list(as_dict(spans)) == sorted(expected)
 
 
-@given(**cases, share=st.floats(0, 1))
-def test_candidates_only_restrict(lengths: list[int], labels: int, match: str, seed: int, share: float) -> None:
+@given(**cases, share=st.floats(0, 1), decision=DECISION)
+def test_candidates_only_restrict(
+    lengths: list[int], labels: int, match: str, seed: int, share: float, decision: str
+) -> None:
     head, turn = make(labels, match, seed), turn_of(lengths)
     every = [
         (row, i, j) for row, n in enumerate(lengths) for i, j in itertools.combinations_with_replacement(range(n), 2)
     ]
     kept = [span for span in every if torch.rand(()) < share]
     row, start, end = torch.tensor(kept, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    spans = head.decode(turn, 0.5, Spans.given(row, start, end, torch.zeros_like(row)))
-    expected = {key: score for key, score in brute_force(head, turn, 0.5).items() if key[:3] in set(kept)}
+    spans = head.decode(turn, 0.5, Spans.given(row, start, end, torch.zeros_like(row)), decision)
+    expected = {key: score for key, score in brute_force(head, turn, 0.5, decision).items() if key[:3] in set(kept)}
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)
 
 
