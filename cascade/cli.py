@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import torch
 from huggingface_hub.errors import HFValidationError
@@ -32,7 +32,6 @@ from .data import (
     Document,
     overlap_kinds,
     prediction_record,
-    read_corpus,
     read_documents,
     report_gold,
     split_text,
@@ -109,8 +108,9 @@ def train(arguments: Sequence[str]) -> None:
     corpus_args, model_args, args = parse(
         "train", (CorpusArguments, ModelArguments, CascadeTrainingArguments), arguments
     )
-    if args.output_dir is None:
-        raise ConfigError("output_dir: expected a folder for checkpoints and the model, found none")
+    if not args.output_dir or (Path(args.output_dir).exists() and not Path(args.output_dir).is_dir()):
+        found = "a file by that name" if args.output_dir else "none"
+        raise ConfigError(f"output_dir: expected a folder for checkpoints and the model, found {found}")
     logging.getLogger(__package__).setLevel(args.get_process_log_level())
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
@@ -161,6 +161,8 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 def predict(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("predict", (PredictArguments, BatchArguments, SavedModelArguments), arguments)
+    if args.file == "":
+        raise ConfigError("file: expected the name of a corpus, found an empty one")
     if args.file is not None and args.text is not None:
         raise ConfigError("file and text: expected one of them")
     if args.file is None and args.resume:
@@ -173,14 +175,14 @@ def predict(arguments: Sequence[str]) -> None:
             predict_corpus(predictor, args.file, output)
         else:
             text = read_text(args.text)
-            sentences = predictor(split_text(text, args.language or "en"))
+            sentences = predictor(split_text(text, "en" if args.language is None else args.language))
             output.write(json.dumps(text_record(text, sentences), ensure_ascii=False))
 
 
 def predict_corpus(predictor: Predictor, path: str, output: Output) -> None:
     """Writes a line for each document, which another process sees at once, and holds a bounded number of them."""
     dropped: Counter[str] = Counter()
-    documents = read_documents(sys.stdin.buffer if path == STANDARD_INPUT else path, labelled=False, dropped=dropped)
+    documents = read_documents(source(path), labelled=False, dropped=dropped)
     skip_predicted(documents, path, output)
     for document, sentences in progress(predictor.documents(documents), lambda pair: len(pair[1])):
         output.write(json.dumps(prediction_record(document, sentences)))  # ASCII, whatever encoding a reader assumes
@@ -233,7 +235,9 @@ def parse(verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> tup
             list(arguments), return_remaining_strings=True, look_for_args_file=False
         )
     except (ValueError, TypeError, ImportError, OSError) as error:  # training arguments that contradict each other
-        raise ConfigError(str(error)) from error
+        # the one of them that contradicts others although nobody gave it
+        hint = " (or give --load_best_model_at_end false)" if "load_best_model_at_end" in str(error) else ""
+        raise ConfigError(f"{error}{hint}") from error
     if rest:
         fail(f"{verb}: unknown arguments {' '.join(rest)}")
     return tuple(parsed)
@@ -268,6 +272,8 @@ def products(dtype: str, model: ExtractionModel) -> torch.dtype | None:
 
 
 def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
+    if device is not None and device.startswith("meta"):
+        raise ConfigError("device: expected one that computes, found meta")
     try:
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
@@ -276,14 +282,26 @@ def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
 
 def read_text(text: str | None) -> str:
     """``text``, or None: what the standard input holds, without a byte order mark."""
-    if text is None and sys.stdin.isatty():
+    stream = standard_input() if text is None else None
+    if stream is not None and stream.isatty():
         print("cascade: reading text from the keyboard, up to Ctrl-D", file=sys.stderr)
     try:
         # in an argument Python writes a byte that is not UTF-8 as half a surrogate pair
-        content = sys.stdin.buffer.read() if text is None else text.encode("utf-8", "surrogateescape")
+        content = stream.read() if text is None else text.encode("utf-8", "surrogateescape")
         return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeError as error:
         raise DataError(f"{'the standard input' if text is None else 'text'}: expected UTF-8: {error}") from error
+
+
+def standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise DataError("the standard input: expected a stream to read, found it closed")
+    return sys.stdin.buffer
+
+
+def source(path: str) -> str | BinaryIO:
+    """What ``--file`` means."""
+    return standard_input() if path == STANDARD_INPUT else path
 
 
 def progress(items: Iterable[T], sentences: Callable[[T], int]) -> Iterator[T]:
@@ -297,9 +315,10 @@ def progress(items: Iterable[T], sentences: Callable[[T], int]) -> Iterator[T]:
 
 def read(path: str, drop_unknown_ends: bool = False) -> Corpus:
     """A labelled corpus; what reading dropped is printed."""
-    corpus = read_corpus(path, drop_unknown_ends=drop_unknown_ends)
-    print_dropped(path, corpus.dropped)
-    return corpus
+    dropped: Counter[str] = Counter()
+    documents = tuple(read_documents(source(path), drop_unknown_ends=drop_unknown_ends, dropped=dropped))
+    print_dropped(path, dropped)
+    return Corpus(documents, path, dropped)
 
 
 def print_dropped(path: str, dropped: Counter[str]) -> None:
@@ -324,7 +343,9 @@ def checkpoint_to_resume(args: CascadeTrainingArguments) -> Path | None:
     if args.resume_from_checkpoint.lower() not in ("last", "true"):
         checkpoint = Path(args.resume_from_checkpoint)
         if not is_complete(checkpoint):
-            raise ConfigError(f"resume_from_checkpoint: expected a complete checkpoint or `last`, found {checkpoint}")
+            raise ConfigError(
+                f"resume_from_checkpoint: expected a complete checkpoint or `last`, found {args.resume_from_checkpoint!r}"
+            )
         return checkpoint
     if last is None:
         raise ConfigError(f"resume_from_checkpoint: expected a complete checkpoint in {args.output_dir}, found none")

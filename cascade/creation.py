@@ -93,7 +93,8 @@ def load_model(
 
 def _model_folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected the folder of a saved model, found nothing by that name")
+        found = "a file" if folder.exists() else "nothing by that name"
+        raise FileNotFoundError(f"{folder}: expected the folder of a saved model, found {found}")
     for place in (folder, folder / FINAL_MODEL):
         if (place / "config.json").is_file():
             return place

@@ -17,6 +17,7 @@ from .model import ConfigError
 from .model.trunk import check_trunk
 
 Source = str | os.PathLike[str]
+LONGEST = 300  # characters of what a loader says
 
 
 def load_trunk(source: Source) -> PreTrainedModel:
@@ -67,7 +68,9 @@ def loading(source: Source, what: str, error_class: type[Exception] = OSError) -
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         name = [] if isinstance(error, OSError | ValueError) else [type(error).__name__]
-        raise error_class(f"{source}: expected {what}: {': '.join([*name, *lines[:1]])}") from error
+        # the first line, and what it announces
+        said = " ".join(lines) if lines and lines[0].endswith(":") else "".join(lines[:1])
+        raise error_class(f"{source}: expected {what}: {': '.join([*name, said[:LONGEST]])}") from error
 
 
 def _weights(

@@ -90,7 +90,7 @@ class RunArguments:
 
 @dataclass
 class EvaluateArguments(RunArguments):
-    file: str = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON.", "")
+    file: str = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON; `-`: the standard input.", "")
     symmetric: list[str] = field(
         default_factory=lambda: list(SYMMETRIC),
         metadata={"help": "Relation types that the symmetric score takes as such."},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ from .data import DataError
 
 STANDARD_OUTPUT = "-"
 PARTIAL = ".partial"
-_DESCRIPTORS = {STANDARD_OUTPUT: 1, "/dev/stdout": 1, "/dev/stderr": 2}
-_NUMBERED = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 
 @dataclass
@@ -43,8 +40,9 @@ class Output:
 def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
     """The output that ``path`` names; None or ``-``: the standard output.
 
-    A name of an open stream (``/dev/stdout``, ``/dev/fd/3``) is that stream, which is never opened again: that would
-    erase what a file that was opened to append holds. Pipes and devices are written to directly. For a file, lines go
+    A name of a stream that is open for writing (``/dev/stdout``, ``/dev/fd/3``, a link to one, its file) is that stream,
+    which is never opened again: that would erase what a file that was opened to append holds. Pipes and devices are
+    written to directly. For a file, lines go
     to ``path.partial``, which takes its place at the end; if anything stops the run before, they stay there.
 
     Args:
@@ -55,12 +53,19 @@ def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
         DataError: ``path.partial`` holds lines of an earlier run, and ``resume`` is false; or it is true, and ``path`` is
             no file.
     """
-    descriptor = _descriptor(STANDARD_OUTPUT if path is None else path)
+    if path == "":
+        raise DataError("output: expected the name of a file, found an empty one")
+    descriptor = 1 if path in (None, STANDARD_OUTPUT) else _descriptor(path)
     target = None if descriptor is not None else Path(os.path.realpath(path))
-    if descriptor is None and (target.is_file() or not target.exists()):
-        with _replacing_when_complete(path, target, resume) as output:
-            yield output
-        return
+    with _named(path or "the standard output"):
+        if descriptor is None and (target.is_file() or not target.exists()):
+            with _replacing_when_complete(path, target, resume) as output:
+                yield output
+            return
+        yield from _directly(path, descriptor, target, resume)
+
+
+def _directly(path: str | None, descriptor: int | None, target: Path | None, resume: bool) -> Iterator[Output]:
     if resume:
         raise DataError(f"resume: expected an output that is a file, found {path or 'the standard output'}")
     if target is not None and target.is_dir():
@@ -139,6 +144,29 @@ def _find_lines(output: Output) -> None:
 
 
 def _descriptor(path: str) -> int | None:
-    """The number of the open stream that ``path`` names, if it names one."""
-    numbered = _NUMBERED.fullmatch(path)
-    return int(numbered[1]) if numbered else _DESCRIPTORS.get(path)
+    """The number of the stream that is open for writing and that ``path`` leads to, if it leads to one."""
+    try:
+        named = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    for number in sorted(map(int, os.listdir("/proc/self/fd"))):
+        try:
+            writable = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            if writable and os.path.samestat(os.fstat(number), named):
+                return number
+        except OSError:  # that of the listing itself
+            continue
+    return None
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Says which output it is that a disk is full for."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(f"cannot write {name}: {error.strerror}") from error

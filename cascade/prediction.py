@@ -19,6 +19,7 @@ from .tensors import Example, collate
 from .tokenization import WordTokenizer
 from .windows import merged, report
 
+LARGEST = 2**31
 BATCHES_AHEAD = 32  # read before the first is predicted: sentences of similar length are sought among these
 
 
@@ -39,11 +40,11 @@ class Predictor:
     ) -> None:
         """``dtype``: that of the products, by autocast; None: that of the weights.
 
-        Raises ConfigError: a size below 1.
+        Raises ConfigError: a size that is none.
         """
         for name, size in (("batch_size", batch_size), ("object_batch_size", object_batch_size)):
-            if size is not None and size < 1:
-                raise ConfigError(f"{name}: expected a number above 0, found {size}")
+            if size is not None and not 1 <= size < LARGEST:
+                raise ConfigError(f"{name}: expected a number from 1 on and below {LARGEST}, found {size}")
         self.model = model
         self.tokenizer = WordTokenizer(tokenizer, model.config)
         self.batch_size = batch_size

@@ -76,6 +76,7 @@ def split_text(text: str, language: str = "en") -> tuple[Sentence, ...]:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"character {error.start}: expected text, found half a surrogate pair") from None
+    language = language.lower()
     if not _LANGUAGE.fullmatch(language):
         raise DataError(f"language: expected a code such as 'en' or 'zh-hant', found {language!r}")
     spans = [match.span() for match in _WORD.finditer(text)]

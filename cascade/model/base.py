@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -113,6 +116,12 @@ class ExtractionModel(PreTrainedModel):
     @property
     def labels(self) -> LabelSet:
         return LabelSet(tuple(self.config.entity_types), tuple(self.config.relation_types))
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        super().save_pretrained(save_directory, **kwargs)
+        # safetensors lets only the owner read what it writes
+        for weights in Path(save_directory).glob("*.safetensors"):
+            shutil.copymode(Path(save_directory, "config.json"), weights)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.trunk.get_input_embeddings()

@@ -13,6 +13,7 @@ from ..data.overlaps import NO_OVERLAPS, OVERLAPS
 
 TURNS = ("entity", "subject", "object")
 TERMS = ("start", "end", "match")
+LARGEST = 1 << 16  # width of a layer
 DECISIONS = ("each", "product", "match")
 ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
 WITH_RECURRENT_DROPOUT = ("srn", "bisrn", "pfn")
@@ -87,14 +88,15 @@ class ExtractorConfig(PreTrainedConfig):
         _among("backend", self.backend, (AUTO, *BACKENDS))
         for name in ("entity_types", "relation_types"):
             labels = getattr(self, name)
+            if not all(isinstance(label, str) and label for label in labels):
+                raise ConfigError(f"{name}: expected names (strings, not empty), found {labels}")
             if len(set(labels)) != len(labels):
                 raise ConfigError(f"{name}: expected names that differ, found {labels}")
         if not self.entity_types:
             raise ConfigError("entity_types: expected at least one name, found none")
         if self.trunk is None:
             raise ConfigError("trunk: expected the configuration of a Hugging Face encoder, found none")
-        if not isinstance(self.hidden_size, int) or self.hidden_size < 1:
-            raise ConfigError(f"hidden_size: expected a whole number above 0, found {self.hidden_size!r}")
+        _size("hidden_size", self.hidden_size)
         for name in ("dropout", "recurrent_dropout"):
             _in_range(name, getattr(self, name), below_one=True)
         if list(self.overlaps) != [NO_OVERLAPS] and not (self.overlaps and set(self.overlaps) <= set(OVERLAPS)):
@@ -190,8 +192,9 @@ class CascadeConfig(ExtractorConfig):
             _in_range("thresholds", threshold)
         for weight in self.loss_weights:
             _in_range("loss_weights", weight)
-        if self.tag_size < 1:
-            raise ConfigError(f"tag_size: expected a whole number above 0, found {self.tag_size!r}")
+        if not any(self.loss_weights):
+            raise ConfigError("loss_weights: expected one above 0, or nothing is learned, found none")
+        _size("tag_size", self.tag_size)
         if self.fusion == "early" and len(self.marker_ids) != len(self.entity_types) + 1:
             raise ConfigError(
                 f"marker_ids: early fusion needs a pair of ids for each of {len(self.entity_types)} entity types and "
@@ -226,6 +229,11 @@ class TableConfig(ExtractorConfig):
             raise ConfigError(f"thresholds: expected 2 numbers, found {len(self.thresholds)}")
         for threshold in self.thresholds:
             _in_range("thresholds", threshold)
+
+
+def _size(name: str, value: object) -> None:
+    if not isinstance(value, int) or not 1 <= value <= LARGEST:
+        raise ConfigError(f"{name}: expected a whole number from 1 to {LARGEST}, found {value!r}")
 
 
 def _among(name: str, value: object, choices: Sequence[str]) -> None:

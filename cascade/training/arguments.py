@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +20,7 @@ AT_LEAST_1 = (
     *("eval_accumulation_steps", "save_total_limit"),
 )
 BELOW_1 = ("adam_beta1", "adam_beta2")
+END = 2**31  # of numbers that nobody means to be larger
 
 
 @dataclass
@@ -58,10 +58,11 @@ class CascadeTrainingArguments(TrainingArguments):
         self.label_names = ["example_ids"]
         # else bfloat16 would be refused where there is only a CPU
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        for names, least, end in ((AT_LEAST_0, 0, math.inf), (AT_LEAST_1, 1, math.inf), (BELOW_1, 0, 1)):
+        for names, least, end in ((AT_LEAST_0, 0, END), (AT_LEAST_1, 1, END), (BELOW_1, 0, 1)):
             for name in names:
                 value = getattr(self, name)
                 if value is not None and not least <= value < end:
-                    expected = f"a number from {least} on" + (f" and below {end}" if end < math.inf else "")
-                    raise ConfigError(f"{name}: expected {expected}, found {value}")
+                    raise ConfigError(f"{name}: expected a number from {least} on and below {end}, found {value}")
+        if self.max_steps != -1 and not 1 <= self.max_steps < END:
+            raise ConfigError(f"max_steps: expected -1 or a number from 1 on and below {END}, found {self.max_steps}")
         super().__post_init__()

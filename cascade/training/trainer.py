@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,17 +26,37 @@ from .checkpoints import CheckpointError, last_checkpoint
 from .corpora import check_corpora
 from .gathering import from_rectangle, to_rectangle
 
+# What torch, transformers and accelerate raise when they cannot do what an argument asks for.
+SETTING_UP = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
+logger = logging.getLogger(__name__)
+
 KEPT = ("ner_precision", "ner_recall", "re_precision", "re_recall")  # logged beside every F1
 
 
 class _Begun(TrainerCallback):
-    """Whether a training got as far as its first step."""
+    """Whether a training got as far as its first step; when it resumes, whether an optimizer that another run saved has
+    taken one."""
 
-    def __init__(self) -> None:
+    def __init__(self, resumes: bool = False) -> None:
+        self.resumes = resumes
         self.steps = False
+        self.taken = 0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.steps |= not self.resumes
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         self.steps = True
+        self.taken += 1
 
 
 @contextmanager
@@ -44,7 +65,7 @@ def _setting_up(begun: _Begun) -> Iterator[None]:
     what an argument asks for. ``--log_level debug`` shows where."""
     try:
         yield
-    except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except SETTING_UP as error:
         if begun.steps or isinstance(error, ConfigError | DataError):
             raise
         raise ConfigError(f"training cannot begin: {type(error).__name__}: {error}") from error
@@ -55,17 +76,20 @@ class CascadeTrainer(Trainer):
 
     args: CascadeTrainingArguments
 
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As ``Trainer.train``.
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """As ``Trainer.train``. Warns where there was nothing to do.
 
         Raises:
             ConfigError: what the arguments ask for cannot be set up, before the first step: an optimizer, a schedule, a
                 package that is not there.
         """
-        begun = _Begun()
+        begun = _Begun(resumes=bool(resume_from_checkpoint))
         self.add_callback(begun)
         with _setting_up(begun):
-            return super().train(*args, **kwargs)
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if not begun.taken:
+            logger.warning("no step was taken: step %d of %d", self.state.global_step, self.state.max_steps)
+        return output
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -157,7 +181,7 @@ def metrics(scores: Scores) -> dict[str, float]:
 
 def check_best(args: CascadeTrainingArguments) -> None:
     """Raises ConfigError if what decides which checkpoint is best is nothing that scoring gives: after an epoch."""
-    names = ("loss", *metrics(score((), ())))
+    names = ("loss",) if args.prediction_loss_only else ("loss", *metrics(score((), ())))
     if (args.metric_for_best_model or "loss").removeprefix("eval_") not in names:
         raise ConfigError(
             f"metric_for_best_model: expected one of {', '.join(names)}, found {args.metric_for_best_model!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -413,6 +414,62 @@ def test_a_place_that_cannot_be_written_is_said_before_a_model_is_loaded(
         assert failed(capsys, verb, *rest) == f"cannot write {nowhere}: the folder {nowhere.parent} does not exist"
 
 
+def test_what_is_closed_or_empty_or_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, saved: Path, corpora: tuple[Path, Path]
+) -> None:
+    model = ("predict", "--model", str(saved), "--device", "cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", None)
+        for rest in ((), ("--file", "-")):
+            assert failed(capsys, *model, *rest) == "the standard input: expected a stream to read, found it closed"
+    assert failed(capsys, *model, "--file", "") == "file: expected the name of a corpus, found an empty one"
+    assert failed(capsys, *model, "--text", "x", "--device", "meta") == "device: expected one that computes, found meta"
+    assert failed(capsys, *model, "--text", "x", "--batch_size", "9" * 30).startswith("batch_size: expected a number")
+    a_file = ("evaluate", "--model", str(corpora[0]), "--file", "x")
+    assert failed(capsys, *a_file) == f"{corpora[0]}: expected the folder of a saved model, found a file"
+    assert failed(capsys, *train_arguments(corpora[0], corpora[1])) == (
+        "output_dir: expected a folder for checkpoints and the model, found a file by that name"
+    )
+    monkeypatch.setattr(sys, "stdin", standard_input(corpora[1].read_bytes()))
+    main(["evaluate", *model[1:], "--file", "-", "--thresholds", "0.02", "0", "0.02"])
+    assert "gold: 7 sentences" in capsys.readouterr().out
+
+
+def test_steps_that_are_none(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    arguments = train_arguments(corpora[0], tmp_path / "run", "--save_strategy", "no")
+    for steps in ("0", "-5", "9" * 25):
+        assert failed(capsys, *arguments, "--max_steps", steps).startswith(
+            "max_steps: expected -1 or a number from 1 on"
+        )
+    weights = ["0"] * 9
+    assert failed(capsys, *arguments, "--loss_weights", *weights) == (
+        "loss_weights: expected one above 0, or nothing is learned, found none"
+    )
+    main([*arguments, "--max_steps", "-1", "--num_train_epochs", "0"])
+    assert "no step was taken: step 0 of 0" in caplog.text
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    arguments = train_arguments(corpora[0], tmp_path / "run", "--save_strategy", "steps", "--save_steps", 1)
+    main(arguments)
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    other = train_arguments(corpora[0], tmp_path / "other", "--resume_from_checkpoint", checkpoint, "--max_steps", 4)
+    capsys.readouterr()
+    assert failed(capsys, *other, "--optim", "sgd").startswith("training cannot begin: KeyError: ")
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    assert failed(capsys, *other).startswith("training cannot begin: SafetensorError: ")
+
+
+def test_others_may_read_a_saved_model(saved: Path) -> None:
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in saved.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_a_backend_that_cannot_serve_here(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     model, tokenizer = tiny_model()
     save_model(model, tokenizer, tmp_path / "model")
@@ -424,7 +481,7 @@ def test_a_backend_that_cannot_serve_here(capsys: pytest.CaptureFixture[str], tm
 def test_a_checkpoint_to_resume_must_be_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = train_arguments(tmp_path / "t.jsonl", tmp_path / "run", "--resume_from_checkpoint", tmp_path / "gone")
     assert failed(capsys, *arguments) == (
-        f"resume_from_checkpoint: expected a complete checkpoint or `last`, found {tmp_path / 'gone'}"
+        f"resume_from_checkpoint: expected a complete checkpoint or `last`, found '{tmp_path / 'gone'}'"
     )
 
 
@@ -433,7 +490,7 @@ def test_what_training_cannot_set_up_is_one_line(
 ) -> None:
     arguments = train_arguments(corpora[0], tmp_path / "run")
     assert failed(capsys, *arguments, "--learning_rate", "nan") == (
-        "learning_rate: expected a number from 0 on, found nan"
+        "learning_rate: expected a number from 0 on and below 2147483648, found nan"
     )
     assert failed(capsys, *arguments, "--adam_beta2", "1") == (
         "adam_beta2: expected a number from 0 on and below 1, found 1.0"

@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"entity_types": []}, "entity_types: expected at least one name, found none"),
         ({"trunk": None}, "trunk: expected the configuration of a Hugging Face encoder, found none"),
         ({"trunk": {"hidden_size": 3}}, "trunk: expected a configuration with a `model_type`, found none"),
-        ({"hidden_size": 0}, "hidden_size: expected a whole number above 0, found 0"),
+        ({"hidden_size": 0}, "hidden_size: expected a whole number from 1 to 65536, found 0"),
         ({"dropout": 1.0}, "dropout: expected a number from 0 up to, but not including, 1, found 1.0"),
         ({"recurrent_dropout": 0.1, "encoder": "bilstm"}, "the encoder 'bilstm' has none; expected 0, found 0.1"),
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
@@ -39,7 +39,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ),
         ({"overlaps": ["none", "types"]}, "or none alone, found ['none', 'types']"),
         ({"overlaps": []}, "or none alone, found []"),
-        ({"tag_size": 0}, "tag_size: expected a whole number above 0, found 0"),
+        ({"tag_size": 0}, "tag_size: expected a whole number from 1 to 65536, found 0"),
         (
             {"fusion": "early"},
             "marker_ids: early fusion needs a pair of ids for each of 2 entity types and the subject",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -26,12 +28,32 @@ def stop_after(path: Path, *lines: str, resume: bool = False) -> None:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", [None, "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_the_standard_output(name: str | None, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    print("before")
-    write(name, "ü")
-    print("after")
-    assert capsysbinary.readouterr().out == "before\nü\nafter\n".encode()
+NAMES = [
+    None,
+    "-",
+    "/dev/stdout",
+    "/dev//stdout",
+    "/dev/fd/1",
+    "/proc/self/fd/1",
+    "/proc/thread-self/fd/1",
+    "link",
+    "all",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_standard_output_is_not_opened_again(name: str | None, tmp_path: Path) -> None:
+    """That would erase what is in a file that was opened to append; nor is it replaced under a name of its own."""
+    (tmp_path / "all").write_text("earlier\n")
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = (
+        f"from cascade.output import opened\nprint('before')\nwith opened({name!r}) as output:\n    output.write('ü')\n"
+        "print('after')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUTF8": "1"}
+    with (tmp_path / "all").open("ab") as stream:
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=stream, env=environment, check=True)
+    assert (tmp_path / "all").read_text("utf-8") == "earlier\nbefore\nü\nafter\n"
 
 
 def test_a_stream_that_was_opened_to_append_keeps_what_it_held(tmp_path: Path) -> None:
@@ -40,7 +62,10 @@ def test_a_stream_that_was_opened_to_append_keeps_what_it_held(tmp_path: Path) -
     with path.open("ab") as stream:
         write(f"/dev/fd/{stream.fileno()}", "later")
         stream.write(b"still open\n")
-    assert path.read_text() == "earlier\nlater\nstill open\n"
+        stream.flush()
+        with path.open("rb"):  # one that only reads it is none to write to
+            write(str(path), "at last")
+    assert path.read_text() == "earlier\nlater\nstill open\nat last\n"
 
 
 def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
@@ -112,8 +137,13 @@ def test_what_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path) 
         write(str(tmp_path))
     with pytest.raises(DataError, match="resume: expected an output that is a file, found the standard output"):
         write(None, resume=True)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        write("/dev/fd/987", "x")
+    for closed in ("/dev/fd/987", "/dev/fd/99999999999999999999"):
+        with pytest.raises(OSError, match=closed.removeprefix("/dev")):
+            write(closed, "x")
+    with pytest.raises(DataError, match="output: expected the name of a file, found an empty one"):
+        write("", "x")
+    with pytest.raises(OSError, match="cannot write /dev/full: No space left on device"):
+        write("/dev/full", "x")
 
 
 def test_two_runs_do_not_mix(tmp_path: Path) -> None:

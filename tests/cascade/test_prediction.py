@@ -96,7 +96,7 @@ def test_stages_are_labelled_for_the_profiler() -> None:
 
 @pytest.mark.parametrize("name", ["batch_size", "object_batch_size"])
 def test_sizes_are_checked(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{name}: expected a number above 0, found 0"):
+    with pytest.raises(ConfigError, match=f"^{name}: expected a number from 1 on and below 2147483648, found 0"):
         predictor(MODELS[0], **{name: 0})
 
 
