@@ -90,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(f"unknown verb {verb!r}: expected {', '.join(VERBS)}")
     try:
         VERBS[verb](rest)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:  # what reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would try to write the rest
         sys.exit(128 + signal.SIGPIPE)

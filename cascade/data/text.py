@@ -76,13 +76,12 @@ def split_text(text: str, language: str = "en") -> tuple[Sentence, ...]:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"character {error.start}: expected text, found half a surrogate pair") from None
-    language = language.lower()
-    if not _LANGUAGE.fullmatch(language):
+    if not _LANGUAGE.fullmatch(language.lower()):
         raise DataError(f"language: expected a code such as 'en' or 'zh-hant', found {language!r}")
     spans = [match.span() for match in _WORD.finditer(text)]
     if not spans:
         return ()
-    possible = _possible_ends(text, language)
+    possible = _possible_ends(text, language.lower())
     cuts = [i for i, (last, span) in enumerate(pairwise(spans), 1) if _ends(text, last, span, possible)]
     return tuple(_sentence(text, spans[start:end]) for start, end in pairwise([0, *cuts, len(spans)]))
 

@@ -121,10 +121,15 @@ def test_a_language_has_abbreviations_and_stops_of_its_own() -> None:
     assert document_from_text(german, language="de").sentences == split_text(german, "de")
 
 
-@pytest.mark.parametrize("language", ["", "English", "en_US", "EN"])
+@pytest.mark.parametrize("language", ["", "English", "en_US", "e"])
 def test_a_language_is_a_code(language: str) -> None:
     with pytest.raises(DataError, match=f"language: expected a code such as 'en' or 'zh-hant', found '{language}'"):
         split_text("Yes.", language)
+
+
+def test_a_code_may_be_in_capitals() -> None:
+    text = "Das sind bzw. Vier. Ende."
+    assert split_text(text, "DE") == split_text(text, "de")
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:

@@ -157,12 +157,13 @@ def test_a_model_that_was_just_trained_predicts_without_dropout(options: dict[st
 
 
 def test_documents_are_read_a_bounded_number_ahead() -> None:
-    few = predictor(MODELS[1], batch_size=2)
+    few = predictor(MODELS[1], batch_size=1)
+    several = SENTENCES[:8] * 6
     read = 0
 
     def documents() -> Iterator[Document]:
         nonlocal read
-        for sentence in SENTENCES * 20:
+        for sentence in several:
             read += 1
             yield Document(str(read), (sentence, Sentence(()), sentence))
 
@@ -171,9 +172,9 @@ def test_documents_are_read_a_bounded_number_ahead() -> None:
         seen += 1
         assert document.key == str(seen)
         assert [s.words for s in sentences] == [s.words for s in document.sentences]
-        assert read - seen <= 2 * BATCHES_AHEAD / 3 + 1
-    assert seen == 20 * len(SENTENCES)
-    whole = found(few([sentence for sentence in SENTENCES * 20 for _ in range(2)]))
+        assert read - seen <= BATCHES_AHEAD / 3 + 1
+    assert seen == len(several)
+    whole = found(few([sentence for sentence in several for _ in range(2)]))
     pairs = [s for _, sentences in few.documents(documents()) for s in (sentences[0], sentences[2])]
     assert found(pairs) == whole
 

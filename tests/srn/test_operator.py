@@ -102,16 +102,16 @@ def test_a_layer_that_saved_nothing_has_no_gradient() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autocast_gives_the_dtypes_that_nn_lstm_gives(dtype: torch.dtype, with_state: bool) -> None:
     """Output and state are bfloat16, whatever the input's dtype; gradients have the dtype of the parameters."""
-    results = []
-    for cls in (nn.LSTM, SRN):
+    # where oneDNN has no bfloat16, as on processors with AVX2 alone, nn.LSTM fails or gives float32
+    for cls in (nn.LSTM, SRN) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (SRN,):
         module, x = cls(D, H), torch.randn(5, 3, D, dtype=dtype, requires_grad=True)
         hx = (torch.randn(1, 3, H), torch.randn(1, 3, H)) if with_state else None
         with torch.autocast("cpu", torch.bfloat16):
             outputs = module(x, hx)
         tree_leaves(outputs)[0].float().sum().backward()
-        results.append([t.dtype for t in (*tree_leaves(outputs), x.grad, *module.parameters())])
+        assert [tensor.dtype for tensor in tree_leaves(outputs)] == [torch.bfloat16] * 3
+        assert x.grad.dtype == dtype
         assert {parameter.grad.dtype for parameter in module.parameters()} == {torch.float32}
-    assert results[0][:4] == results[1][:4]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,0 +1,1 @@
+"""Experiments on what models learn; their speed is measured by ``benchmarks/``."""

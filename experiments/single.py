@@ -1,0 +1,101 @@
+"""One run: trains a model, chooses thresholds on dev for each way to decide a span, scores it, and writes one file."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from cascade import cli, load_model, read_corpus, score
+from cascade.files import replacing
+from cascade.model.config import DECISIONS
+from cascade.prediction import Predictor
+from cascade.training import last_checkpoint
+from cascade.tuning import tune_thresholds
+from experiments.tables import Run
+from srn_kernels import __version__
+
+GRID = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+CURVE = ("epoch", "loss", "eval_loss", "eval_ner_f1", "eval_re_f1")
+
+
+def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]:
+    """Trains in ``folder``, or goes on there, and returns what the run's file holds."""
+    begun = time.monotonic()
+    resumed = folder.exists() and last_checkpoint(folder) is not None
+    cli.main(["train", *train_arguments(run, corpus, trunk, folder, resumed)])
+    minutes = (time.monotonic() - begun) / 60
+    log = json.loads((last_checkpoint(folder) / "trainer_state.json").read_text())["log_history"]
+    return {
+        "options": dict(run.options),
+        "seed": run.seed,
+        "trunk": trunk.name if trunk.name != "model" else trunk.parent.name,
+        "versions": {"srn-kernels": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+        "training_minutes": None if resumed else round(minutes, 1),
+        "curve": [{name: entry[name] for name in CURVE if name in entry} for entry in log],
+        "scores": scores(folder, corpus),
+    }
+
+
+def train_arguments(run: Run, corpus: Path, trunk: Path, folder: Path, resumed: bool) -> list[str]:
+    options: dict[str, Any] = {
+        "train_file": corpus / "train.json",
+        "dev_file": corpus / "dev.json",
+        "trunk": trunk,
+        "output_dir": folder,
+        "seed": run.seed,
+        "disable_tqdm": True,
+        "report_to": "none",
+        **dict(run.options),
+        **({"resume_from_checkpoint": "last"} if resumed else {}),
+    }
+    return [
+        word
+        for name, value in options.items()
+        for word in (
+            f"--{name}",
+            *map(str, value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)),
+        )
+    ]
+
+
+def scores(folder: Path, corpus: Path) -> dict[str, Any]:
+    """For each way to decide a span: scores on dev and test at the thresholds of training and at those chosen on dev."""
+    model, tokenizer = load_model(folder)
+    predictor = Predictor(model, tokenizer)
+    splits = {split: read_corpus(corpus / f"{split}.json") for split in ("dev", "test")}
+
+    def at(thresholds: Sequence[float]) -> dict[str, Any]:
+        model.config.thresholds = list(thresholds)
+        found = {split: score(gold, predictor(gold)).as_dict() for split, gold in splits.items()}
+        return {"thresholds": list(thresholds), **found}
+
+    printed = list(model.config.thresholds)
+    results = {}
+    for decision in DECISIONS if hasattr(model.config, "decision") else DECISIONS[:1]:  # a table has cells, not spans
+        model.config.decision = decision
+        model.config.thresholds = printed
+        chosen = tune_thresholds(predictor, splits["dev"], grid=GRID)
+        results[decision] = {"printed": at(printed), "chosen": at(chosen)}
+    return results
+
+
+def main(text: str, corpus: str, trunk: str, folder: str, results: str) -> None:
+    run = Run.from_json(text)
+    record = perform(run, Path(corpus), Path(trunk), Path(folder))
+    path = run.result(Path(results))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as written:
+        written.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

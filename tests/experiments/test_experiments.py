@@ -1,0 +1,108 @@
+"""Experiments: their tables ask for options that there are, a run is done once, and the page is made of its file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cascade import cli
+from cascade.data import sample_corpus, write_corpus
+from cascade.options import CorpusArguments, ModelArguments
+from cascade.tiny import make_tiny_trunk
+from cascade.training import CascadeTrainingArguments
+from experiments import run as runner
+from experiments import single
+from experiments.report import COLUMNS, write_report
+from experiments.tables import Run, Table, read_tables
+
+OPTIONS = {"max_steps": 2, "hidden_size": 8, "tag_size": 4, "use_cpu": True, "encoder": "none"}
+TABLE = Table("tiny", "A title", "A text.", (0, 1), OPTIONS, {"late": {}, "early": {"fusion": "early"}})
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for split, source in (("train", "train"), ("dev", "dev"), ("test", "dev")):
+        write_corpus(folder / f"{split}.json", sample_corpus(source))
+    words = [word for sentence in sample_corpus("train").sentences() for word in sentence.words]
+    make_tiny_trunk(words, folder / "trunk", hidden_size=32, pieces=300)
+    return folder
+
+
+@pytest.mark.parametrize("table", read_tables(()), ids=lambda table: table.name)
+def test_tables_ask_for_options_that_there_are(table: Table, tmp_path: Path) -> None:
+    assert table.title and table.text and len(table.seeds) >= 3
+    for row in table.runs().values():
+        arguments = single.train_arguments(row[0], tmp_path, tmp_path, tmp_path / "out", resumed=False)
+        _, model, _ = cli.parse("train", (CorpusArguments, ModelArguments, CascadeTrainingArguments), arguments)
+        assert {name: value for name, value in row[0].options if hasattr(model, name)} == cli.given(model)
+
+
+def test_the_same_options_are_the_same_run() -> None:
+    one, other = Run.of({"a": 1, "b": [1.0, 2.0]}, 3), Run.of({"b": [1.0, 2.0], "a": 1}, 3)
+    assert one == other and one.name == other.name
+    assert Run.from_json(one.as_json()) == one
+    assert len({one.name, Run.of({"a": 1, "b": [1.0, 2.0]}, 4).name, Run.of({"a": 2, "b": [1.0, 2.0]}, 3).name}) == 3
+
+
+def test_every_row_has_its_first_seed_before_any_has_its_second(tmp_path: Path) -> None:
+    again = Table("again", "", "", (0, 1, 2), OPTIONS, {"the same as late": {}})
+    late, early = (TABLE.runs()[row] for row in ("late", "early"))
+    third = again.runs()["the same as late"][2]
+    assert runner.pending([TABLE, again], tmp_path, None) == [late[0], early[0], late[1], early[1], third]
+    assert runner.pending([TABLE, again], tmp_path, 1) == [late[0], early[0]]
+    late[0].result(tmp_path).write_text("{}")
+    assert runner.pending([TABLE], tmp_path, 1) == [early[0]]
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_file_and_the_page_is_made_of_it(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, page = tmp_path / "results", tmp_path / "results.md"
+    monkeypatch.setattr(runner, "read_tables", lambda names: [TABLE])
+    common = ["--results", str(results), "--work", str(tmp_path / "work"), "--page", str(page), "--seeds", "1"]
+    places = ["--corpus", str(corpus), "--trunk", str(corpus / "trunk")]
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["run.py", *common, *arguments])
+        runner.main()
+        return capsys.readouterr().out
+
+    names = [TABLE.runs()[row][0].name for row in ("late", "early")]
+    assert run("--list").split() == names
+    with pytest.raises(SystemExit):
+        run()
+    out = run(*places, "--jobs", "2")
+    assert {f"{name}: done" for name in names} <= set(out.splitlines())
+    record = json.loads((results / f"{names[1]}.json").read_text())
+    assert record["options"] == {**OPTIONS, "fusion": "early"}
+    assert [entry["epoch"] for entry in record["curve"] if "eval_re_f1" in entry]
+    assert record["scores"].keys() == {"each", "product", "match"}
+    assert (
+        record["scores"]["match"]["chosen"]["test"]["ner_gold"]
+        == record["scores"]["each"]["printed"]["dev"]["ner_gold"]
+    )
+    text = page.read_text()
+    assert "## A title" in text and "late (1), early (1)" in text
+    assert all(column in text for column in COLUMNS)
+    assert run("--list").split() == []
+
+    write_report([TABLE], results, tmp_path / "again.md")
+    assert (tmp_path / "again.md").read_text() == text
+
+
+def test_a_run_that_fails_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table("broken", "", "", (0,), {**OPTIONS, "fusion": "both"}, {"row": {}})
+    monkeypatch.setattr(runner, "read_tables", lambda names: [table])
+    name = table.runs()["row"][0].name
+    arguments = ["--corpus", str(corpus), "--trunk", str(corpus / "trunk"), "--work", str(tmp_path / "work")]
+    page = ["--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md")]
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments, *page])
+    with pytest.raises(SystemExit, match=name):
+        runner.main()
+    assert "fusion: expected one of early, late" in (tmp_path / "work" / f"{name}.log").read_text()
+    assert not (tmp_path / "results" / f"{name}.json").exists()
