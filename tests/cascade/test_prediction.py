@@ -180,7 +180,7 @@ def test_documents_are_read_a_bounded_number_ahead() -> None:
 
 
 def test_what_was_lost_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    small = predictor({"positions": 16}, batch_size=1)
+    small = Predictor(*tiny_model(positions=16), batch_size=1)  # finds nothing
     long = Sentence(tuple("Tartu" for _ in range(40)))
     with caplog.at_level(logging.WARNING):
         small([long] * (BATCHES_AHEAD + 1))
