@@ -65,4 +65,8 @@ class CascadeTrainingArguments(TrainingArguments):
                     raise ConfigError(f"{name}: expected a number from {least} on and below {end}, found {value}")
         if self.max_steps != -1 and not 1 <= self.max_steps < END:
             raise ConfigError(f"max_steps: expected -1 or a number from 1 on and below {END}, found {self.max_steps}")
+        if "underflow_overflow" in (self.debug or ""):
+            raise ConfigError(
+                "debug: `underflow_overflow` fails on tensors of truth values, which these models pass on"
+            )
         super().__post_init__()

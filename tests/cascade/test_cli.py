@@ -498,6 +498,9 @@ def test_what_training_cannot_set_up_is_one_line(
     best = failed(capsys, *arguments, "--dev_file", str(corpora[1]), "--metric_for_best_model", "f1")
     assert best.startswith("metric_for_best_model: expected one of loss, ner_precision, ")
     assert "ner_f1+re_f1, found 'f1'" in best
+    assert failed(capsys, *arguments, "--debug", "underflow_overflow").startswith(
+        "debug: `underflow_overflow` fails on"
+    )
     assert failed(capsys, *arguments, "--optim_args", "none").startswith("training cannot begin: ValueError: ")
     assert failed(capsys, *arguments, "--report_to", "nobody").startswith("training cannot begin: ValueError: nobody ")
     assert failed(capsys, *arguments, "--hidden_size", "many") == (
