@@ -307,6 +307,9 @@ def source(path: str) -> str | BinaryIO:
 
 def progress(items: Iterable[T], sentences: Callable[[T], int]) -> Iterator[T]:
     """The items, while the standard error shows how many sentences have passed: on a terminal often, in a log rarely."""
+    if sys.stderr is None:  # closed
+        yield from items
+        return
     interval = 0.2 if sys.stderr.isatty() else 60
     with tqdm(unit=" sentences", delay=5, mininterval=interval, maxinterval=interval) as bar:
         for item in items:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,17 +23,20 @@ class Output:
     is ``last_line``."""
 
     file: BinaryIO
+    name: str
     resumed: int = 0
     last_line: bytes = b""
     written: int = 0
 
     def write(self, line: str) -> None:
-        """A line without its end. Another process sees it after ``flush``."""
-        self.file.write(line.encode("utf-8") + b"\n")
+        """A line without its end. Another process sees it after ``flush``. Raises OSError, as ``flush`` does."""
+        with _named(self.name):
+            self.file.write(line.encode("utf-8") + b"\n")
         self.written += 1
 
     def flush(self) -> None:
-        self.file.flush()
+        with _named(self.name):
+            self.file.flush()
 
 
 @contextmanager
@@ -42,8 +45,8 @@ def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
 
     A name of a stream that is open for writing (``/dev/stdout``, ``/dev/fd/3``, a link to one, its file) is that stream,
     which is never opened again: that would erase what a file that was opened to append holds. Pipes and devices are
-    written to directly. For a file, lines go
-    to ``path.partial``, which takes its place at the end; if anything stops the run before, they stay there.
+    written to directly. For a file, lines go to ``path.partial``, which takes its place at the end; if anything stops
+    the run before, they stay there.
 
     Args:
         resume: go on after the whole lines that ``path.partial`` holds, if there is one.
@@ -51,27 +54,25 @@ def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
     Raises:
         OSError: it cannot be written, is a folder, or its folder does not exist.
         DataError: ``path.partial`` holds lines of an earlier run, and ``resume`` is false; or it is true, and ``path`` is
-            no file.
+            no file; or ``path`` is empty.
     """
     if path == "":
         raise DataError("output: expected the name of a file, found an empty one")
     descriptor = 1 if path in (None, STANDARD_OUTPUT) else _descriptor(path)
     target = None if descriptor is not None else Path(os.path.realpath(path))
-    with _named(path or "the standard output"):
-        if descriptor is None and (target.is_file() or not target.exists()):
-            with _replacing_when_complete(path, target, resume) as output:
-                yield output
-            return
-        yield from _directly(path, descriptor, target, resume)
-
-
-def _directly(path: str | None, descriptor: int | None, target: Path | None, resume: bool) -> Iterator[Output]:
+    if descriptor is None and (target.is_file() or not target.exists()):
+        with _replacing_when_complete(path, target, resume) as output:
+            yield output
+        return
+    name = path or "the standard output"
     if resume:
-        raise DataError(f"resume: expected an output that is a file, found {path or 'the standard output'}")
+        raise DataError(f"resume: expected an output that is a file, found {name}")
     if target is not None and target.is_dir():
-        raise IsADirectoryError(f"cannot write {path}: expected a file, found a folder")
-    with target.open("wb") if target is not None else _stream(descriptor) as file:
-        yield Output(file)
+        raise IsADirectoryError(f"cannot write {name}: expected a file, found a folder")
+    with _closing(target.open("wb")) if target is not None else _stream(descriptor) as file:
+        output = Output(file, name)
+        yield output
+        output.flush()
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def _stream(descriptor: int) -> Iterator[BinaryIO]:
     """An open stream, which stays open."""
     standard = {1: sys.stdout, 2: sys.stderr}
     if descriptor not in standard:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
+        with _closing(os.fdopen(os.dup(descriptor), "wb")) as file:
             yield file
         return
     stream = standard[descriptor]
@@ -87,7 +88,6 @@ def _stream(descriptor: int) -> Iterator[BinaryIO]:
         raise OSError(f"cannot write to stream {descriptor}: it is closed")
     stream.flush()  # what was printed before comes first
     yield stream.buffer
-    stream.flush()
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[
     partial = target.with_name(target.name + PARTIAL)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
-    output = Output(partial.open("r+b" if partial.exists() else "x+b"))
+    output = Output(partial.open("r+b" if partial.exists() else "x+b"), path)
     _lock(output.file, partial)
     try:
         _find_lines(output)
@@ -116,9 +116,23 @@ def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[
             )
         raise
     finally:
-        output.file.close()
+        _close(output.file)
         if not output.resumed + output.written:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _closing(file: BinaryIO) -> Iterator[BinaryIO]:
+    try:
+        yield file
+    finally:
+        _close(file)
+
+
+def _close(file: BinaryIO) -> None:
+    """Closing tries once more to write what ``Output.flush`` could not, and has said so."""
+    with suppress(OSError):
+        file.close()
 
 
 def _lock(file: BinaryIO, partial: Path) -> None:
@@ -167,6 +181,4 @@ def _named(name: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
         raise OSError(f"cannot write {name}: {error.strerror}") from error

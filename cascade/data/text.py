@@ -50,9 +50,8 @@ _BLANK_LINE = regex.compile(rf"\n(?:(?!\n)[{_SPACE}])*\n")
 _READ_AT_ONCE = 10_000  # characters: a long page. Over quotes that are not closed sentencex takes quadratic time.
 _LANGUAGE = regex.compile(r"[a-z]{2,3}(-[a-z]+)*")
 _ABBREVIATED = regex.compile(r".*\w\.", regex.DOTALL)  # a word that keeps its full stop
-_ITEM = regex.compile(
-    r"[\w,;]|:(?=\s*[^\s\p{L}])"
-)  # before an item of a list; Armenian also writes a colon for its stop
+# Before an item of a list; Armenian also writes a colon for its stop.
+_ITEM = regex.compile(r"[\w,;]|:(?=\s*[^\s\p{L}])")
 _GOES_ON = regex.compile(r"[\p{Ll},;:!?\p{Pe}]")
 _CLOSES = regex.compile(r"[\"'\p{Pf}]")
 

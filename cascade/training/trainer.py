@@ -85,8 +85,11 @@ class CascadeTrainer(Trainer):
         """
         begun = _Begun(resumes=bool(resume_from_checkpoint))
         self.add_callback(begun)
-        with _setting_up(begun):
-            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        try:
+            with _setting_up(begun):
+                output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        finally:
+            self.remove_callback(begun)
         if not begun.taken:
             logger.warning("no step was taken: step %d of %d", self.state.global_step, self.state.max_steps)
         return output
