@@ -1,4 +1,4 @@
-"""Early versus late fusion in sentences a second (Table 4 of arXiv 2202.07281), over a trunk of SciBERT's shape."""
+"""Early, late and packed fusion in sentences a second (Table 4 of arXiv 2202.07281), over a trunk of SciBERT's shape."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from .data import LabelSet, Sentence
 from .loading import load_tokenizer, load_trunk, load_weights, loading
 from .markers import reserve_markers
 from .model import CascadeConfig, CascadeModel, ConfigError, ExtractionModel, TableConfig, TableModel
+from .model.beside import check_beside
+from .model.config import WITH_MARKERS
 from .model.trunk import check_states, positions, vocabulary
 from .spacing import WORDS
 from .tokenization import WordTokenizer
 from .vocabulary import check_vocabulary
+
+logger = logging.getLogger(__name__)
 
 FINAL_MODEL = "model"  # the folder of the finished model, in a training's output folder
 ARCHITECTURES = {"cascade": (CascadeConfig, CascadeModel), "table": (TableConfig, TableModel)}
@@ -46,7 +51,7 @@ def create_model(
     tokenizer = load_tokenizer(trunk)
     size = vocabulary(encoder)
     check_vocabulary(tokenizer, size)
-    if options.get("fusion") == "early":
+    if options.get("fusion") in WITH_MARKERS:
         options["marker_ids"] = reserve_markers(tokenizer, labels.entity_types)
         last = max(index for pair in options["marker_ids"] for index in pair)
         if last >= size:
@@ -61,6 +66,10 @@ def create_model(
     short, long = WordTokenizer(tokenizer, config)([Sentence(("a",)), Sentence(("a", *WORDS))]).windows[:2]
     with loading(trunk, "an encoder that reads pieces", ConfigError):
         check_states(encoder, short["input_ids"], long["input_ids"], config.pad_token_id)
+    if getattr(config, "fusion", None) == "packed":
+        check_beside(encoder, (short["input_ids"], long["input_ids"]), config.pad_token_id)
+        if config.encoder == "none":
+            logger.warning("fusion: `packed` is `late` with the encoder `none`, as nothing reads the markers")
     return model, tokenizer
 
 

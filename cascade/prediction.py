@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from .data import Corpus, Document, Entity, Sentence
 from .model import ConfigError, ExtractionModel
 from .model.findings import Found
-from .tensors import Example, collate
+from .tensors import Batch, Example, collate
 from .tokenization import WordTokenizer
 from .windows import merged, report
 
@@ -71,6 +71,15 @@ class Predictor:
                 yield document, list(islice(found, len(document.sentences)))
         report(lost)
 
+    def repeatedly(self, sentences: Corpus | Iterable[Sentence]) -> Callable[[], list[Sentence]]:
+        """A function that predicts the same sentences each time, as a call does, with what the model's configuration then
+        says. What does not depend on that, the first reading of every sentence, is computed and kept once."""
+        sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
+        examples = self.tokenizer(sentences)
+        report(examples.lost)
+        readings = list(self._readings(examples.windows))
+        return lambda: self._found_in(sentences, examples.windows, readings, Counter())
+
     def _predicted(self, sentences: Iterable[Sentence], lost: Counter[str]) -> Iterator[Sentence]:
         """Adds to ``lost`` what was lost, by reason."""
         sentences = iter(sentences)
@@ -78,24 +87,34 @@ class Predictor:
             with profiler.record_function("cascade.tokenize"):
                 examples = self.tokenizer(chunk)
             lost.update(examples.lost)
-            # around several batches: it rounds a weight once, where it is first used
-            with torch.autocast(self.model.device.type, self.dtype) if self.dtype else nullcontext():
-                found = self._found(examples.windows, lost)
-            yield from merged(chunk, examples.windows, found, self.model.config.overlaps)
+            yield from self._found_in(chunk, examples.windows, self._readings(examples.windows), lost)
 
-    def _found(self, windows: Sequence[Example], lost: Counter[str]) -> list[Found]:
-        """What is in each of all windows, in batches of similar length."""
+    def _readings(self, windows: Sequence[Example]) -> Iterator[tuple[list[Example], Any]]:
+        """Batches of windows of similar length, and what the model's ``read`` makes of each."""
         by_length = sorted(windows, key=lambda window: len(window["input_ids"]))
-        found: list[Found] = [((), ())] * len(windows)
         for first in range(0, len(by_length), self.batch_size):
             batched = by_length[first : first + self.batch_size]
             batch = {name: tensor.to(self.model.device) for name, tensor in collate(batched).items()}
-            extraction = self.model.extract(batch, object_batch_size=self.object_batch_size)
-            if extraction.unmarked:
-                lost["entities left unmarked, for want of positions in the trunk"] += extraction.unmarked
-            for window, result in zip(batched, extraction.found(len(batched), self.model.labels), strict=True):
-                found[window["example_id"]] = result
-        return found
+            yield batched, self.model.read(Batch.of(batch))
+
+    def _found_in(
+        self,
+        sentences: Sequence[Sentence],
+        windows: Sequence[Example],
+        readings: Iterable[tuple[list[Example], Any]],
+        lost: Counter[str],
+    ) -> list[Sentence]:
+        """The sentences with what is in their windows."""
+        found: list[Found] = [((), ())] * len(windows)
+        # around several batches: it rounds a weight once, where it is first used
+        with torch.autocast(self.model.device.type, self.dtype) if self.dtype else nullcontext():
+            for batched, reading in readings:
+                extraction = self.model.find(reading, object_batch_size=self.object_batch_size)
+                if extraction.unmarked:
+                    lost["entities left unmarked, for want of positions in the trunk"] += extraction.unmarked
+                for window, result in zip(batched, extraction.found(len(batched), self.model.labels), strict=True):
+                    found[window["example_id"]] = result
+        return merged(sentences, windows, found, self.model.config.overlaps)
 
 
 def _holding(documents: Iterator[Document], sentences: int) -> Iterator[Document]:

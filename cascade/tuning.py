@@ -23,14 +23,15 @@ def tune_thresholds(
     ``value``. One at a time is chosen, in the order of the turns, until a round changes none.
 
     The model keeps its own thresholds; of equally good ones they stay, then the lowest is taken. A round predicts the
-    corpus once for each threshold and each number in the grid.
+    corpus once for each threshold and each number in the grid; the corpus is first read once, and kept.
     """
     config = predictor.model.config
     saved = list(config.thresholds)
+    predict = predictor.repeatedly(corpus)
 
     def value_of(thresholds: Sequence[float]) -> float:
         config.thresholds = list(thresholds)
-        return value(score(corpus, predictor(corpus)))
+        return value(score(corpus, predict()))
 
     try:
         best = list(saved)

@@ -99,6 +99,7 @@ BARS = (
     _fusion("late fusion over the trunk alone", 0.9, names.TRUNK, OVER_LATE, at_most=False),
     _fusion("late fusion, sentences/s", 30_000, LATE, lambda case, cases: case.rate("sentences"), at_most=False),
     _fusion("late fusion over early, batched", 4.3, names.BATCHED, OVER_LATE, at_most=True),
+    _fusion("late fusion over packed", 2.0, names.PACKED_FUSION, OVER_LATE, at_most=True),
 )
 
 

@@ -16,6 +16,7 @@ LATE = "late"
 """Like ``nn.LSTM``, a row that others are measured against."""
 
 TRUNK, BATCHED, ONE_BY_ONE = "trunk alone", "early, batched", "early, one object pass at a time"
+PACKED_FUSION = "packed"
 
 FORWARD, BACKWARD, TRAINING = "forward", "backward", "forward+backward"
 

@@ -19,9 +19,10 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ..data import LabelSet
-from ..tensors import Sequences, Spans
+from ..tensors import Batch, Sequences, Spans
 from .config import ExtractorConfig
 from .encoders import RECURRENT_LAYERS, build_encoder
+from .findings import Extraction
 from .pairs import LogitLinear
 from .trunk import check_trunk
 
@@ -138,14 +139,46 @@ class ExtractionModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def read(self, batch: Batch) -> Any:
+        """Prepares to read a batch, as ``find`` wants it. Computes nothing yet."""
+        raise NotImplementedError
+
+    def find(self, reading: Any, given: Given | None = None, object_batch_size: int | None = None) -> Extraction:
+        """As ``extract``, of a batch that ``read`` prepared. What was read without regard to thresholds is not read again
+        when the same ``reading`` is given again."""
+        raise NotImplementedError
+
+    def extract(
+        self,
+        batch: Mapping[str, Tensor],
+        given: Given | None = None,
+        object_batch_size: int | None = None,
+    ) -> Extraction:
+        """Entities and relations of a batch (a dictionary of tensors, as ``collate`` makes it; labels are not needed).
+
+        Args:
+            given: these spans drive the later turns in place of the predicted ones (the relations' subjects are the
+                subjects); entities, subjects and objects are still decoded from the logits.
+            object_batch_size: subjects that one pass of the object turn takes; a model without turns ignores it. None:
+                all of the batch, up to ``SUBJECTS_AT_ONCE``. 1 is the procedure of the paper.
+
+        ``torch.profiler`` shows the stages ``cascade.encode`` (trunk, encoder, fusion) and ``cascade.decode``.
+
+        Raises:
+            ValueError: ``object_batch_size`` below 1.
+        """
+        return self.find(self.read(Batch.of(batch)), given, object_batch_size)
+
     def encode(self, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
         """(N, F) features for each of ``tasks``, of the N words of ``sequences``: each word's first piece, encoded.
 
         Only real pieces go through the encoder, so that padding costs it nothing and no direction reads it.
         """
-        place = torch.arange(sequences.input_ids.shape[1], device=sequences.input_ids.device)
-        mask = (place < sequences.lengths[:, None]).long()
-        states = self.trunk(input_ids=sequences.input_ids, attention_mask=mask).last_hidden_state  # (S, longest, D)
+        states = self.trunk(input_ids=sequences.input_ids, attention_mask=sequences.mask).last_hidden_state
+        return self.encode_states(states, sequences, tasks)
+
+    def encode_states(self, states: Tensor, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """As ``encode``, where the trunk's ``states`` (S, longest, D) of the sequences are known."""
         packed = pack_padded_sequence(
             self.dropout(states), sequences.lengths.cpu(), batch_first=True, enforce_sorted=False
         )

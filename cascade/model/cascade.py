@@ -1,8 +1,7 @@
-"""The cascade: entities, then subjects, then the objects of each subject, with early or late fusion."""
+"""The cascade: entities, then subjects, then the objects of each subject, with early, late or packed fusion."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -15,8 +14,10 @@ from .config import TURNS, CascadeConfig
 from .early import EarlyReading
 from .findings import Extraction
 from .late import LateFusion, LateReading
+from .packed import PackedReading
 from .turn import SpanHead, Turn
 
+Reading = EarlyReading | LateReading | PackedReading
 SUBJECTS_AT_ONCE = 256  # subjects that one call of the object turn takes by default: bounds its memory
 
 
@@ -32,7 +33,7 @@ class CascadeModel(ExtractionModel):
     def __init__(self, config: CascadeConfig, trunk: PreTrainedModel | None = None) -> None:
         super().__init__(config, trunk)
         size = self.encoder.feature_size
-        self.fusion = LateFusion(config, size) if config.fusion == "late" and config.relation_types else None
+        self.fusion = LateFusion(config, size) if config.fusion != "early" and config.relation_types else None
         sizes = dict.fromkeys(TURNS, size) if self.fusion is None else self.fusion.sizes
         labels = {"entity": len(config.entity_types), "subject": 1, "object": len(config.relation_types)}
         self.heads = nn.ModuleDict(
@@ -43,10 +44,12 @@ class CascadeModel(ExtractionModel):
         )
         self.post_init()
 
-    def read(self, batch: Batch) -> EarlyReading | LateReading:
-        """Prepares to read a batch turn by turn with the configured fusion. Computes nothing yet."""
+    def read(self, batch: Batch) -> Reading:
+        """Prepares to read a batch turn by turn with the configured fusion."""
         if self.config.fusion == "early":
             return EarlyReading(self.encode, batch, self.config)
+        if self.config.fusion == "packed":
+            return PackedReading(self.trunk, self.encode_states, batch, self.config, self.fusion)
         return LateReading(self.encode, batch, self.config, self.fusion)
 
     def forward(
@@ -67,26 +70,26 @@ class CascadeModel(ExtractionModel):
         given = Given.gold({"entities": entities, "relations": relations})
         batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
         width = batch.width
-        subjects = given.subjects.unique(width)
+        subjects, typed = given.subjects.unique(width), given.entities.unique(width)
         reading = self.read(batch)
         turn = reading.entity_turn()
-        terms = [self._loss("entity", turn, given.entities, batch)]
+        terms = [self._loss("entity", turn, given.entities, None, batch)]
 
         sentences = self._subject_sentences(given.entities, batch)
         if len(sentences):
             turn = reading.subject_turn(given.entities, sentences)
             row = torch.searchsorted(sentences, subjects.row)
             gold = replace(subjects, row=row, label=torch.zeros_like(subjects.label))
-            terms.append(self._loss("subject", turn, gold, batch))
+            terms.append(self._loss("subject", turn, gold, typed, batch))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
         every = self.config.candidate_subjects == "all" and self.config.relation_types
-        candidates = given.entities.unique(width) if every else subjects
+        candidates = typed if every else subjects
         if len(candidates):
             turn = reading.object_turn(given.entities, candidates)
             row = torch.searchsorted(candidates.keys(width), given.subjects.keys(width))
-            terms.append(self._loss("object", turn, replace(given.objects, row=row), batch))
+            terms.append(self._loss("object", turn, replace(given.objects, row=row), typed, batch))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -94,29 +97,15 @@ class CascadeModel(ExtractionModel):
         return ExtractionOutput(loss=terms @ terms.new_tensor(self.config.loss_weights), terms=terms)
 
     @inference
-    def extract(
+    def find(
         self,
-        batch: Mapping[str, Tensor],
+        reading: Reading,
         given: Given | None = None,
         object_batch_size: int | None = None,
     ) -> Extraction:
-        """Entities and relations of a batch (a dictionary of tensors, as ``collate`` makes it; labels are not needed).
-
-        Args:
-            given: these spans drive the later turns in place of the predicted ones (the relations' subjects are the
-                subjects); entities, subjects and objects are still decoded from the logits.
-            object_batch_size: subjects that one pass of the object turn takes. None: all of the batch, up to
-                ``SUBJECTS_AT_ONCE``. 1 is the procedure of the paper.
-
-        ``torch.profiler`` shows the stages ``cascade.encode`` (trunk, encoder, fusion) and ``cascade.decode``.
-
-        Raises:
-            ValueError: ``object_batch_size`` below 1.
-        """
         if object_batch_size is not None and object_batch_size < 1:
             raise ValueError(f"object_batch_size: expected a number above 0, found {object_batch_size}")
-        batch = Batch.of(batch)
-        reading = self.read(batch)
+        batch = reading.batch
         with profiler.record_function("cascade.encode"):
             turn = reading.entity_turn()
         with profiler.record_function("cascade.decode"):
@@ -161,9 +150,10 @@ class CascadeModel(ExtractionModel):
             return batch.all_rows[:0]
         return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
 
-    def _loss(self, name: str, turn: Turn, gold: Spans, batch: Batch) -> Tensor:
+    def _loss(self, name: str, turn: Turn, gold: Spans, entities: Spans | None, batch: Batch) -> Tensor:
         """(3,): the terms of one turn's loss, divided by the words that ``loss_divisor`` names."""
-        terms = self.heads[name].loss(turn, gold)
+        few = entities is not None and self.config.match_spans == "entities"
+        terms = self.heads[name].loss(turn, gold, self._candidates(entities, turn, batch) if few else None)
         return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / len(batch.words))
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:

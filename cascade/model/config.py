@@ -14,6 +14,8 @@ from ..data.overlaps import NO_OVERLAPS, OVERLAPS
 TURNS = ("entity", "subject", "object")
 TERMS = ("start", "end", "match")
 LARGEST = 1 << 16  # width of a layer
+FUSIONS = ("early", "late", "packed")
+WITH_MARKERS = ("early", "packed")
 DECISIONS = ("each", "product", "match")
 ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
 WITH_RECURRENT_DROPOUT = ("srn", "bisrn", "pfn")
@@ -113,7 +115,7 @@ class CascadeConfig(ExtractorConfig):
     """The cascade: entities, then subjects, then each subject's objects.
 
     Args:
-        marker_ids: (opening, closing) vocabulary ids for each entity type and, last, the subject (early fusion).
+        marker_ids: (opening, closing) vocabulary ids for each entity type and, last, the subject (early, packed fusion).
 
     The other arguments carry their meaning in their annotation, as those of ``ExtractorConfig`` do.
     """
@@ -125,14 +127,14 @@ class CascadeConfig(ExtractorConfig):
         fusion: Annotated[
             str,
             "late: one encoding serves all turns, and labels enter as embeddings; early: each turn reads the text again, "
-            "with markers in it.",
+            "with markers in it; packed: the trunk reads the text once, and markers beside it, as late otherwise.",
         ] = "late",
         match: Annotated[
             str, "hidden: a hidden layer; additive: Eq. 13 as printed, which cannot tell nested spans apart."
         ] = "hidden",
         object_turn: Annotated[
             str,
-            "Late fusion only. subject: the object turn gets the subject's own start and end states through a nonlinear "
+            "Late and packed fusion. subject: the object turn gets the subject's own start and end states through a nonlinear "
             "layer; printed: Eq. 11, which cannot tell subjects apart, as a word outside the subject has the same object "
             "scores for every subject of its sentence.",
         ] = "subject",
@@ -151,13 +153,20 @@ class CascadeConfig(ExtractorConfig):
             Sequence[float],
             "Nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and object turn.",
         ] = (1.0,) * 9,
+        match_spans: Annotated[
+            str,
+            "What the match of the subject and object turns is trained on. words: every span of words (as printed); "
+            "entities: the gold entities, which are all that it is asked about if subjects and objects must be entities.",
+        ] = "words",
         candidate_subjects: Annotated[
             str,
             "all: the object turn is trained on every gold entity, with empty targets for those that are no subjects; "
             "gold: on the subjects of relations only.",
         ] = "all",
         restrict_to_entities: Annotated[bool, "Subjects and objects must be predicted entities."] = True,
-        tag_size: Annotated[int, "Width of the embeddings of entity types and of the subject (late fusion)."] = 32,
+        tag_size: Annotated[
+            int, "Width of the embeddings of entity types and of the subject (late, packed fusion)."
+        ] = 32,
         marker_ids: Sequence[Sequence[int]] = (),
         **kwargs: Any,
     ) -> None:
@@ -168,6 +177,7 @@ class CascadeConfig(ExtractorConfig):
         self.decision = decision
         self.loss_divisor = loss_divisor
         self.loss_weights = list(loss_weights)
+        self.match_spans = match_spans
         self.candidate_subjects = candidate_subjects
         self.restrict_to_entities = restrict_to_entities
         self.tag_size = tag_size
@@ -176,11 +186,14 @@ class CascadeConfig(ExtractorConfig):
 
     def check(self) -> None:
         super().check()
-        _among("fusion", self.fusion, ("early", "late"))
+        _among("fusion", self.fusion, FUSIONS)
         _among("match", self.match, ("additive", "hidden"))
         _among("object_turn", self.object_turn, ("printed", "subject"))
         _among("decision", self.decision, DECISIONS)
         _among("loss_divisor", self.loss_divisor, ("turn", "batch"))
+        _among("match_spans", self.match_spans, ("words", "entities"))
+        if self.match_spans == "entities" and not self.restrict_to_entities:
+            raise ConfigError("match_spans: expected `words`, as restrict_to_entities is off, found 'entities'")
         _among("candidate_subjects", self.candidate_subjects, ("all", "gold"))
         if len(self.thresholds) != len(TURNS):
             raise ConfigError(f"thresholds: expected {len(TURNS)} numbers, found {len(self.thresholds)}")
@@ -195,9 +208,9 @@ class CascadeConfig(ExtractorConfig):
         if not any(self.loss_weights):
             raise ConfigError("loss_weights: expected one above 0, or nothing is learned, found none")
         _size("tag_size", self.tag_size)
-        if self.fusion == "early" and len(self.marker_ids) != len(self.entity_types) + 1:
+        if self.fusion in WITH_MARKERS and len(self.marker_ids) != len(self.entity_types) + 1:
             raise ConfigError(
-                f"marker_ids: early fusion needs a pair of ids for each of {len(self.entity_types)} entity types and "
+                f"marker_ids: {self.fusion} fusion needs a pair of ids for each of {len(self.entity_types)} entity types and "
                 f"the subject, found {len(self.marker_ids)} pairs (cascade.markers.reserve_markers makes them)"
             )
 

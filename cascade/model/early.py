@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ class EarlyReading:
         self.unmarked = 0
 
     def entity_turn(self) -> Turn:
+        return self._plain
+
+    @cached_property
+    def _plain(self) -> Turn:
         return self._read("entity", self.batch.all_rows, Spans.empty(self.batch.piece_ids.device))
 
     def subject_turn(self, entities: Spans, sentences: Tensor) -> Turn:
@@ -44,7 +49,14 @@ class EarlyReading:
         return self._read("object", subjects.row, Spans.concatenate([marked, replace(subjects, row=rows, label=label)]))
 
     def _read(self, task: str, sentences: Tensor, marked: Spans) -> Turn:
-        sequences = splice(self.batch, sentences, marked, self.marker_ids, self.config.pad_token_id)
+        sequences = splice(
+            self.batch,
+            sentences,
+            marked,
+            self.marker_ids[marked.label],
+            len(self.marker_ids),
+            self.config.pad_token_id,
+        )
         self.passes += len(sentences)
         return Turn(self.encode(sequences, (task,))[task], sequences.words, sentences)
 

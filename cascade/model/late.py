@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,13 +64,15 @@ class LateReading:
         self.config = config
         self.fusion = fusion
         self.encode = encode
-        self.features: dict[str, Tensor] = {}  # of each turn, (N, F): filled by the entity turn
         self.passes = 0
 
-    def entity_turn(self) -> Turn:
-        sequences = plain(self.batch, self.config.pad_token_id)
-        self.features = self.encode(sequences, self.config.turns)
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """Of each turn, (N, F)."""
         self.passes += self.batch.words.rows
+        return self.encode(plain(self.batch, self.config.pad_token_id), self.config.turns)
+
+    def entity_turn(self) -> Turn:
         return Turn(self.features["entity"], self.batch.words, self.batch.all_rows)
 
     def subject_turn(self, entities: Spans, sentences: Tensor) -> Turn:

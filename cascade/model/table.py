@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, profiler
@@ -11,10 +12,25 @@ from transformers import PreTrainedModel
 from ..tensors import Batch, Ragged, Spans, plain
 from .base import ExtractionModel, ExtractionOutput, Given, inference
 from .config import TableConfig
+from .early import Encode
 from .findings import Extraction
 from .pairs import PairScorer
 
 TASKS = ("entity", "relation")
+
+
+@dataclass(frozen=True)
+class TableReading:
+    """One batch read once."""
+
+    encode: Encode
+    batch: Batch
+    pad_token_id: int
+
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """Of each task, (N, F)."""
+        return self.encode(plain(self.batch, self.pad_token_id), TASKS)
 
 
 class TableModel(ExtractionModel):
@@ -54,7 +70,7 @@ class TableModel(ExtractionModel):
         """
         given = Given.gold({"entities": entities, "relations": relations})
         batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
-        features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
+        features = self.read(batch).features
         words, offsets = batch.words, batch.words.offsets
 
         def term(table: PairScorer, task: str, cells: tuple[Tensor, Tensor, Tensor], target: Tensor, label: Tensor):
@@ -75,18 +91,20 @@ class TableModel(ExtractionModel):
         terms = torch.stack(terms)  # (2,)
         return ExtractionOutput(loss=terms.sum(), terms=terms)
 
+    def read(self, batch: Batch) -> TableReading:
+        return TableReading(self.encode, batch, self.config.pad_token_id)
+
     @inference
-    def extract(
+    def find(
         self,
-        batch: Mapping[str, Tensor],
+        reading: TableReading,
         given: Given | None = None,
         object_batch_size: int | None = None,
     ) -> Extraction:
-        """Entities and relations of a batch, as ``CascadeModel.extract``. There are no turns: ``object_batch_size`` has
-        no meaning here, and relations are sought between the ``given`` entities."""
-        batch = Batch.of(batch)
+        """Relations are sought between the ``given`` entities."""
+        batch = reading.batch
         with profiler.record_function("cascade.encode"):
-            features = self.encode(plain(batch, self.config.pad_token_id), TASKS)
+            features = reading.features
         with profiler.record_function("cascade.decode"):
             entities = self._entities(features["entity"], batch.words)
             entities = entities.without_overlaps(batch.width, self.config.overlaps)

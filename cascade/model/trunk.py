@@ -61,13 +61,15 @@ def positions(trunk: PreTrainedModel) -> int | None:
     It is the limit of training, also where positions are relative or rotary and the trunk would read on.
     """
     limit = getattr(trunk.config, "max_position_embeddings", None)
-    if not limit or limit < 1:
-        return None
+    return limit - first_position(trunk) if limit and limit >= 1 else None
+
+
+def first_position(trunk: PreTrainedModel) -> int:
+    """The position of a sequence's first piece: RoBERTa and models like it count from the padding index on."""
     for name, module in trunk.named_modules():
-        # RoBERTa and models like it count positions from the padding index on
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return limit - module.padding_idx - 1
-    return limit
+            return module.padding_idx + 1
+    return 0
 
 
 @torch.no_grad()

@@ -44,18 +44,25 @@ class SpanHead(nn.Module):
         start, end = self.edges(features).chunk(2, dim=-1)
         return start, end
 
-    def loss(self, turn: Turn, gold: Spans) -> Tensor:
+    def loss(self, turn: Turn, gold: Spans, candidates: Spans | None = None) -> Tensor:
         """(3,): the start, end and match terms of Eq. 14, summed over labels and pairs, per word of the turn's rows.
 
-        ``gold.row`` counts the turn's rows. The match is scored for every pair i <= j of a row.
+        ``gold.row`` and ``candidates.row`` count the turn's rows. The match is scored for the ``candidates`` alone, which
+        are ``unique`` and hold all of ``gold``; without them, for every pair i <= j of a row.
         """
         if not len(turn.words):
             return turn.features.new_zeros(3, dtype=torch.float32)
         features = self.dropout(turn.features)
         first = turn.words.offsets[gold.row]
-        i, j, pairs_of = turn.words.upper_pairs()
+        if candidates is None:
+            i, j, pairs_of = turn.words.upper_pairs()
+            spans = pairs_of[first + gold.start] + gold.end - gold.start
+        else:
+            row = turn.words.offsets[candidates.row]
+            i, j = row + candidates.start, row + candidates.end
+            width = len(turn.words)
+            spans = torch.searchsorted(candidates.keys(width), gold.keys(width))
         start, end = self.edge_logits(features)
-        spans = pairs_of[first + gold.start] + gold.end - gold.start
         terms = (
             summed_bce(start, ones_at((first + gold.start, gold.label), start.shape)),
             summed_bce(end, ones_at((first + gold.end, gold.label), end.shape)),

@@ -71,6 +71,26 @@ class Batch:
             tensors["piece_words"],
         )
 
+    @cached_property
+    def first_pieces(self) -> Tensor:
+        """(words,) int64: the position of each word's first piece in its sentence."""
+        return self.pieces.position[self._of_words & self._changes(1)]
+
+    @cached_property
+    def last_pieces(self) -> Tensor:
+        """(words,) int64: the position of each word's last piece in its sentence."""
+        return self.pieces.position[self._of_words & self._changes(-1)]
+
+    @property
+    def _of_words(self) -> Tensor:
+        """(pieces,) bool: not what the tokenizer puts around a text."""
+        return (self.piece_words >= 0) & (self.piece_words < self.words.lengths[self.pieces.row])
+
+    def _changes(self, step: int) -> Tensor:
+        """(pieces,) bool: the piece ``step`` before it is of another word or sentence."""
+        other = self.piece_words.roll(step) != self.piece_words
+        return other | (self.pieces.row.roll(step) != self.pieces.row)
+
     @property
     def all_rows(self) -> Tensor:
         """(B,) int64: every sentence, in order."""

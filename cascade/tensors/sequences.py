@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,22 +24,38 @@ class Sequences:
     words: Ragged  # S rows
     word_positions: Tensor  # (words,) int64: a position in the word's sequence
 
+    @cached_property
+    def mask(self) -> Tensor:
+        """(S, longest) int64: 1 where a piece stands, 0 for padding."""
+        place = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
+        return (place < self.lengths[:, None]).long()
 
-def splice(batch: Batch, rows: Tensor, marked: Spans, marker_ids: Tensor, pad_id: int) -> Sequences:
-    """The sentences ``rows`` (S,) of the batch as sequences, with markers around the spans ``marked``.
 
-    ``marked.row`` counts the sequences; ``marker_ids`` (K + 1, 2) holds the opening and closing id of each of the K
-    entity types and, last, of the subject. Outer spans open first and close last; around one and the same span the
-    subject's markers are outside those of its types. All by one sort: no loop over sentences or spans.
+def splice(
+    batch: Batch,
+    rows: Tensor,
+    marked: Spans,
+    markers: Tensor,
+    kinds: int,
+    pad_id: int,
+    piece_ids: Tensor | None = None,
+) -> Sequences:
+    """The sentences ``rows`` (S,) of the batch as sequences, with ``markers`` around the spans ``marked``.
+
+    ``marked.row`` counts the sequences, its labels are the entity types and, last of so many ``kinds``, the subject;
+    ``markers`` (spans, 2) are what opens and closes each. Outer spans open first and close last; around one and the same
+    span the subject's markers are outside those of its types. All by one sort: no loop over sentences or spans.
+
+    ``piece_ids`` (pieces,) stand in the sequences in place of the batch's.
     """
     words, _ = batch.words.select(rows)
     pieces, chosen = batch.pieces.select(rows)
-    piece_ids, piece_words = batch.piece_ids[chosen], batch.piece_words[chosen]
+    piece_ids = (batch.piece_ids if piece_ids is None else piece_ids)[chosen]
+    piece_words = batch.piece_words[chosen]
     is_first = torch.ones_like(piece_words, dtype=torch.bool)
     is_first[1:] = (piece_words[1:] != piece_words[:-1]) | (pieces.row[1:] != pieces.row[:-1])
     is_first &= (piece_words >= 0) & (piece_words < batch.words.lengths[rows][pieces.row])
 
-    kinds = len(marker_ids)
     width = batch.width
     depth = (marked.label + 1) % max(kinds, 1)  # the subject, whose label is the last, is outermost
     opening = (width - marked.end) * kinds + depth
@@ -56,7 +73,7 @@ def splice(batch: Batch, rows: Tensor, marked: Spans, marker_ids: Tensor, pad_id
             key(marked.row, marked.end, CLOSING, closing),
         ]
     ).sort(stable=True)
-    ids = torch.cat([piece_ids, marker_ids[marked.label, 0], marker_ids[marked.label, 1]])[order]
+    ids = torch.cat([piece_ids, *markers.unbind(1)])[order]
     row = keys // ((width + 2) * 3 * ranks)
     items = Ragged(torch.bincount(row, minlength=len(rows)))
     longest = int(items.lengths.max()) if items.rows else 0
@@ -70,4 +87,4 @@ def plain(batch: Batch, pad_id: int) -> Sequences:
     """Every sentence of the batch as a sequence, without markers."""
     device = batch.piece_ids.device
     no_markers = torch.zeros(0, 2, dtype=torch.int64, device=device)
-    return splice(batch, batch.all_rows, Spans.empty(device), no_markers, pad_id)
+    return splice(batch, batch.all_rows, Spans.empty(device), no_markers, 0, pad_id)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -25,6 +26,7 @@ from .callbacks import Doubts
 from .checkpoints import CheckpointError, last_checkpoint
 from .corpora import check_corpora
 from .gathering import from_rectangle, to_rectangle
+from .sampling import SimilarLengths
 
 # What torch, transformers and accelerate raise when they cannot do what an argument asks for.
 SETTING_UP = (
@@ -117,6 +119,14 @@ class CascadeTrainer(Trainer):
                 if parameters:
                     groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
         return groups
+
+    def _get_train_sampler(self, train_dataset: Sequence[Example] | None = None) -> Sampler | None:
+        # transformers' own groups come in the order of their lengths: what was learned last would be of short sentences
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(example["input_ids"]) for example in train_dataset or self.train_dataset]
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return SimilarLengths(lengths, self.args.train_batch_size, seed)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # safetensors and torch.save raise their own exceptions when a disk is full

@@ -140,7 +140,7 @@ def test_errors_of_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, corpo
         f"{missing}: expected the folder of a trunk, found nothing by that name"
     )
     assert failed(capsys, *train_arguments(train, tmp_path / "out", "--fusion", "both")) == (
-        "fusion: expected one of early, late, found 'both'"
+        "fusion: expected one of early, late, packed, found 'both'"
     )
     assert failed(capsys, *train_arguments(train, tmp_path / "out", "--architecture", "table")) == (
         "options: the table architecture has no tag_size"

@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
     ("bad", "message"),
     [
         ({"encoder": "gru"}, "encoder: expected one of srn, bisrn, bilstm, pfn, none, found 'gru'"),
-        ({"fusion": "middle"}, "fusion: expected one of early, late, found 'middle'"),
+        ({"fusion": "middle"}, "fusion: expected one of early, late, packed, found 'middle'"),
         ({"match": "bilinear"}, "match: expected one of additive, hidden, found 'bilinear'"),
         ({"object_turn": "x"}, "object_turn: expected one of printed, subject, found 'x'"),
         ({"candidate_subjects": "some"}, "candidate_subjects: expected one of all, gold, found 'some'"),

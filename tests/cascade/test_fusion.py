@@ -9,7 +9,8 @@ import torch
 from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
 from torch import Tensor
 
-from cascade import CascadeModel, Given
+from cascade import CascadeConfig, CascadeModel, ConfigError, Given
+from cascade.model.config import FUSIONS
 from cascade.model.late import entity_tags
 from cascade.model.turn import Turn
 from cascade.tensors import Batch, Ragged, Sequences, Spans
@@ -34,7 +35,7 @@ def turns(model: CascadeModel, batch: dict[str, Tensor]) -> tuple[dict[str, Turn
     return made, reading.passes
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("encoder", ["srn", "bisrn", "bilstm", "pfn", "none"])
 def test_shapes_and_passes(fusion: str, encoder: str) -> None:
     model, tokenizer = tiny_model(fusion=fusion, encoder=encoder)
@@ -43,15 +44,15 @@ def test_shapes_and_passes(fusion: str, encoder: str) -> None:
     every_entity = [sentence for sentence in SENTENCES for _ in sentence.entities]
     rows = {"entity": SENTENCES, "subject": with_entities, "object": every_entity}
     size = model.encoder.feature_size
-    extra = {"entity": 0, "subject": 4, "object": None} if fusion == "late" else dict.fromkeys(rows, 0)
+    extra = dict.fromkeys(rows, 0) if fusion == "early" else {"entity": 0, "subject": 4, "object": None}
     for name, turn in made.items():
         assert turn.words.lengths.tolist() == [len(sentence.words) for sentence in rows[name]]
         width = 8 if extra[name] is None else size + extra[name]
         assert turn.features.shape == (len(turn.words), width)
-    assert passes == (len(SENTENCES) if fusion == "late" else sum(map(len, rows.values())))
+    assert passes == (sum(map(len, rows.values())) if fusion == "early" else len(SENTENCES))
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("encoder", ["srn", "bisrn", "bilstm", "pfn", "none"])
 def test_padding_changes_nothing(fusion: str, encoder: str) -> None:
     """A sentence has the same features alone as when longer sentences pad it."""
@@ -133,6 +134,87 @@ def test_early_fusion_marks_the_best_entities_when_room_is_short() -> None:
     assert markers & set(subject.input_ids[0].tolist()) == {opening, closing}
     assert markers & set(objects.input_ids[0].tolist()) == {opening, closing, *model.config.marker_ids[-1]}
     assert int(objects.lengths.max()) <= model.config.max_pieces
+
+
+@torch.no_grad()
+def test_packed_fusion_reads_markers_beside_the_text() -> None:
+    """The states between which the encoder reads, against one reading of text and markers together, without kept keys."""
+    model, tokenizer = tiny_model(fusion="packed", encoder="none")
+    sentence, other = nested_sentence(), SENTENCES[0]
+    batch = Batch.of(batch_of(model, tokenizer, [sentence, other]))
+    opened, text = model.config.marker_ids, int(batch.pieces.lengths[0])
+    reading, rows = model.read(batch), []
+    encode_states = reading.encode
+
+    def record(states: Tensor, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
+        rows.append((states, sequences.lengths))
+        return encode_states(states, sequences, tasks)
+
+    reading.encode = record
+    entities, subject = spans((0, 1, 3, 0), (0, 3, 3, 1), (0, 5, 6, 2)), spans((0, 5, 6, 2))
+    reading.entity_turn()
+    reading.subject_turn(entities, torch.tensor([0]))
+    reading.object_turn(entities, subject)
+
+    # where each word's first and last piece is
+    words = batch.piece_words[:text].tolist()
+    first = [words.index(word) for word in range(len(sentence.words))]
+    last = [text - 1 - words[::-1].index(word) for word in range(len(sentence.words))]
+    marked = [(1, 3, opened[0]), (3, 3, opened[1]), (5, 6, opened[2]), (5, 6, opened[-1])]
+    ids = torch.cat([batch.piece_ids[:text], torch.tensor([piece for *_, pair in marked for piece in pair])])
+    positions = [*range(text), *(place for start, end, _ in marked for place in (first[start], last[end]))]
+    sees = torch.zeros(len(ids), len(ids), dtype=torch.bool)
+    sees[:, :text] = True
+    for place in range(text, len(ids)):
+        sees[place, text + (place - text) // 2 * 2 :][:2] = True
+    mask = torch.where(sees, 0.0, torch.finfo(torch.float32).min)[None, None]
+    together = model.trunk(input_ids=ids[None], position_ids=torch.tensor([positions]), attention_mask=mask)
+    state = together.last_hidden_state[0]
+
+    organization, place, person, chosen = ([text + 2 * n, text + 2 * n + 1] for n in range(4))
+    order = list(range(text))
+    for at, markers in (
+        (last[6] + 1, [person[1]]),
+        (first[5], [person[0]]),
+        (last[3] + 1, [place[1], organization[1]]),
+        (first[3], [place[0]]),
+        (first[1], [organization[0]]),
+    ):
+        order[at:at] = markers
+    (plain, _), (of_subjects, _), (of_objects, lengths) = rows
+    torch.testing.assert_close(plain[0, :text], state[:text])
+    torch.testing.assert_close(of_subjects[0, : len(order)], state[order])
+    around = order.index(person[0]), order.index(person[1])
+    order[around[1] + 1 : around[1] + 1] = [chosen[1]]
+    order[around[0] : around[0]] = [chosen[0]]
+    assert lengths.tolist() == [len(order)]
+    torch.testing.assert_close(of_objects[0], state[order])
+    assert reading.passes == 2 and reading.unmarked == 0
+
+
+def test_packed_fusion_keeps_the_markers_of_the_same_entities() -> None:
+    model, tokenizer = tiny_model(fusion="packed", encoder="none")
+    batch, calls = batch_of(model, tokenizer, SENTENCES), []
+    model.trunk.register_forward_hook(lambda _, inputs, options, output: calls.append(1), with_kwargs=True)
+    turns(model, batch)
+    assert len(calls) == 3, "the text, the entities' markers, the subjects'"
+
+
+def test_packed_fusion_without_an_encoder_is_late_fusion(caplog: pytest.LogCaptureFixture) -> None:
+    model, tokenizer = tiny_model(fusion="packed", encoder="none")
+    assert "`packed` is `late` with the encoder `none`" in caplog.text
+    late = CascadeModel(CascadeConfig.from_dict({**model.config.to_dict(), "fusion": "late"})).eval()
+    late.load_state_dict(model.state_dict())
+    batch = batch_of(model, tokenizer, SENTENCES)
+    torch.testing.assert_close(late(**batch).terms, model(**batch).terms)
+
+
+def test_packed_fusion_and_gradient_checkpointing_exclude_each_other() -> None:
+    model, tokenizer = tiny_model(fusion="packed", encoder="none")
+    batch = batch_of(model, tokenizer, SENTENCES)
+    model.gradient_checkpointing_enable()
+    with pytest.raises(ConfigError, match="gradient checkpointing drops"):
+        model.train()(**batch)
 
 
 def test_innermost_entity_gives_the_tag() -> None:

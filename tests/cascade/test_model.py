@@ -17,14 +17,14 @@ from transformers import AutoModel, BertConfig
 from cascade import CascadeConfig, CascadeModel, Extraction, ExtractionModel, Given, load_model
 from cascade.data import LabelSet, Sentence
 from cascade.model import cascade as cascade_module
-from cascade.model.config import ENCODERS
+from cascade.model.config import ENCODERS, FUSIONS
 from cascade.tensors import Spans
 
 SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
 EMPTY = Sentence(("Nothing", "here", "."))
 SHORT = [nested_sentence(), EMPTY]
 ALL_SUBJECTS = [0.2, 0.0, 0.1]  # every entity a subject, and about every third pair related
-MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
+MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
 
 
 def found(model: ExtractionModel, extraction: Extraction, sentences: int) -> list[tuple[set, set]]:
@@ -81,7 +81,7 @@ def test_without_relation_types_there_are_entities_alone(options: dict[str, Any]
     assert found(again, again.extract(batch, given=Given.gold(batch)), len(sentences)) == expected
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_batch_may_divide_the_losses_of_all_turns(fusion: str) -> None:
     """So that the object turn's, which reads a sentence once for each candidate, counts as often as it reads."""
     model, tokenizer = tiny_model(fusion=fusion)
@@ -157,7 +157,7 @@ def test_training_needs_labels_and_says_so(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("restricted", [True, False])
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_extraction_is_the_same_however_objects_are_batched(fusion: str, restricted: bool) -> None:
     model, tokenizer = tiny_model(
         fusion=fusion, encoder="none", restrict_to_entities=restricted, thresholds=ALL_SUBJECTS
@@ -174,7 +174,7 @@ def test_extraction_is_the_same_however_objects_are_batched(fusion: str, restric
         model.extract(batch, object_batch_size=0)
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_restricted_relations_are_the_free_ones_between_entities(fusion: str) -> None:
     model, tokenizer = tiny_model(fusion=fusion, encoder="none", thresholds=ALL_SUBJECTS)
     batch = batch_of(eager(model), tokenizer, SHORT)
@@ -221,7 +221,7 @@ def test_overlapping_entities_are_chosen_before_the_later_turns(options: dict[st
         assert [its for _, its in found(model, model.extract(batch, given=given), 3)] == relations
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_given_spans_drive_the_later_turns(fusion: str) -> None:
     """Nested ones included, even where the model finds none such."""
     model, tokenizer = tiny_model(fusion=fusion, thresholds=[0.5, 0.5, 0.0], overlaps=["none"])
@@ -236,7 +236,7 @@ def test_given_spans_drive_the_later_turns(fusion: str) -> None:
     assert {(r.subject, r.object, r.label) for r in relations} == {
         (s, o, label) for s, o, label in itertools.product(subjects, gold.entities, LABELS.relation_types)
     }
-    assert extraction.passes == (2 if fusion == "late" else 2 + 1 + 2)
+    assert extraction.passes == (2 + 1 + 2 if fusion == "early" else 2)
     assert set(stages(profile)) == {"encode", "decode"}
 
 

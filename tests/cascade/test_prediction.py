@@ -15,10 +15,11 @@ from torch import profiler
 from cascade import ConfigError
 from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_text
 from cascade.data.overlaps import OVERLAPS
+from cascade.model.config import WITH_MARKERS
 from cascade.prediction import BATCHES_AHEAD, Predictor, text_record
 from cascade.windows import merged
 
-MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
+MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
 SENTENCES = [Sentence(()), *SAMPLE.sentences(), Sentence(()), Sentence(("Alone",))]
 
 
@@ -44,6 +45,27 @@ def test_the_answer_does_not_depend_on_the_batches(options: dict[str, Any], over
     assert found(predictor(options, batch_size=1)(SENTENCES)) == whole
     assert found(predictor(options, batch_size=5, object_batch_size=2)(SENTENCES)) == whole
     assert found(predictor(options, batch_size=5)(iter(SENTENCES[::-1]))) == whole[::-1]
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_the_same_sentences_are_read_once_for_many_thresholds(options: dict[str, Any]) -> None:
+    predict = predictor(options, batch_size=5)
+    config, calls = predict.model.config, []
+    expected = []
+    for thresholds in ([0.9] * len(config.thresholds), [0.6] * len(config.thresholds), config.thresholds):
+        config.thresholds = list(thresholds)
+        expected.append(found(predict(SENTENCES)))
+    assert expected[0] != expected[1] != expected[2]
+    again = predict.repeatedly(SENTENCES)
+    predict.model.trunk.register_forward_hook(lambda *_: calls.append(1))
+    for thresholds, one in zip(
+        ([0.9] * len(config.thresholds), [0.6] * len(config.thresholds)), expected, strict=False
+    ):
+        config.thresholds = list(thresholds)
+        assert found(again()) == one
+    batches = -(-len(SENTENCES[1:-2]) // 5)
+    if options.get("fusion") not in WITH_MARKERS:  # else what is found is marked, and read
+        assert len(calls) <= batches + 1
 
 
 def test_sentences_without_words_stay_empty() -> None:

@@ -33,7 +33,7 @@ from cascade.training import (
 )
 from cascade.training.gathering import from_rectangle, to_rectangle
 
-MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"architecture": "table"}]
+MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
 
 
 def arguments(folder: Path, **options: Any) -> CascadeTrainingArguments:

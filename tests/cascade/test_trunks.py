@@ -35,6 +35,7 @@ from cascade.tokenization import UNKNOWN, WordTokenizer
 from cascade.training import CascadeTrainingArguments, make_trainer, save_model
 
 SMALL = {"hidden_size": 8, "tag_size": 4, "encoder": "none", "dropout": 0.0}
+PACKED = {"bert", "electra", "roberta", "xlm-roberta", "camembert"}
 SENTENCES = [nested_sentence(), Sentence(("Nobody", "-LRB-", "1,000", ")", "co-operates", "."))]
 CASES = [(name, own) for name, kind in KINDS.items() for own in (True, False) if kind.tokenizer or not own]
 
@@ -74,6 +75,19 @@ def test_a_kind_of_trunk(name: str, own: bool, tmp_path: Path) -> None:
     found = Predictor(model, tokenizer)(SENTENCES)
     assert Predictor(loaded, its_tokenizer)(SENTENCES) == found
     assert any(sentence.entities for sentence in found)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_packed_fusion_is_for_trunks_that_read_pieces_beside_a_text(name: str, tmp_path: Path) -> None:
+    tokenizer = make_trunk(name, tmp_path, own=False)
+    if name in PACKED:
+        model, tokenizer = create_model(tmp_path, LABELS, **{**SMALL, "encoder": "srn"}, fusion="packed")
+        model(**collate(WordTokenizer(tokenizer, model.config)(SENTENCES, labelled=True).windows)).loss.backward()
+        markers = model.trunk.get_input_embeddings().weight.grad[torch.tensor(model.config.marker_ids)]
+        assert (markers.abs().sum(-1) > 0).any(1).sum() >= 3, "of two types and the subject"
+    else:
+        with pytest.raises(ConfigError, match="fusion: `packed` .* keys and values.*" + name):
+            create_model(tmp_path, LABELS, **SMALL, fusion="packed")
 
 
 def as_in_running_text(words: WordTokenizer, tokenizer: PreTrainedTokenizerFast) -> None:

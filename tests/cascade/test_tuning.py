@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -33,6 +34,9 @@ class Confident:
             items = [(gold, 0.8), (false, 0.4), (Relation(gold, gold, "IN"), 0.5), (Relation(gold, false, "IN"), 0.3)]
             self.probabilities[n] = [(item, draw.betavariate(4 * mean, 4 - 4 * mean)) for item, mean in items]
         self.corpus = Corpus((Document("d", tuple(sentences)),))
+
+    def repeatedly(self, corpus: Corpus) -> Callable[[], list[Sentence]]:
+        return lambda: self(corpus)
 
     def __call__(self, corpus: Corpus) -> list[Sentence]:
         entity, subject, object_ = self.model.config.thresholds

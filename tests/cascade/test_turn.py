@@ -107,30 +107,39 @@ def test_candidates_only_restrict(
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)
 
 
-@given(**cases)
-def test_loss_is_the_dense_one(lengths: list[int], labels: int, match: str, seed: int) -> None:
+@given(**cases, others=st.none() | st.integers(0, 4))
+def test_loss_is_the_dense_one(lengths: list[int], labels: int, match: str, seed: int, others: int | None) -> None:
+    """``others``: so many candidates a row, at most, that are not gold; None: there are no candidates."""
     head, turn = make(labels, match, seed), turn_of(lengths)
+
+    def drawn(n: int) -> tuple[int, int]:
+        return tuple(sorted(torch.randint(0, n, (2,)).tolist()))
+
     spans = sorted(
-        {
-            (row, *sorted(torch.randint(0, n, (2,)).tolist()), int(torch.randint(0, labels, ())))
-            for row, n in enumerate(lengths)
-            if n
-            for _ in range(3)
-        }
+        {(row, *drawn(n), int(torch.randint(0, labels, ()))) for row, n in enumerate(lengths) if n for _ in range(3)}
     )
     gold = Spans.given(*torch.tensor(spans, dtype=torch.int64).reshape(-1, 4).unbind(1))
+    candidates, scored = None, [torch.ones(n, n, dtype=torch.bool).triu() for n in lengths]
+    if others is not None:
+        more = {(row, *drawn(n)) for row, n in enumerate(lengths) if n for _ in range(others)}
+        kept = sorted(more | {span[:3] for span in spans})
+        row, start, end = torch.tensor(kept, dtype=torch.int64).reshape(-1, 3).unbind(1)
+        candidates = Spans.given(row, start, end, torch.zeros_like(row))
+        scored = [torch.zeros(n, n, dtype=torch.bool) for n in lengths]
+        for row, i, j in kept:
+            scored[row][i, j] = True
     expected = torch.zeros(3, dtype=torch.float64)
     for row, x in enumerate(turn.features.split(turn.words.lengths.tolist())):
         logits = dense(head, x)
         targets = [torch.zeros_like(part) for part in logits]
         for _, i, j, label in (span for span in spans if span[0] == row):
             targets[0][i, label] = targets[1][j, label] = targets[2][i, j, label] = 1
-        upper = torch.ones(len(x), len(x), dtype=torch.bool).triu()
         for term, (part, target) in enumerate(zip(logits, targets, strict=True)):
             if term == 2:
-                part, target = part[upper], target[upper]
+                part, target = part[scored[row]], target[scored[row]]
             expected[term] += F.binary_cross_entropy_with_logits(part, target, reduction="sum")
-    torch.testing.assert_close(head.loss(turn, gold).double(), expected / max(sum(lengths), 1), rtol=1e-4, atol=1e-5)
+    loss = head.loss(turn, gold, candidates).double()
+    torch.testing.assert_close(loss, expected / max(sum(lengths), 1), rtol=1e-4, atol=1e-5)
 
 
 def best_fit(match: str) -> SpanHead:

@@ -104,5 +104,5 @@ def test_a_run_that_fails_is_named(corpus: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments, *page])
     with pytest.raises(SystemExit, match=name):
         runner.main()
-    assert "fusion: expected one of early, late" in (tmp_path / "work" / f"{name}.log").read_text()
+    assert "fusion: expected one of early, late, packed" in (tmp_path / "work" / f"{name}.log").read_text()
     assert not (tmp_path / "results" / f"{name}.json").exists()

@@ -1,4 +1,4 @@
-"""Early versus late fusion, Table 4 of arXiv 2202.07281: what is measured, how, and the notes under the table."""
+"""Early, late and packed fusion, Table 4 of arXiv 2202.07281: what is measured, how, and the notes under the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from srn_kernels import backends, native
 
 from ..bench import Bench
 from ..corpus import SCIERC, load
-from ..names import BATCHED, FLOAT32, FUSION, LATE, ONE_BY_ONE, TRUNK
+from ..names import BATCHED, FLOAT32, FUSION, LATE, ONE_BY_ONE, PACKED_FUSION, TRUNK
 from ..options import Options
 from ..timing import HOST, HOST_AND_DEVICE, Companion
 from .procedures import BATCH, PROCEDURES, SCIBERT, TINY, Setting, Workload
@@ -42,7 +42,7 @@ def settings(options: Options) -> list[Setting]:
 
 def procedures(setting: Setting) -> tuple[str, ...]:
     """On a GPU the most telling first."""
-    return PROCEDURES if setting.backend == backends.AUTO else (LATE, TRUNK, BATCHED, ONE_BY_ONE)
+    return PROCEDURES if setting.backend == backends.AUTO else (LATE, TRUNK, PACKED_FUSION, BATCHED, ONE_BY_ONE)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The procedures of early and late fusion, over models of SciBERT's shape with random weights; and their checks."""
+"""The procedures of early, late and packed fusion, over models of SciBERT's shape with random weights; and their checks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from transformers import BertConfig, BertModel
 from cascade import CascadeConfig, CascadeModel, Extraction, Given
 from cascade.data import Sentence
 from cascade.markers import reserve_markers
+from cascade.model.config import FUSIONS, WITH_MARKERS
 from cascade.tensors import Batch, Spans, collate, plain
 from cascade.tokenization import WordTokenizer
 from srn_kernels import backends
 
 from ..corpus import SpeedCorpus, expected_passes
-from ..names import BATCHED, LATE, ONE_BY_ONE, TRUNK
+from ..names import BATCHED, LATE, ONE_BY_ONE, PACKED_FUSION, TRUNK
 from ..stage_timer import StageTimer
 from .calls import EAGER
 from .heads import calibrate, traced_edges
@@ -26,7 +27,8 @@ from .vocabulary import build_tokenizer
 
 BATCH = 32
 
-PROCEDURES = (TRUNK, ONE_BY_ONE, BATCHED, LATE)
+PROCEDURES = (TRUNK, ONE_BY_ONE, BATCHED, PACKED_FUSION, LATE)
+FUSION_OF = {ONE_BY_ONE: "early", BATCHED: "early", PACKED_FUSION: "packed", LATE: "late", TRUNK: "late"}
 
 SCIBERT: dict[str, int] = {}
 """BERT-base's sizes, which are ``BertConfig``'s defaults, are SciBERT's but for the vocabulary."""
@@ -60,7 +62,7 @@ class Setting:
 
 
 class Workload:
-    """Two models, early and late, over one trunk; and the sentences in batches, in file order, padded to their longest.
+    """Three models, one a fusion, over one trunk; and the sentences in batches, in file order, padded to their longest.
 
     Weights are random: they do not change the time. How much fires does, so the heads are set to let as many starts and
     ends fire in the first batch as gold has there; gold spans drive the later turns.
@@ -85,13 +87,15 @@ class Workload:
                         fusion=fusion,
                         max_pieces=trunk_config.max_position_embeddings,
                         pad_token_id=tokenizer.pad_token_id,
-                        marker_ids=reserve_markers(tokenizer, corpus.labels.entity_types) if fusion == "early" else (),
+                        marker_ids=reserve_markers(tokenizer, corpus.labels.entity_types)
+                        if fusion in WITH_MARKERS
+                        else (),
                     ),
                     trunk,
                 )
                 .eval()
                 .to(self.device)
-                for fusion in ("early", "late")
+                for fusion in FUSIONS
             }
         self.tokenizers = {fusion: WordTokenizer(tokenizer, model.config) for fusion, model in self.models.items()}
         for fusion, model in self.models.items():
@@ -107,7 +111,7 @@ class Workload:
         return pieces / int(tensors["word_counts"].sum())
 
     def expected_passes(self, procedure: str) -> int:
-        return expected_passes(self.corpus.sentences)[_fusion(procedure)]
+        return expected_passes(self.corpus.sentences)[FUSION_OF[procedure]]
 
     def tensors(self, fusion: str, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """Tokenized, collated, and moved to the device."""
@@ -126,9 +130,9 @@ class Workload:
 
     @torch.no_grad()
     def run_batch(self, procedure: str, sentences: Sequence[Sentence], timer: StageTimer) -> Extraction | None:
-        model = self.models[_fusion(procedure)]
+        model = self.models[FUSION_OF[procedure]]
         with timer.stage("tokenize"):
-            tensors = self.tensors(_fusion(procedure), sentences)
+            tensors = self.tensors(FUSION_OF[procedure], sentences)
         if procedure == TRUNK:
             with timer.stage("encode"):
                 trunk_states(model, tensors)
@@ -162,7 +166,7 @@ class Workload:
         names = set(ran)
         assert len(names) == (procedure != TRUNK), f"expected one backend to run, found {names}"
         assert names <= {self.setting.backend} or self.setting.backend == backends.AUTO, f"{self.setting} ran {names}"
-        by_itself = ONE_BY_ONE if _fusion(procedure) == "early" else procedure
+        by_itself = ONE_BY_ONE if FUSION_OF[procedure] == "early" else procedure
         with self.on(EAGER):
             apart = self._trace(by_itself, [[sentence] for sentence in sentences])
         for name, expected in apart.items():
@@ -175,7 +179,7 @@ class Workload:
     @torch.no_grad()
     def _trace(self, procedure: str, batches: Sequence[Sequence[Sentence]]) -> dict[str, Tensor]:
         """What a procedure computes on its way, in the sentences' order: (N, 2K) edge logits of each turn's words."""
-        fusion = _fusion(procedure)
+        fusion = FUSION_OF[procedure]
         if procedure == TRUNK:
             with self._autocast(self.setting.dtype):
                 parts = [trunk_states(self.models[fusion], self.tensors(fusion, sentences)) for sentences in batches]
@@ -187,7 +191,7 @@ class Workload:
 
     @contextmanager
     def on(self, backend: str) -> Iterator[None]:
-        """Has the SRNs of both models run on a backend, by its name."""
+        """Has the SRNs of all models run on a backend, by its name."""
         layers = [model.encoder.rnn for model in self.models.values()]
         before = [layer.backend for layer in layers]
         for layer in layers:
@@ -201,10 +205,6 @@ class Workload:
     def _autocast(self, dtype: torch.dtype) -> torch.autocast:
         half = dtype != torch.float32
         return torch.autocast(self.setting.device, dtype if half else None, enabled=half)
-
-
-def _fusion(procedure: str) -> str:
-    return "early" if procedure in (ONE_BY_ONE, BATCHED) else "late"
 
 
 def trunk_states(model: CascadeModel, tensors: Mapping[str, Tensor]) -> Tensor:
