@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
 from srn_kernels.backends import AUTO, BACKENDS
+from srn_kernels.initialization import CARRY, UNIFORM
 
 from ..data.overlaps import NO_OVERLAPS, OVERLAPS
 
@@ -18,7 +20,8 @@ FUSIONS = ("early", "late", "packed")
 WITH_MARKERS = ("early", "packed")
 DECISIONS = ("each", "product", "match")
 ENCODERS = ("srn", "bisrn", "bilstm", "pfn", "none")
-WITH_RECURRENT_DROPOUT = ("srn", "bisrn", "pfn")
+SRNS = ("srn", "bisrn")
+WITH_RECURRENT_DROPOUT = (*SRNS, "pfn")
 
 
 class ConfigError(ValueError):
@@ -53,6 +56,10 @@ class ExtractorConfig(PreTrainedConfig):
         hidden_size: Annotated[int, "Units of the encoder (each direction) and of hidden layers."] = 300,
         dropout: Annotated[float, "On the trunk's states, on the encoder's features and inside hidden layers."] = 0.1,
         recurrent_dropout: Annotated[float, "DropConnect on recurrent weights; for srn, bisrn and pfn."] = 0.0,
+        srn_init: Annotated[
+            str, "How the weights of srn and bisrn begin: uniform, or carry, with which they do not forget at once."
+        ] = UNIFORM,
+        cell_clip: Annotated[float | None, "Bound of the cell state of srn and bisrn; none as printed."] = None,
         backend: Annotated[str, "srn_kernels backend by name, or auto."] = "auto",
         overlaps: Annotated[
             Sequence[str],
@@ -75,6 +82,8 @@ class ExtractorConfig(PreTrainedConfig):
         self.hidden_size = hidden_size
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.srn_init = srn_init
+        self.cell_clip = cell_clip
         self.backend = backend
         self.overlaps = list(overlaps)
         self.max_pieces = max_pieces
@@ -105,6 +114,13 @@ class ExtractorConfig(PreTrainedConfig):
             raise ConfigError(
                 f"overlaps: expected some of {', '.join(OVERLAPS)}, or {NO_OVERLAPS} alone, found {self.overlaps!r}"
             )
+        _among("srn_init", self.srn_init, (UNIFORM, CARRY))
+        if self.cell_clip is not None and not (
+            isinstance(self.cell_clip, int | float) and 0 < self.cell_clip < math.inf
+        ):
+            raise ConfigError(f"cell_clip: expected a number above 0, or none, found {self.cell_clip!r}")
+        if self.encoder not in SRNS and (self.srn_init != UNIFORM or self.cell_clip is not None):
+            raise ConfigError(f"srn_init, cell_clip: expected one of {', '.join(SRNS)}, found encoder {self.encoder!r}")
         if self.recurrent_dropout and self.encoder not in WITH_RECURRENT_DROPOUT:
             raise ConfigError(
                 f"recurrent_dropout: the encoder {self.encoder!r} has none; expected 0, found {self.recurrent_dropout}"

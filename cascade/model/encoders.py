@@ -35,6 +35,8 @@ class SRNEncoder(TaskEncoder):
             bidirectional=config.encoder == "bisrn",
             tasks=tuple(tasks),
             recurrent_dropout=config.recurrent_dropout,
+            init=config.srn_init,
+            cell_clip=config.cell_clip,
             backend=config.backend,
         )
         self.feature_size = 2 ** (len(tasks) - 1) * config.hidden_size * (2 if config.encoder == "bisrn" else 1)

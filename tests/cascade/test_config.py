@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"hidden_size": 0}, "hidden_size: expected a whole number from 1 to 65536, found 0"),
         ({"dropout": 1.0}, "dropout: expected a number from 0 up to, but not including, 1, found 1.0"),
         ({"recurrent_dropout": 0.1, "encoder": "bilstm"}, "the encoder 'bilstm' has none; expected 0, found 0.1"),
+        ({"srn_init": "zero"}, "srn_init: expected one of uniform, carry, found 'zero'"),
+        ({"srn_init": "carry", "encoder": "pfn"}, "expected one of srn, bisrn, found encoder 'pfn'"),
+        ({"cell_clip": 3.0, "encoder": "none"}, "expected one of srn, bisrn, found encoder 'none'"),
+        ({"cell_clip": 0.0}, "cell_clip: expected a number above 0, or none, found 0.0"),
+        ({"cell_clip": math.nan}, "cell_clip: expected a number above 0, or none, found nan"),
+        ({"match_spans": "some"}, "match_spans: expected one of words, entities, found 'some'"),
+        (
+            {"match_spans": "entities", "restrict_to_entities": False},
+            "match_spans: expected `words`, as restrict_to_entities is off, found 'entities'",
+        ),
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
         ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
         ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),
@@ -43,6 +54,10 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         (
             {"fusion": "early"},
             "marker_ids: early fusion needs a pair of ids for each of 2 entity types and the subject",
+        ),
+        (
+            {"fusion": "packed"},
+            "marker_ids: packed fusion needs a pair of ids for each of 2 entity types and the subject",
         ),
     ],
 )

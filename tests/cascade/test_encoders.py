@@ -10,6 +10,7 @@ from transformers import BertConfig
 from cascade.model.config import ENCODERS, TURNS, CascadeConfig
 from cascade.model.encoders import TaskEncoder, build_encoder
 from cascade.model.pfn import PartitionFilter
+from srn_kernels import SRN
 
 D, H = 5, 4
 SIZES = {"srn": 4 * H, "bisrn": 8 * H, "bilstm": 2 * H, "pfn": 2 * H, "none": D}
@@ -85,3 +86,21 @@ def test_recurrent_dropout_drops_in_training_only(name: str) -> None:
     torch.testing.assert_close(rnn(packed, TURNS)["object"], rnn(packed, TURNS)["object"])
     rnn.train()
     assert not torch.equal(rnn(packed, TURNS)["object"], rnn(packed, TURNS)["object"])
+
+
+@pytest.mark.parametrize("name", ["srn", "bisrn"])
+def test_the_srn_begins_and_is_clipped_as_asked(name: str) -> None:
+    config = CascadeConfig(
+        trunk=BertConfig(), entity_types=["X"], relation_types=["r"], encoder=name, hidden_size=H, srn_init="carry"
+    )
+    packed = pack_sequence([10 * torch.randn(6, D)])
+    torch.manual_seed(0)
+    rnn = build_encoder(config, D, TURNS)
+    torch.manual_seed(0)
+    expected = SRN(D, H, batch_first=True, bidirectional=name == "bisrn", tasks=TURNS, init="carry")
+    torch.testing.assert_close(rnn.rnn.state_dict(), expected.state_dict())
+    config.cell_clip = 0.01
+    torch.manual_seed(0)
+    clipped = build_encoder(config, D, TURNS)
+    assert clipped.rnn.cell_clip == 0.01
+    assert not torch.equal(clipped(packed, TURNS)["object"], rnn(packed, TURNS)["object"])
