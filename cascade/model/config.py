@@ -154,6 +154,9 @@ class CascadeConfig(ExtractorConfig):
             "layer; printed: Eq. 11, which cannot tell subjects apart, as a word outside the subject has the same object "
             "scores for every subject of its sentence.",
         ] = "subject",
+        distances: Annotated[
+            bool, "Late and packed fusion: the object turn knows how far a word is from the subject, and on which side."
+        ] = False,
         thresholds: Annotated[Sequence[float], "Three probabilities: entity, subject, object turn."] = (0.5, 0.5, 0.5),
         decision: Annotated[
             str,
@@ -189,6 +192,7 @@ class CascadeConfig(ExtractorConfig):
         self.fusion = fusion
         self.match = match
         self.object_turn = object_turn
+        self.distances = distances
         self.thresholds = list(thresholds)
         self.decision = decision
         self.loss_divisor = loss_divisor
@@ -205,6 +209,10 @@ class CascadeConfig(ExtractorConfig):
         _among("fusion", self.fusion, FUSIONS)
         _among("match", self.match, ("additive", "hidden"))
         _among("object_turn", self.object_turn, ("printed", "subject"))
+        if self.distances and (self.fusion == "early" or self.object_turn == "printed"):
+            raise ConfigError(
+                "distances: expected false, as early fusion marks the subject and the printed object turn does not ask for it"
+            )
         _among("decision", self.decision, DECISIONS)
         _among("loss_divisor", self.loss_divisor, ("turn", "batch"))
         _among("match_spans", self.match_spans, ("words", "entities"))

@@ -13,6 +13,8 @@ from .config import CascadeConfig
 from .early import Encode
 from .turn import Turn
 
+FARTHEST = 6  # of the groups of distances: 1, 2 to 3, 4 to 7, ... words, and the rest
+
 
 class LateFusion(nn.Module):
     """The embeddings of tags and, unless the object turn is the printed one, the layer where subject meets word."""
@@ -29,6 +31,7 @@ class LateFusion(nn.Module):
             self.word = nn.Linear(features + tag, config.hidden_size)
             self.subject = nn.Linear(2 * (features + tag), config.hidden_size, bias=False)
             self.inside = nn.Linear(tag, config.hidden_size, bias=False)
+            self.distance = nn.Embedding(2 * FARTHEST + 1, config.hidden_size) if config.distances else None
             self.sizes["object"] = config.hidden_size
 
     def tagged(self, features: Tensor, tags: Tensor) -> Tensor:
@@ -48,7 +51,10 @@ class LateFusion(nn.Module):
         ends = torch.cat([tagged[chosen[first + subjects.start]], tagged[chosen[first + subjects.end]]], dim=-1)
         tagged, ends = self.dropout(tagged), self.dropout(ends)
         place = self.inside(self.subject_embedding.weight)  # (2, H)
-        return F.gelu(self.word(tagged)[chosen] + self.subject(ends)[words.row] + place[inside.long()])
+        summed = self.word(tagged)[chosen] + self.subject(ends)[words.row] + place[inside.long()]
+        if self.distance is not None:
+            summed = summed + self.distance(distances(words, subjects) + FARTHEST)
+        return F.gelu(summed)
 
 
 class LateReading:
@@ -87,6 +93,16 @@ class LateReading:
         tags = entity_tags(entities, self.batch.words, len(self.config.entity_types))
         tagged = self.fusion.tagged(self.features["object"], tags)
         return Turn(self.fusion.object_features(tagged, words, chosen, subjects), words, subjects.row)
+
+
+def distances(words: Ragged, subjects: Spans) -> Tensor:
+    """(N,) int64: how far each word is from the subject of its row, in groups: 0 inside it, 1 next to it, 2 for the two
+    words beyond, 3 for the next four, and so on up to ``FARTHEST``; negative to the left of the subject."""
+    before = (subjects.start[words.row] - words.position).clamp(min=0)
+    after = (words.position - subjects.end[words.row]).clamp(min=0)
+    firsts = torch.tensor([2**n for n in range(FARTHEST)], device=before.device)  # of each group but 0
+    group = torch.bucketize(before + after, firsts, right=True)
+    return torch.where(before > 0, -group, group)
 
 
 def entity_tags(entities: Spans, words: Ragged, types: int) -> Tensor:

@@ -41,6 +41,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
             {"match_spans": "entities", "restrict_to_entities": False},
             "match_spans: expected `words`, as restrict_to_entities is off, found 'entities'",
         ),
+        ({"distances": True, "object_turn": "printed"}, "distances: expected false"),
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
         ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
         ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),

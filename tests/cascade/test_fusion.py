@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade import CascadeConfig, CascadeModel, ConfigError, Given
 from cascade.model.config import FUSIONS
-from cascade.model.late import entity_tags
+from cascade.model.late import FARTHEST, distances, entity_tags
 from cascade.model.turn import Turn
 from cascade.tensors import Batch, Ragged, Sequences, Spans
 
@@ -222,6 +222,27 @@ def test_innermost_entity_gives_the_tag() -> None:
     entities = spans((0, 0, 4, 3), (0, 1, 2, 1), (0, 2, 2, 0), (1, 0, 1, 2), (1, 0, 1, 1))
     assert entity_tags(entities, words, 4).tolist() == [4, 2, 1, 4, 4, 0, 2, 2, 0]
     assert entity_tags(spans(), words, 4).tolist() == [0] * 9
+
+
+def test_distances_from_the_subject_are_in_groups_that_double() -> None:
+    words = Ragged(torch.tensor([40, 5]))
+    found = distances(words, spans((0, 0, 1, 0), (1, 3, 3, 0))).split([40, 5])
+    assert found[0].tolist() == [0, 0, 1, 2, 2, *[3] * 4, *[4] * 8, *[5] * 16, *[FARTHEST] * 7]
+    assert found[1].tolist() == [-2, -2, -1, 0, 1]
+
+
+@torch.no_grad()
+def test_the_object_turn_knows_distances() -> None:
+    """A word that is on the other side of the subject, all else being equal, has other scores."""
+    model, tokenizer = tiny_model(fusion="late", distances=True)
+    batch = batch_of(model, tokenizer, [nested_sentence()])
+    for parameter in model.fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    subjects = spans((0, 1, 3, 0), (0, 5, 6, 1))
+    logits = object_logits(model, batch, subjects)
+    model.fusion.distance.weight[:FARTHEST] += 1
+    moved = (object_logits(model, batch, subjects) - logits).abs().amax(-1) > 1e-6
+    assert moved.tolist() == [[word < 1 for word in range(8)], [word < 5 for word in range(8)]]
 
 
 def object_logits(model: CascadeModel, batch: dict[str, Tensor], subjects: Spans) -> Tensor:
