@@ -8,6 +8,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from experiments.tables import Table
@@ -18,7 +21,10 @@ Made by `python experiments/run.py --report` of the files in `experiments/result
 versions, curve and scores. `python experiments/run.py --corpus DIR --trunk DIR TABLE` does the runs of a table that are
 not there yet. F1 in per cent: mean and standard deviation over the seeds; RE is strict. The checkpoint is the best on dev.
 *Printed*: start, end and match reach the thresholds of training, 0.5. *Chosen*: the thresholds by which dev scores best.
+*Product*, *match*: these decide a span, at thresholds that were chosen so. *Minutes* of training depend on the machine, and
+on what else it did. The plots are of printed thresholds, the mean of the seeds.
 """
+CURVES = {"dev NER F1": "eval_ner_f1", "dev RE F1": "eval_re_f1"}
 Value = Callable[[dict[str, Any]], float | None]
 """Of a run's record; None where the model has no such thing."""
 
@@ -39,6 +45,7 @@ COLUMNS: dict[str, Value] = {
     "test RE, chosen": score_of("each", "chosen", "test", "re"),
     "test RE, product": score_of("product", "chosen", "test", "re"),
     "test RE, match": score_of("match", "chosen", "test", "re"),
+    "minutes": lambda record: record["training_minutes"],
 }
 
 
@@ -50,11 +57,32 @@ def write_report(tables: Sequence[Table], results: Path, page: Path) -> None:
             for row, runs in table.runs().items()
         }
         if any(records.values()):
-            parts.append(_section(table, records))
+            plot = page.with_suffix("") / f"{table.name}.svg"
+            _plot(table, records, plot)
+            parts.append(_section(table, records, plot.relative_to(page.parent).as_posix()))
     page.write_text("\n".join(parts))
 
 
-def _section(table: Table, records: dict[str, list[dict[str, Any]]]) -> str:
+def _plot(table: Table, records: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Dev scores at the thresholds of training after each epoch, a line a row: the mean of the seeds."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, (label, name) in zip(figure.subplots(1, 2), CURVES.items(), strict=True):
+        for row, runs in records.items():
+            scores: dict[float, list[float]] = {}
+            for entry in (entry for record in runs for entry in record["curve"] if name in entry):
+                scores.setdefault(entry["epoch"], []).append(100 * entry[name])
+            whole = {epoch: mean(values) for epoch, values in sorted(scores.items()) if len(values) == len(runs)}
+            axes.plot(whole.keys(), whole.values(), label=row, linewidth=1.2)
+        axes.set_title(label, fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": table.name}):  # the same results give the same bytes
+        FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+
+
+def _section(table: Table, records: dict[str, list[dict[str, Any]]], plot: str) -> str:
     rows = [
         [row, len(runs), *(_cell([value(record) for record in runs]) for value in COLUMNS.values())]
         for row, runs in records.items()
@@ -69,7 +97,7 @@ def _section(table: Table, records: dict[str, list[dict[str, Any]]]) -> str:
     trunks = sorted({record["trunk"] for runs in records.values() for record in runs})
     notes.append(f"Trunk: {', '.join(trunks)}.")
     grid = tabulate(rows, ["", "seeds", *COLUMNS], tablefmt="github", disable_numparse=True)
-    return f"## {table.title}\n\n{table.text.strip()}\n\n{grid}\n\n{' '.join(notes)}\n"
+    return f"## {table.title}\n\n{table.text.strip()}\n\n{grid}\n\n{' '.join(notes)}\n\n![{table.title}]({plot})\n"
 
 
 def _cell(values: list[float | None]) -> str:

@@ -92,7 +92,9 @@ def test_a_run_leaves_a_file_and_the_page_is_made_of_it(
     assert run("--list").split() == []
 
     write_report([TABLE], results, tmp_path / "again.md")
-    assert (tmp_path / "again.md").read_text() == text
+    assert (tmp_path / "again.md").read_text() == text.replace("results/tiny.svg", "again/tiny.svg")
+    assert "dev RE F1" in (tmp_path / "results" / "tiny.svg").read_text()
+    assert (tmp_path / "again" / "tiny.svg").read_bytes() == (tmp_path / "results" / "tiny.svg").read_bytes()
 
 
 def test_a_run_that_fails_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
