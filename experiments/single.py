@@ -1,4 +1,7 @@
-"""One run: trains a model, chooses thresholds on dev for each way to decide a span, scores it, and writes one file."""
+"""One run: trains a model, chooses thresholds on dev for each way to decide a span, scores it, and writes one file.
+
+Scores are of dev, of test, and of the sentences of test that have ``nested`` entities.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import torch
 import transformers
 
 from cascade import cli, load_model, read_corpus, score
+from cascade.data import Corpus, Document
+from cascade.data.overlaps import NESTED, overlaps_of
 from cascade.files import replacing
 from cascade.model.config import DECISIONS
 from cascade.prediction import Predictor
@@ -72,6 +77,7 @@ def scores(folder: Path, corpus: Path) -> dict[str, Any]:
     model, tokenizer = load_model(folder)
     predictor = Predictor(model, tokenizer)
     splits = {split: read_corpus(corpus / f"{split}.json") for split in ("dev", "test")}
+    splits["nested"] = with_nested_entities(splits["test"])
 
     def at(thresholds: Sequence[float]) -> dict[str, Any]:
         model.config.thresholds = list(thresholds)
@@ -86,6 +92,12 @@ def scores(folder: Path, corpus: Path) -> dict[str, Any]:
         chosen = tune_thresholds(predictor, splits["dev"], grid=GRID)
         results[decision] = {"printed": at(printed), "chosen": at(chosen)}
     return results
+
+
+def with_nested_entities(corpus: Corpus) -> Corpus:
+    """The sentences in which an entity is inside another, in one document."""
+    chosen = tuple(sentence for sentence in corpus.sentences() if NESTED in overlaps_of(sentence))
+    return Corpus((Document("nested", chosen),))
 
 
 def main(text: str, corpus: str, trunk: str, folder: str, results: str) -> None:

@@ -22,11 +22,12 @@ def overlap(a: Entity, b: Entity) -> str | None:
 
 def overlap_kinds(corpus: Corpus) -> tuple[str, ...]:
     """The kinds of overlap that occur in ``corpus``; ``("none",)`` if none does. A model's ``overlaps``."""
-    seen = {kind for sentence in corpus.sentences() for kind in _overlaps(sentence)}
+    seen = {kind for sentence in corpus.sentences() for kind in overlaps_of(sentence)}
     return tuple(kind for kind in OVERLAPS if kind in seen) or (NO_OVERLAPS,)
 
 
-def _overlaps(sentence: Sentence) -> Iterator[str]:
+def overlaps_of(sentence: Sentence) -> Iterator[str]:
+    """The kind of each overlap between two entities of a sentence."""
     entities = sorted(set(sentence.entities))
     for n, entity in enumerate(entities):
         for other in entities[n + 1 :]:

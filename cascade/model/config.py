@@ -145,6 +145,9 @@ class CascadeConfig(ExtractorConfig):
             "late: one encoding serves all turns, and labels enter as embeddings; early: each turn reads the text again, "
             "with markers in it; packed: the trunk reads the text once, and markers beside it, as late otherwise.",
         ] = "late",
+        markers: Annotated[
+            str, "Early and packed fusion: all, entities and the subject are marked; subject, the subject alone."
+        ] = "all",
         match: Annotated[
             str, "hidden: a hidden layer; additive: Eq. 13 as printed, which cannot tell nested spans apart."
         ] = "hidden",
@@ -190,6 +193,7 @@ class CascadeConfig(ExtractorConfig):
         **kwargs: Any,
     ) -> None:
         self.fusion = fusion
+        self.markers = markers
         self.match = match
         self.object_turn = object_turn
         self.distances = distances
@@ -207,6 +211,9 @@ class CascadeConfig(ExtractorConfig):
     def check(self) -> None:
         super().check()
         _among("fusion", self.fusion, FUSIONS)
+        _among("markers", self.markers, ("all", "subject"))
+        if self.markers != "all" and self.fusion not in WITH_MARKERS:
+            raise ConfigError(f"markers: expected `all`, as {self.fusion} fusion has none, found {self.markers!r}")
         _among("match", self.match, ("additive", "hidden"))
         _among("object_turn", self.object_turn, ("printed", "subject"))
         if self.distances and (self.fusion == "early" or self.object_turn == "printed"):

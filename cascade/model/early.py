@@ -38,7 +38,7 @@ class EarlyReading:
     def subject_turn(self, entities: Spans, sentences: Tensor) -> Turn:
         """The given sentences (R,), each with markers around its ``entities`` (whose rows are sentences)."""
         marked = self._marked(entities)
-        self.unmarked += len(entities) - len(marked)
+        self.unmarked += len(entities) - len(marked) if self.config.markers == "all" else 0
         return self._read("subject", sentences, marked.of_rows(sentences, self.batch.words.rows))
 
     def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
@@ -61,7 +61,9 @@ class EarlyReading:
         return Turn(self.encode(sequences, (task,))[task], sequences.words, sentences)
 
     def _marked(self, entities: Spans) -> Spans:
-        """The entities whose markers, with the subject's, fit into ``max_pieces``."""
+        """The entities whose markers, with the subject's, fit into ``max_pieces``; none where the subject alone is marked."""
+        if self.config.markers == "subject":
+            return entities[:0]
         if self.config.max_pieces is None:
             return entities
         room = (self.config.max_pieces - self.batch.pieces.lengths) // 2 - 1  # (B,)

@@ -45,6 +45,7 @@ class PackedReading:
         self.fusion = fusion
         self.marker_ids = torch.tensor(config.marker_ids, device=batch.piece_ids.device)  # (K + 1, 2)
         self.sequences = plain(batch, config.pad_token_id)
+        self.none = Spans.empty(batch.piece_ids.device)
         self.passes = 0
         self._entities: tuple[Spans, Tensor] | None = None
 
@@ -64,19 +65,18 @@ class PackedReading:
     def subject_turn(self, entities: Spans, sentences: Tensor) -> Turn:
         """The given sentences (R,), each with the markers of its ``entities`` (whose rows are sentences)."""
         words, chosen = self.batch.words.select(sentences)
-        layout, which = entities.per_row(self.batch.words.rows).select(sentences)
-        markers = self._entity_markers(entities)[which]
-        features = self._read("subject", sentences, replace(entities[which], row=layout.row), markers)
+        marked, markers = self._marked(entities, sentences)
+        features = self._read("subject", sentences, marked, markers)
         return Turn(self.fusion.tagged(features, self._tags(entities)[chosen]), words, sentences)
 
     def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
         """One row per subject: its sentence with the markers of the entities and of the subject."""
         words, chosen = self.batch.words.select(subjects.row)
-        layout, which = entities.per_row(self.batch.words.rows).select(subjects.row)
+        marked, markers = self._marked(entities, subjects.row)
         row = torch.arange(len(subjects), device=subjects.row.device)
         label = torch.full_like(row, len(self.config.entity_types))
-        marked = Spans.concatenate([replace(entities[which], row=layout.row), replace(subjects, row=row, label=label)])
-        markers = torch.cat([self._entity_markers(entities)[which], self._markers(replace(subjects, label=label))])
+        marked = Spans.concatenate([marked, replace(subjects, row=row, label=label)])
+        markers = torch.cat([markers, self._markers(replace(subjects, label=label))])
         features = self._read("object", subjects.row, marked, markers)
         tagged = self.fusion.tagged(features, self._tags(entities)[chosen])
         every = torch.arange(len(words), device=row.device)
@@ -84,6 +84,14 @@ class PackedReading:
 
     def _tags(self, entities: Spans) -> Tensor:
         return entity_tags(entities, self.batch.words, len(self.config.entity_types))
+
+    def _marked(self, entities: Spans, sentences: Tensor) -> tuple[Spans, Tensor]:
+        """The entities that are marked in the given sentences (R,), whose rows count these, and the states of their markers
+        (M, 2, D)."""
+        if self.config.markers == "subject":
+            entities = self.none
+        layout, which = entities.per_row(self.batch.words.rows).select(sentences)
+        return replace(entities[which], row=layout.row), self._entity_markers(entities)[which]
 
     def _entity_markers(self, entities: Spans) -> Tensor:
         """As ``_markers``; those of the same entities are read once."""

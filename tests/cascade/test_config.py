@@ -42,6 +42,8 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
             "match_spans: expected `words`, as restrict_to_entities is off, found 'entities'",
         ),
         ({"distances": True, "object_turn": "printed"}, "distances: expected false"),
+        ({"markers": "some"}, "markers: expected one of all, subject, found 'some'"),
+        ({"markers": "subject"}, "markers: expected `all`, as late fusion has none, found 'subject'"),
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
         ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
         ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),

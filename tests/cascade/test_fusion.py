@@ -10,7 +10,7 @@ from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
 from torch import Tensor
 
 from cascade import CascadeConfig, CascadeModel, ConfigError, Given
-from cascade.model.config import FUSIONS
+from cascade.model.config import FUSIONS, WITH_MARKERS
 from cascade.model.late import FARTHEST, distances, entity_tags
 from cascade.model.turn import Turn
 from cascade.tensors import Batch, Ragged, Sequences, Spans
@@ -190,6 +190,19 @@ def test_packed_fusion_reads_markers_beside_the_text() -> None:
     assert lengths.tolist() == [len(order)]
     torch.testing.assert_close(of_objects[0], state[order])
     assert reading.passes == 2 and reading.unmarked == 0
+
+
+@pytest.mark.parametrize("fusion", WITH_MARKERS)
+def test_the_subject_alone_may_be_marked(fusion: str) -> None:
+    model, tokenizer = tiny_model(fusion=fusion, encoder="none", markers="subject")
+    read: list[int] = []
+    model.trunk.register_forward_pre_hook(
+        lambda _, inputs, options: read.extend(options["input_ids"].flatten().tolist()), with_kwargs=True
+    )
+    turns(model, batch_of(model, tokenizer, SENTENCES))
+    marked = {n for pair in model.config.marker_ids for n in pair}
+    assert marked & set(read) == set(model.config.marker_ids[-1])
+    assert model.read(Batch.of(batch_of(model, tokenizer, SENTENCES))).unmarked == 0
 
 
 def test_packed_fusion_keeps_the_markers_of_the_same_entities() -> None:
