@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, predict, benchmark."""
+"""The command line: train, tune, evaluate, predict, benchmark."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from srn_kernels import native
 from srn_kernels.backends import BackendError
 
-from .creation import FINAL_MODEL, create_model, load_model
+from .creation import FINAL_MODEL, create_model, load_model, save_thresholds
 from .data import (
     Corpus,
     DataError,
@@ -47,17 +47,20 @@ from .options import (
     PredictArguments,
     RunArguments,
     SavedModelArguments,
+    TuneArguments,
 )
 from .output import Output, opened
 from .prediction import Predictor, text_record
 from .scoring import score
 from .tiny import make_tiny_trunk
 from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, save_model
+from .tuning import tune_thresholds
 
 USAGE = """usage: cascade <verb> [options]
 
 verbs:
   train      train a model on a corpus
+  tune       choose the thresholds of a model by a labelled corpus
   evaluate   score a model on a labelled corpus
   predict    find entities and relations in a corpus or in text
   benchmark  run the benchmarks of a source checkout (arguments go to pytest)
@@ -141,6 +144,22 @@ def train(arguments: Sequence[str]) -> None:
     trainer.accelerator.end_training()
 
 
+def tune(arguments: Sequence[str]) -> None:
+    args, batches, overrides = parse("tune", (TuneArguments, BatchArguments, SavedModelArguments), arguments)
+    if not args.file:
+        raise ConfigError("file: expected a labelled corpus, found none")
+    predictor = load_predictor(args, batches, overrides)
+    corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
+    report_gold(corpus, predictor.model.labels)
+    predict, config = predictor.repeatedly(corpus), predictor.model.config
+    before = config.thresholds, score(corpus, predict())
+    config.thresholds = tune_thresholds(predictor, corpus)
+    for thresholds, scores in (before, (config.thresholds, score(corpus, predict()))):
+        numbers = " ".join(f"{threshold:g}" for threshold in thresholds)
+        print(f"thresholds {numbers}: NER {100 * scores.ner.f1:.2f}, RE {100 * scores.re.f1:.2f}")
+    print(f"saved: {save_thresholds(args.model, config.thresholds)}")
+
+
 def evaluate(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("evaluate", (EvaluateArguments, BatchArguments, SavedModelArguments), arguments)
     if not args.file:
@@ -222,6 +241,7 @@ def benchmark(arguments: Sequence[str]) -> None:
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
+    "tune": tune,
     "evaluate": evaluate,
     "predict": predict,
     "benchmark": benchmark,

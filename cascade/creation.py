@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .data import LabelSet, Sentence
+from .files import replacing
 from .loading import load_tokenizer, load_trunk, load_weights, loading
 from .markers import reserve_markers
 from .model import CascadeConfig, CascadeModel, ConfigError, ExtractionModel, TableConfig, TableModel
@@ -98,6 +102,20 @@ def load_model(
     tokenizer = load_tokenizer(folder)
     WordTokenizer(tokenizer, model.config)  # refuses one that does not fit
     return model, tokenizer
+
+
+def save_thresholds(folder: str | os.PathLike[str], thresholds: Sequence[float]) -> Path:
+    """Writes the thresholds into the configuration of a saved model, and returns its file. All else there stays.
+
+    Raises:
+        OSError: ``folder`` holds no saved model, or cannot be written to.
+    """
+    path = _model_folder(Path(folder)) / "config.json"
+    config = {**json.loads(path.read_text()), "thresholds": list(thresholds)}
+    with replacing(path) as written:
+        written.write_text(json.dumps(config, indent=2) + "\n")
+        shutil.copymode(path, written)
+    return path
 
 
 def _model_folder(folder: Path) -> Path:

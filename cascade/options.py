@@ -100,6 +100,12 @@ class EvaluateArguments(RunArguments):
 
 
 @dataclass
+class TuneArguments(RunArguments):
+    file: str = option("Labelled corpus to choose by, not one that was trained on; `-`: the standard input.", "")
+    drop_unknown_ends: bool = option(DROP_UNKNOWN_ENDS, False)
+
+
+@dataclass
 class PredictArguments(RunArguments):
     file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON; `-`: the standard input.")
     text: str | None = option("Text. Without file and text it is read from the standard input.")

@@ -16,10 +16,10 @@ def tune_thresholds(
     predictor: Predictor,
     corpus: Corpus,
     *,
-    grid: Sequence[float] = GRID,
+    grid: Sequence[float] | None = None,
     value: Callable[[Scores], float] = lambda scores: scores.ner.f1 + scores.re.f1,
 ) -> list[float]:
-    """The thresholds, each out of ``grid``, by which what ``predictor`` finds in a labelled ``corpus`` has the highest
+    """The thresholds, each out of ``grid`` (None: ``GRID``), by which what ``predictor`` finds in a labelled ``corpus`` has the highest
     ``value``. One at a time is chosen, in the order of the turns, until a round changes none.
 
     The model keeps its own thresholds; of equally good ones they stay, then the lowest is taken. A round predicts the
@@ -39,7 +39,7 @@ def tune_thresholds(
         for _ in range(ROUNDS):
             before = list(best)
             for place in range(len(best)):
-                for threshold in grid:
+                for threshold in GRID if grid is None else grid:
                     if threshold != best[place]:
                         tried = [*best[:place], threshold, *best[place + 1 :]]
                         reached = value_of(tried)

@@ -21,6 +21,7 @@ Made by `python experiments/run.py --report` of the files in `experiments/result
 versions, curve and scores. `python experiments/run.py --corpus DIR --trunk DIR TABLE` does the runs of a table that are
 not there yet. F1 in per cent: mean and standard deviation over the seeds; RE is strict. The checkpoint is the best on dev.
 *Printed*: start, end and match reach the thresholds of training, 0.5. *Chosen*: the thresholds by which dev scores best.
+*Nested*: test sentences in which an entity is inside another.
 *Product*, *match*: these decide a span, at thresholds that were chosen so. *Minutes* of training depend on the machine, and
 on what else it did. The plots are of printed thresholds, the mean of the seeds.
 """
@@ -31,8 +32,8 @@ Value = Callable[[dict[str, Any]], float | None]
 
 def score_of(decision: str, thresholds: str, split: str, name: str) -> Value:
     def value(record: dict[str, Any]) -> float | None:
-        found = record["scores"].get(decision)
-        return found and 100 * found[thresholds][split][f"{name}_f1"]
+        found = record["scores"].get(decision, {}).get(thresholds, {}).get(split)
+        return found and 100 * found[f"{name}_f1"]
 
     return value
 
@@ -46,6 +47,13 @@ COLUMNS: dict[str, Value] = {
     "test RE, product": score_of("product", "chosen", "test", "re"),
     "test RE, match": score_of("match", "chosen", "test", "re"),
     "minutes": lambda record: record["training_minutes"],
+}
+MORE_COLUMNS: dict[str, Value] = {
+    "test NER in triples": score_of("each", "chosen", "test", "ner_in_triple"),
+    "test NER out of triples": score_of("each", "chosen", "test", "ner_out_of_triple"),
+    "nested NER": score_of("each", "chosen", "nested", "ner"),
+    "nested RE": score_of("each", "chosen", "nested", "re"),
+    "test RE, symmetric": score_of("each", "chosen", "test", "re_symmetric"),
 }
 
 
@@ -83,8 +91,9 @@ def _plot(table: Table, records: dict[str, list[dict[str, Any]]], path: Path) ->
 
 
 def _section(table: Table, records: dict[str, list[dict[str, Any]]], plot: str) -> str:
+    columns = COLUMNS | {name: MORE_COLUMNS[name] for name in table.columns}
     rows = [
-        [row, len(runs), *(_cell([value(record) for record in runs]) for value in COLUMNS.values())]
+        [row, len(runs), *(_cell([value(record) for record in runs]) for value in columns.values())]
         for row, runs in records.items()
         if runs
     ]
@@ -96,7 +105,7 @@ def _section(table: Table, records: dict[str, list[dict[str, Any]]], plot: str) 
         notes.append("A row with one seed has no deviation, and says little.")
     trunks = sorted({record["trunk"] for runs in records.values() for record in runs})
     notes.append(f"Trunk: {', '.join(trunks)}.")
-    grid = tabulate(rows, ["", "seeds", *COLUMNS], tablefmt="github", disable_numparse=True)
+    grid = tabulate(rows, ["", "seeds", *columns], tablefmt="github", disable_numparse=True)
     return f"## {table.title}\n\n{table.text.strip()}\n\n{grid}\n\n{' '.join(notes)}\n\n![{table.title}]({plot})\n"
 
 

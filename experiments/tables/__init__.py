@@ -43,7 +43,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by name, each with its options, of which ``options`` are common; every row is run with each of ``seeds``."""
+    """Rows by name, each with its options, of which ``options`` are common; every row is run with each of ``seeds``.
+
+    ``columns`` are shown beside those of every table.
+    """
 
     name: str
     title: str
@@ -51,6 +54,7 @@ class Table:
     seeds: tuple[int, ...]
     options: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, Any]]
+    columns: tuple[str, ...] = ()
 
     def runs(self) -> dict[str, list[Run]]:
         """The runs of each row, one a seed."""
@@ -64,6 +68,14 @@ def read_tables(names: Iterable[str]) -> list[Table]:
     for path in paths:
         read = tomllib.loads(path.read_text())
         tables.append(
-            Table(path.stem, read["title"], read["text"], tuple(read["seeds"]), read["options"], read["rows"])
+            Table(
+                path.stem,
+                read["title"],
+                read["text"],
+                tuple(read["seeds"]),
+                read["options"],
+                read["rows"],
+                tuple(read.get("columns", ())),
+            )
         )
     return tables

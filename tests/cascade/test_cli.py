@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,13 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_model, tiny_trunk
+from tiny_models import eager, tiny_model, tiny_trunk
 
-from cascade import cli, load_model, read_corpus
+from cascade import cli, load_model, read_corpus, tuning
 from cascade.cli import main
 from cascade.data import Corpus, Document, Sentence, overlap_kinds, read_predictions, sample_corpus, write_corpus
 from cascade.prediction import Predictor
 from cascade.training import save_model
+from cascade.tuning import tune_thresholds
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -76,7 +79,7 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert exit_.value.code == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {verb} " in out for verb in ("train", "evaluate", "predict", "benchmark"))
+    assert all(f"\n  {verb} " in out for verb in cli.VERBS)
 
 
 def test_kernel_caches_are_bounded_unless_the_environment_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +91,7 @@ def test_kernel_caches_are_bounded_unless_the_environment_says_how(monkeypatch: 
     assert os.environ["LRU_CACHE_CAPACITY"] == "7"
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "predict"])
 def test_every_verb_explains_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([verb, "--help"])
@@ -120,7 +123,7 @@ def test_no_verb_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_errors_of_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     train, dev = corpora
-    assert failed(capsys, "trian") == "unknown verb 'trian': expected train, evaluate, predict, benchmark"
+    assert failed(capsys, "trian") == "unknown verb 'trian': expected train, tune, evaluate, predict, benchmark"
     assert failed(capsys, "evaluate", "--model", "x", "--flie", "y") == "evaluate: unknown arguments --flie y"
     missing = tmp_path / "missing"
     assert failed(capsys, "evaluate", "--model", str(missing), "--file", str(dev)) == (
@@ -509,7 +512,7 @@ def test_what_training_cannot_set_up_is_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "predict"])
 def test_no_value_of_any_option_ends_in_a_traceback(
     verb: str,
     capsys: pytest.CaptureFixture[str],
@@ -520,8 +523,11 @@ def test_no_value_of_any_option_ends_in_a_traceback(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where values that are names of files end up
     few = ("--thresholds", "0.02", "0", "0.02")
+    copied = shutil.copytree(saved, tmp_path / "copied")
+    monkeypatch.setattr(tuning, "GRID", (0.9,))
     base = {
         "train": train_arguments(corpora[1], tmp_path / "run", "--save_strategy", "no", "--num_train_epochs", 1),
+        "tune": ["tune", "--model", str(copied), "--file", str(corpora[1]), "--device", "cpu", *few],
         "evaluate": ["evaluate", "--model", str(saved), "--file", str(corpora[1]), "--device", "cpu", *few],
         "predict": ["predict", "--model", str(saved), "--file", str(corpora[1]), "--device", "cpu", *few],
     }[verb]
@@ -561,6 +567,34 @@ def test_auto_takes_bfloat16_on_a_cpu_that_has_its_products(
         main(["predict", "--model", str(saved), "--text", "Lotte lives.", "--device", "cpu", "--dtype", dtype])
         assert ("bfloat16" in capsys.readouterr().err) == (dtype == "auto" and there)
     assert made == [torch.bfloat16 if there else None, None, torch.bfloat16]
+
+
+@pytest.mark.parametrize("architecture", ["cascade", "table"])
+def test_tune_saves_the_thresholds_that_score_best(
+    architecture: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    corpora: tuple[Path, Path],
+) -> None:
+    monkeypatch.setattr(tuning, "GRID", (0.7, 0.9))
+    torch.manual_seed(0)
+    nothing = [1.0] * (2 if architecture == "table" else 3)
+    model, tokenizer = tiny_model(encoder="none", architecture=architecture, thresholds=nothing)
+    save_model(eager(model), tokenizer, tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    before = json.loads(config.read_text())
+    expected = tune_thresholds(Predictor(model, tokenizer), read_corpus(corpora[1]))
+    assert expected != model.config.thresholds
+    main(["tune", "--model", str(tmp_path / "model"), "--file", str(corpora[1]), "--device", "cpu"])
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first == f"thresholds {' '.join('1' for _ in nothing)}: NER 0.00, RE 0.00"
+    assert second.startswith(f"thresholds {' '.join(f'{n:g}' for n in expected)}: NER ")
+    assert sum(map(float, re.findall(r"\d+\.\d\d", second))) > 0
+    assert third == f"saved: {config}"
+    assert json.loads(config.read_text()) == {**before, "thresholds": expected}
+    assert load_model(tmp_path / "model")[0].config.thresholds == expected
+    assert failed(capsys, "tune", "--model", str(tmp_path / "model")) == "file: expected a labelled corpus, found none"
 
 
 def test_saved_settings_can_be_overridden(capsys: pytest.CaptureFixture[str], saved: Path) -> None:

@@ -15,11 +15,11 @@ from cascade.tiny import make_tiny_trunk
 from cascade.training import CascadeTrainingArguments
 from experiments import run as runner
 from experiments import single
-from experiments.report import COLUMNS, write_report
+from experiments.report import COLUMNS, MORE_COLUMNS, write_report
 from experiments.tables import Run, Table, read_tables
 
 OPTIONS = {"max_steps": 2, "hidden_size": 8, "tag_size": 4, "use_cpu": True, "encoder": "none"}
-TABLE = Table("tiny", "A title", "A text.", (0, 1), OPTIONS, {"late": {}, "early": {"fusion": "early"}})
+TABLE = Table("tiny", "A title", "A text.", (0, 1), OPTIONS, {"late": {}, "early": {"fusion": "early"}}, ("nested RE",))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("table", read_tables(()), ids=lambda table: table.name)
 def test_tables_ask_for_options_that_there_are(table: Table, tmp_path: Path) -> None:
-    assert table.title and table.text and len(table.seeds) >= 3
+    assert table.title and table.text and len(table.seeds) >= 3 and set(table.columns) <= set(MORE_COLUMNS)
     for row in table.runs().values():
         arguments = single.train_arguments(row[0], tmp_path, tmp_path, tmp_path / "out", resumed=False)
         _, model, _ = cli.parse("train", (CorpusArguments, ModelArguments, CascadeTrainingArguments), arguments)
@@ -88,7 +88,7 @@ def test_a_run_leaves_a_file_and_the_page_is_made_of_it(
     )
     text = page.read_text()
     assert "## A title" in text and "late (1), early (1)" in text
-    assert all(column in text for column in COLUMNS)
+    assert all(column in text for column in (*COLUMNS, "nested RE"))
     assert run("--list").split() == []
 
     write_report([TABLE], results, tmp_path / "again.md")
