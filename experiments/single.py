@@ -20,7 +20,7 @@ from cascade import cli, load_model, read_corpus, score
 from cascade.data import Corpus, Document
 from cascade.data.overlaps import NESTED, overlaps_of
 from cascade.files import replacing
-from cascade.model.config import DECISIONS
+from cascade.model.config import DECISIONS, ExtractorConfig
 from cascade.prediction import Predictor
 from cascade.training import last_checkpoint
 from cascade.tuning import tune_thresholds
@@ -46,6 +46,7 @@ def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]
         "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
         "training_minutes": None if resumed else round(minutes, 1),
         "curve": [{name: entry[name] for name in CURVE if name in entry} for entry in log],
+        "decision": decision_of(load_model(folder)[0].config),
         "scores": scores(folder, corpus),
     }
 
@@ -73,7 +74,10 @@ def train_arguments(run: Run, corpus: Path, trunk: Path, folder: Path, resumed: 
 
 
 def scores(folder: Path, corpus: Path) -> dict[str, Any]:
-    """For each way to decide a span: scores on dev and test at the thresholds of training and at those chosen on dev."""
+    """For each way to decide a span: scores at the thresholds of training and at those chosen on dev.
+
+    Those are chosen for the model's own way, and for all where the trunk need not read again for it.
+    """
     model, tokenizer = load_model(folder)
     predictor = Predictor(model, tokenizer)
     splits = {split: read_corpus(corpus / f"{split}.json") for split in ("dev", "test")}
@@ -84,14 +88,21 @@ def scores(folder: Path, corpus: Path) -> dict[str, Any]:
         found = {split: score(gold, predictor(gold)).as_dict() for split, gold in splits.items()}
         return {"thresholds": list(thresholds), **found}
 
-    printed = list(model.config.thresholds)
+    printed, own = list(model.config.thresholds), decision_of(model.config)
     results = {}
-    for decision in DECISIONS if hasattr(model.config, "decision") else DECISIONS[:1]:  # a table has cells, not spans
+    for decision in DECISIONS if hasattr(model.config, "decision") else (own,):
         model.config.decision = decision
         model.config.thresholds = printed
-        chosen = tune_thresholds(predictor, splits["dev"], grid=GRID)
-        results[decision] = {"printed": at(printed), "chosen": at(chosen)}
+        results[decision] = {"printed": at(printed)}
+        if decision == own or model.config.fusion == "late":
+            model.config.thresholds = printed
+            results[decision]["chosen"] = at(tune_thresholds(predictor, splits["dev"], grid=GRID))
     return results
+
+
+def decision_of(config: ExtractorConfig) -> str:
+    """How a model decides what it finds; a table by the probability of a cell alone."""
+    return getattr(config, "decision", "match")
 
 
 def with_nested_entities(corpus: Corpus) -> Corpus:

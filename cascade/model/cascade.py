@@ -38,7 +38,9 @@ class CascadeModel(ExtractionModel):
         labels = {"entity": len(config.entity_types), "subject": 1, "object": len(config.relation_types)}
         self.heads = nn.ModuleDict(
             {
-                turn: SpanHead(sizes[turn], labels[turn], config.match, config.hidden_size, config.dropout)
+                turn: SpanHead(
+                    sizes[turn], labels[turn], config.match, config.hidden_size, config.dropout, config.widths
+                )
                 for turn in config.turns
             }
         )

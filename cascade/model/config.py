@@ -151,6 +151,7 @@ class CascadeConfig(ExtractorConfig):
         match: Annotated[
             str, "hidden: a hidden layer; additive: Eq. 13 as printed, which cannot tell nested spans apart."
         ] = "hidden",
+        widths: Annotated[bool, "The hidden layer of the match knows how many words a span has."] = False,
         object_turn: Annotated[
             str,
             "Late and packed fusion. subject: the object turn gets the subject's own start and end states through a nonlinear "
@@ -195,6 +196,7 @@ class CascadeConfig(ExtractorConfig):
         self.fusion = fusion
         self.markers = markers
         self.match = match
+        self.widths = widths
         self.object_turn = object_turn
         self.distances = distances
         self.thresholds = list(thresholds)
@@ -216,6 +218,8 @@ class CascadeConfig(ExtractorConfig):
             raise ConfigError(f"markers: expected `all`, as {self.fusion} fusion has none, found {self.markers!r}")
         _among("match", self.match, ("additive", "hidden"))
         _among("object_turn", self.object_turn, ("printed", "subject"))
+        if self.widths and self.match != "hidden":
+            raise ConfigError(f"widths: expected false, as the match {self.match!r} has no hidden layer, found true")
         if self.distances and (self.fusion == "early" or self.object_turn == "printed"):
             raise ConfigError(
                 "distances: expected false, as early fusion marks the subject and the printed object turn does not ask for it"

@@ -34,7 +34,7 @@ class PairLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        logits: Callable[[Tensor], Tensor],
+        logits: Callable[[Tensor, Tensor], Tensor],
         parts: Iterable[tuple[Tensor, Tensor, Tensor]],
         differentiate: bool,
         left: Tensor,
@@ -44,7 +44,8 @@ class PairLoss(torch.autograd.Function):
         """Scalar.
 
         Args:
-            logits: what the two words of P pairs contribute in sum (P, inner) to logits (P, K), by means of ``weights``.
+            logits: what the two words of P pairs contribute in sum (P, inner), and how far the second is behind the first
+                (P,), to logits (P, K), by means of ``weights``.
             parts: words i (P,), words j (P,) and targets (P, K) of P pairs each.
             differentiate: whether there will be a backward pass.
             left, right: what each word contributes to the pairs in which it is i, or j, (N, inner) each.
@@ -54,7 +55,7 @@ class PairLoss(torch.autograd.Function):
         for i, j, targets in parts:
             pairs = (left[i] + right[j]).requires_grad_(differentiate)  # (P, inner)
             with torch.set_grad_enabled(differentiate):
-                loss = summed_bce(logits(pairs), targets)
+                loss = summed_bce(logits(pairs, j - i), targets)
             losses.append(loss.detach())
             if differentiate:
                 of_pairs, *of_weights = torch.autograd.grad(loss, (pairs, *weights))

@@ -13,6 +13,9 @@ from .losses import PairLoss, ones_at
 PAIRS_AT_ONCE = 1 << 13  # bounds the memory of training, and of a decode when half of all starts and ends fire
 
 
+WIDEST = 16  # words: wider spans are taken as so wide
+
+
 class LogitLinear(nn.Linear):
     """A layer whose outputs are logits of rare events: its bias starts where they have the probability ``PRIOR``.
 
@@ -31,21 +34,25 @@ class PairScorer(nn.Module):
 
     ``additive`` is Eq. 13 as printed, u_i + v_j. For two pairs (a, b) and (c, d) it gives
     (a, b) + (c, d) = (a, d) + (c, b): when both fire, one of the crossed pairs must.
-    ``hidden`` puts a nonlinear layer of ``hidden_size`` between. In both the layer over [x_i; x_j] is computed as
+    ``hidden`` puts a nonlinear layer of ``hidden_size`` between, where with ``widths`` it also counts how many words there
+    are from i <= j on to j. In both the layer over [x_i; x_j] is computed as
     W_l x_i + W_r x_j, once per word, so that no concatenation of pairs is ever built.
     """
 
-    def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
+    def __init__(
+        self, features: int, labels: int, match: str, hidden_size: int, dropout: float, widths: bool = False
+    ) -> None:
         super().__init__()
         self.labels = labels
         if match == "hidden":
             self.left = nn.Linear(features, hidden_size)
             self.right = nn.Linear(features, hidden_size, bias=False)
             self.out = LogitLinear(hidden_size, labels)
+            self.width = nn.Embedding(WIDEST, hidden_size) if widths else None
         else:
             self.left = LogitLinear(features, labels)
             self.right = nn.Linear(features, labels, bias=False)
-            self.out = None
+            self.out = self.width = None
         self.dropout = nn.Dropout(dropout)
 
     def halves(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +62,7 @@ class PairScorer(nn.Module):
     def forward(self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor) -> Tensor:
         """(P, K) logits of the pairs of words ``i`` (P,) and ``j`` (P,)."""
         left, right = halves
-        return self._logits(left[i] + right[j])
+        return self._logits(left[i] + right[j], j - i)
 
     def loss(self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor, ones: tuple[Tensor, Tensor]) -> Tensor:
         """Binary cross-entropy (Eq. 14) of the logits of ``forward``, summed; ``ones`` (pairs, labels) marks the true ones.
@@ -64,9 +71,14 @@ class PairScorer(nn.Module):
         """
         targets = ones_at(ones, (len(i), self.labels))
         parts = zip(*(each.split(PAIRS_AT_ONCE) for each in (i, j, targets)), strict=True)
-        weights = [] if self.out is None else [weight for weight in self.out.parameters() if weight.requires_grad]
+        layers = [layer for layer in (self.out, self.width) if layer is not None]
+        weights = [weight for layer in layers for weight in layer.parameters() if weight.requires_grad]
         return PairLoss.apply(self._logits, parts, torch.is_grad_enabled(), *halves, *weights)
 
-    def _logits(self, pairs: Tensor) -> Tensor:
-        """(P, K), of what the two words of each pair contribute in sum (P, inner)."""
-        return pairs if self.out is None else self.out(self.dropout(F.gelu(pairs)))
+    def _logits(self, pairs: Tensor, apart: Tensor) -> Tensor:
+        """(P, K), of what the two words of each pair contribute in sum (P, inner), and how far they are apart (P,)."""
+        if self.out is None:
+            return pairs
+        if self.width is not None:
+            pairs = pairs + self.width(apart.clamp(max=WIDEST - 1))
+        return self.out(self.dropout(F.gelu(pairs)))

@@ -33,10 +33,12 @@ class SpanHead(nn.Module):
     does, or the match alone: ``decision``.
     """
 
-    def __init__(self, features: int, labels: int, match: str, hidden_size: int, dropout: float) -> None:
+    def __init__(
+        self, features: int, labels: int, match: str, hidden_size: int, dropout: float, widths: bool = False
+    ) -> None:
         super().__init__()
         self.edges = LogitLinear(features, 2 * labels)  # start and end of Eq. 12 in one product
-        self.match = PairScorer(features, labels, match, hidden_size, dropout)
+        self.match = PairScorer(features, labels, match, hidden_size, dropout, widths)
         self.dropout = nn.Dropout(dropout)
 
     def edge_logits(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"distances": True, "object_turn": "printed"}, "distances: expected false"),
         ({"markers": "some"}, "markers: expected one of all, subject, found 'some'"),
         ({"markers": "subject"}, "markers: expected `all`, as late fusion has none, found 'subject'"),
+        ({"widths": True, "match": "additive"}, "widths: expected false, as the match 'additive' has no hidden layer"),
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
         ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
         ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),

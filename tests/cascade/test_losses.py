@@ -16,15 +16,16 @@ from torch.utils._pytree import tree_leaves
 
 from cascade.model import pairs as pairs_module
 from cascade.model.losses import ones_at, summed_bce
-from cascade.model.pairs import PairScorer
+from cascade.model.pairs import WIDEST, PairScorer
 from cascade.tensors import Ragged
 
 FEATURES, LABELS, INNER = 5, 3, 16
-MATCHES = pytest.mark.parametrize("match", ["additive", "hidden"])
+MATCHES = pytest.mark.parametrize("match", ["additive", "hidden", "hidden, with widths"])
 
 
 def scorer(match: str, dropout: float = 0.0) -> PairScorer:
-    made = PairScorer(FEATURES, LABELS, match, INNER, dropout).double()
+    match, _, widths = match.partition(", ")
+    made = PairScorer(FEATURES, LABELS, match, INNER, dropout, bool(widths)).double()
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter)
     return made
@@ -35,7 +36,7 @@ def loss_of(scorer: PairScorer, lengths: list[int]) -> tuple[Callable[..., Tenso
     words = Ragged(torch.tensor(lengths))
     i, j, _ = words.upper_pairs()
     pair, label = (torch.rand(len(i), LABELS) < 0.1).nonzero(as_tuple=True)
-    weights = [] if scorer.out is None else list(scorer.out.parameters())
+    weights = [weight for layer in (scorer.out, scorer.width) if layer is not None for weight in layer.parameters()]
     halves = scorer.halves(torch.randn(len(words), FEATURES, dtype=torch.float64))
 
     def loss(left: Tensor, right: Tensor, *_: Tensor) -> Tensor:
@@ -76,6 +77,15 @@ def test_loss_is_that_of_the_logits(match: str) -> None:
     ones = torch.tensor([0, 5, 5]), torch.tensor([2, 0, 1])
     logits = made(halves, i, j)
     torch.testing.assert_close(made.loss(halves, i, j, ones), summed_bce(logits, ones_at(ones, logits.shape)))
+
+
+def test_widths_are_those_of_spans() -> None:
+    made, features = scorer("hidden, with widths"), torch.randn(40, FEATURES, dtype=torch.float64)
+    i, j, _ = Ragged(torch.tensor([40])).upper_pairs()
+    before = made(made.halves(features), i, j)
+    made.width.weight.data[[2, WIDEST - 1]] += 1
+    moved = (made(made.halves(features), i, j) != before).any(1)
+    assert torch.equal(moved, (j - i == 2) | (j - i >= WIDEST - 1))
 
 
 @MATCHES
