@@ -13,6 +13,7 @@ from torch import profiler
 from transformers import PreTrainedTokenizerBase
 
 from .data import Corpus, Document, Entity, Sentence
+from .data.dygie import DIGITS
 from .model import ConfigError, ExtractionModel
 from .model.findings import Found
 from .tensors import Batch, Example, collate
@@ -130,13 +131,18 @@ def _holding(documents: Iterator[Document], sentences: int) -> Iterator[Document
 def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
     """What was found in sentences of ``text`` (with their ``offsets``), by characters: JSON's types, ends exclusive.
 
-    ``{"text", "entities": [{"start", "end", "text", "type"}], "relations": [{"subject", "object", "type"}]}``, where
-    subject and object look like entities; their type is None if the span is not an entity.
+    ``{"text", "entities": [{"start", "end", "text", "type", "score"}], "relations": [{"subject", "object", "type",
+    "score"}]}``, where subject and object look like entities; their type and score are None if the span is not an entity.
+    A score is a probability: of a relation, given its two entities.
     """
+
+    def rounded(score: float | None) -> float | None:
+        return None if score is None else round(score, DIGITS)
 
     def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:
         start, end = sentence.offsets[entity.start][0], sentence.offsets[entity.end][1]
-        return {"start": start, "end": end, "text": text[start:end], "type": entity.label or None}
+        place = {"start": start, "end": end, "text": text[start:end]}
+        return {**place, "type": entity.label or None, "score": rounded(entity.score)}
 
     return {
         "text": text,
@@ -146,6 +152,7 @@ def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
                 "subject": span(sentence, relation.subject),
                 "object": span(sentence, relation.object),
                 "type": relation.label,
+                "score": rounded(relation.score),
             }
             for sentence in sentences
             for relation in sentence.relations

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from .data import Entity, Relation, Sentence
+from .data import Entity, Sentence
 from .data.overlaps import OVERLAPS, overlap
 from .model.findings import Found
 from .tensors import Example
@@ -92,7 +92,7 @@ def _joined(words: int, parts: Sequence[tuple[Window, Found]], overlaps: Collect
         for relation in its_relations:
             subject, object_ = _moved(relation.subject, first), _moved(relation.object, first)
             if owner(min(subject.start, object_.start), max(subject.end, object_.end)) == window:
-                relations.append(Relation(subject, object_, relation.label))
+                relations.append(replace(relation, subject=subject, object=object_))
 
     def worse(entity: Entity) -> tuple:
         return -context(owner(*entity.span), *entity.span), entity.end - entity.start, entity
@@ -110,4 +110,4 @@ def _joined(words: int, parts: Sequence[tuple[Window, Found]], overlaps: Collect
 
 
 def _moved(entity: Entity, words: int) -> Entity:
-    return Entity(entity.start + words, entity.end + words, entity.label)
+    return replace(entity, start=entity.start + words, end=entity.end + words)

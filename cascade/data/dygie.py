@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ UNTYPED_END = "relation ends that are no predicted entity (kept without a type)"
 CROSSING = "relations across sentences dropped"
 UNKNOWN_END = "relations with an end that is no entity dropped"
 HOW_TO_DROP = "drop_unknown_ends=True, on the command line --drop_unknown_ends, drops and counts such relations"
+
+DIGITS = 6  # of scores
+LEAST = 1e-6  # or a certain prediction's logit would be infinite, which JSON cannot say
 
 UnknownEnds = Literal["refuse", "drop", "keep"]
 """What becomes of a relation one of whose ends is no entity. ``keep``: the end gets the label ``""``."""
@@ -86,22 +90,31 @@ def parse_document(
 
 
 def encode_entities(sentences: Iterable[Sentence]) -> list[list[list[Any]]]:
-    """The ``ner`` field: for each sentence a list of [start, end, label]."""
+    """The ``ner`` field: for each sentence a list of [start, end, label], and with a score of [..., logit, score]."""
     encoded, offset = [], 0
     for sentence in sentences:
-        encoded.append([[e.start + offset, e.end + offset, e.label] for e in sentence.entities])
+        encoded.append([[e.start + offset, e.end + offset, e.label, *_scores(e)] for e in sentence.entities])
         offset += len(sentence.words)
     return encoded
 
 
 def encode_relations(sentences: Iterable[Sentence]) -> list[list[list[Any]]]:
-    """The ``relations`` field: for each sentence a list of [subject start, end, object start, end, label]."""
+    """The ``relations`` field: for each sentence a list of [subject start, end, object start, end, label], and with a score
+    of [..., logit, score]."""
     encoded, offset = [], 0
     for sentence in sentences:
-        spans = [((*r.subject.span, *r.object.span), r.label) for r in sentence.relations]
-        encoded.append([[*(word + offset for word in words), label] for words, label in spans])
+        spans = [((*r.subject.span, *r.object.span), r.label, *_scores(r)) for r in sentence.relations]
+        encoded.append([[*(word + offset for word in words), *rest] for words, *rest in spans])
         offset += len(sentence.words)
     return encoded
+
+
+def _scores(item: Entity | Relation) -> tuple[float, ...]:
+    """As DyGIE++ has them behind a prediction: a number without bounds, and the probability."""
+    if item.score is None:
+        return ()
+    probability = min(max(item.score, LEAST), 1 - LEAST)
+    return round(math.log(probability / (1 - probability)), DIGITS), round(item.score, DIGITS)
 
 
 def encode_document(document: Document) -> dict[str, Any]:
@@ -125,6 +138,11 @@ def _per_sentence(record: dict[str, Any], name: str, count: int, place: Place) -
     return [want_list(items, place, (name, i), "a list") for i, items in enumerate(lists)]
 
 
+def _probability(scores: list[Any]) -> float | None:
+    """Of a prediction, as ``_scores`` has it; None where other numbers stand, or none."""
+    return float(scores[1]) if len(scores) == 2 and scores[1] is not None and 0 <= scores[1] <= 1 else None
+
+
 class _SentenceReader:
     """Reads one sentence's annotation: ``length`` words that start at word ``offset`` of their document's ``total``."""
 
@@ -146,7 +164,8 @@ class _SentenceReader:
         for i, item in enumerate(items):
             item = self._item(item, (*path, i), 3, "[start, end, label]")
             start, end = self._span(item, 0, (*path, i), self.offset, self.length, "its sentence")
-            entity = Entity(start - self.offset, end - self.offset, want_label(item[2], self.place, (*path, i, 2)))
+            label = want_label(item[2], self.place, (*path, i, 2))
+            entity = Entity(start - self.offset, end - self.offset, label, _probability(item[3:]))
             if entity in found:
                 self.dropped[DUPLICATE_ENTITY] += 1
             found[entity] = None
@@ -177,10 +196,10 @@ class _SentenceReader:
         if subject is None or object_ is None:
             self.dropped[UNKNOWN_END] += 1
             return None
-        return Relation(subject, object_, label)
+        return Relation(subject, object_, label, _probability(item[5:]))
 
     def _item(self, item: object, path: Steps, length: int, form: str) -> list[Any]:
-        """A list of ``length`` values, and after them scores, which are passed over."""
+        """A list of ``length`` values, and after them scores."""
         item = want_list(item, self.place, path, form)
         if len(item) < length:
             raise self.place.error(path, form, f"{len(item)} values")

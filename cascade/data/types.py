@@ -13,11 +13,15 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Entity:
-    """A typed span of words of one sentence: ``start`` and ``end`` count words from 0, both inclusive."""
+    """A typed span of words of one sentence: ``start`` and ``end`` count words from 0, both inclusive.
+
+    ``score`` is the probability of a predicted one, where it is known; entities that differ in it alone are equal.
+    """
 
     start: int
     end: int
     label: str
+    score: float | None = field(default=None, compare=False)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -26,11 +30,12 @@ class Entity:
 
 @dataclass(frozen=True, order=True)
 class Relation:
-    """A directed, typed relation between two entities of the same sentence."""
+    """A directed, typed relation between two entities of the same sentence. ``score``: as of an entity, given the two."""
 
     subject: Entity
     object: Entity
     label: str
+    score: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

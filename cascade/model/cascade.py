@@ -114,7 +114,7 @@ class CascadeModel(ExtractionModel):
             entities = self._decode("entity", turn, None).without_overlaps(batch.width, self.config.overlaps)
             if not self.config.relation_types:
                 nothing = entities[:0]
-                return Extraction(entities, nothing, nothing, nothing.label, passes=reading.passes)
+                return Extraction(entities, nothing, nothing, nothing.label, nothing.score, reading.passes)
             prior = entities if given is None else given.entities
             typed = prior.unique(batch.width)
             sentences = self._subject_sentences(prior, batch)
@@ -141,6 +141,7 @@ class CascadeModel(ExtractionModel):
                 subjects=replace(subjects, label=typed.labels_of(subjects, batch.width)),
                 objects=replace(objects, label=typed.labels_of(objects, batch.width)),
                 relation_labels=objects.label,
+                relation_scores=objects.score,
                 passes=reading.passes,
                 unmarked=reading.unmarked,
             )

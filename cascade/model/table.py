@@ -110,10 +110,10 @@ class TableModel(ExtractionModel):
             entities = entities.without_overlaps(batch.width, self.config.overlaps)
             if self.relation_table is None:
                 nothing = entities[:0]
-                return Extraction(entities, nothing, nothing, nothing.label, passes=batch.words.rows)
+                return Extraction(entities, nothing, nothing, nothing.label, nothing.score, batch.words.rows)
             typed = (entities if given is None else given.entities).unique(batch.width)
-            subject, object, label = self._relations(features["relation"], batch.words, typed)
-            return Extraction(entities, typed[subject], typed[object], label, passes=batch.words.rows)
+            subject, object, label, score = self._relations(features["relation"], batch.words, typed)
+            return Extraction(entities, typed[subject], typed[object], label, score, batch.words.rows)
 
     def _entities(self, features: Tensor, words: Ragged) -> Spans:
         i, j, _ = words.upper_pairs()
@@ -122,11 +122,11 @@ class TableModel(ExtractionModel):
         i, j = i[pair], j[pair]
         return Spans(words.row[i], words.position[i], words.position[j], label, probability[pair, label])
 
-    def _relations(self, features: Tensor, words: Ragged, entities: Spans) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of subjects and objects among ``entities``, and labels. Only cells between entities are computed."""
+    def _relations(self, features: Tensor, words: Ragged, entities: Spans) -> tuple[Tensor, ...]:
+        """Indices of subjects and objects among ``entities``, labels and probabilities. Only cells between entities are computed."""
         subject, object, _ = entities.per_row(words.rows).all_pairs()
         start = words.offsets[entities.row] + entities.start
         halves = self.relation_table.halves(features)
         probability = self.relation_table(halves, start[subject], start[object]).float().sigmoid()
         pair, label = (probability >= self.config.thresholds[1]).nonzero(as_tuple=True)
-        return subject[pair], object[pair], label
+        return subject[pair], object[pair], label, probability[pair, label]

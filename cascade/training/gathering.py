@@ -34,7 +34,7 @@ def to_rectangle(extraction: Extraction, sentences: int) -> Tensor:
 
 
 def from_rectangle(rectangle: Tensor) -> Extraction:
-    """What ``to_rectangle`` was given; passes are not counted."""
+    """What ``to_rectangle`` was given; scores are lost, and passes are not counted."""
     row, place = (rectangle[..., 0] != PADDING).nonzero(as_tuple=True)
     numbers = rectangle[row, place]  # (N, 7)
     entity, relation = numbers[:, -1] == NO_RELATION, numbers[:, -1] != NO_RELATION
@@ -43,5 +43,6 @@ def from_rectangle(rectangle: Tensor) -> Extraction:
         subjects=Spans.given(row[relation], *numbers[relation, :3].unbind(1)),
         objects=Spans.given(row[relation], *numbers[relation, 3:6].unbind(1)),
         relation_labels=numbers[relation, -1],
+        relation_scores=torch.ones(int(relation.sum())),
         passes=0,
     )

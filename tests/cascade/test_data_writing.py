@@ -74,6 +74,31 @@ def test_predictions_come_back_and_can_be_replaced(source: Path, tmp_path: Path)
     assert list(read_corpus(target).sentences()) == list(read_corpus(source).sentences())
 
 
+def test_scores_are_written_as_dygie_has_them_and_come_back(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    first, second, third = PREDICTED
+    (place,), (act,) = first.entities, [entity for entity in third.entities if entity.label == "Act"]
+    (relation,) = third.relations
+    sure, doubtful = replace(place, score=1.0), replace(act, score=0.25)
+    scored = [
+        replace(first, entities=(sure,)),
+        second,
+        replace(third, entities=(*third.entities[:-1], doubtful), relations=(replace(relation, score=0.5),)),
+    ]
+    assert scored == PREDICTED, "scores do not count where predictions are compared"
+    write_predictions(target, read_corpus(source), scored)
+    (record,) = lines(target)
+    assert record["predicted_ner"] == [
+        [[3, 3, "Place", 13.815510, 1.0]],
+        [],
+        [[5, 5, "Place"], [6, 6, "Act", -1.098612, 0.25]],
+    ]
+    assert record["predicted_relations"] == [[], [], [[6, 6, 5, 5, "IN", 0.0, 0.5]]]
+    again = list(read_predictions(target).sentences())
+    assert [[e.score for e in s.entities] for s in again] == [[1.0], [], [None, 0.25]]
+    assert again[2].relations[0].score == 0.5
+
+
 def test_spert_input_becomes_documents_of_one_sentence(tmp_path: Path) -> None:
     items = [
         {

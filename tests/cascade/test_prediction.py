@@ -15,7 +15,7 @@ from torch import profiler
 from cascade import ConfigError
 from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_text
 from cascade.data.overlaps import OVERLAPS
-from cascade.model.config import WITH_MARKERS
+from cascade.model.config import DECISIONS, WITH_MARKERS
 from cascade.prediction import BATCHES_AHEAD, Predictor, text_record
 from cascade.windows import merged
 
@@ -125,13 +125,13 @@ def test_sizes_are_checked(name: str) -> None:
 def test_text_goes_in_and_character_offsets_come_out() -> None:
     text = "Lotte Brandt works for the University of Tartu.\n\n  It is in Tartu (Estonia)."
     first, second = split_text(text)
-    person, place = Entity(0, 1, "Person"), Entity(7, 7, "Place")
+    person, place = Entity(0, 1, "Person", 0.123456789), Entity(7, 7, "Place")
     nobody = Entity(5, 7, "")
     estonia = Entity(second.words.index("Estonia"), second.words.index("Estonia"), "Place")
     record = text_record(
         text,
         [
-            Sentence(first.words, (person, place), (Relation(person, nobody, "WORKS-FOR"),), first.offsets),
+            Sentence(first.words, (person, place), (Relation(person, nobody, "WORKS-FOR", 0.75),), first.offsets),
             Sentence(second.words, (estonia,), (), second.offsets),
         ],
     )
@@ -145,8 +145,32 @@ def test_text_goes_in_and_character_offsets_come_out() -> None:
         assert text[entity["start"] : entity["end"]] == entity["text"]
     [relation] = record["relations"]
     assert relation["subject"] == record["entities"][0]
-    assert relation["object"] == {"start": 27, "end": 46, "text": "University of Tartu", "type": None}
-    assert relation["type"] == "WORKS-FOR"
+    nobody = {"start": 27, "end": 46, "text": "University of Tartu", "type": None, "score": None}
+    assert relation["object"] == nobody
+    assert (relation["type"], relation["score"]) == ("WORKS-FOR", 0.75)
+    assert [entity["score"] for entity in record["entities"]] == [0.123457, None, None]
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+@pytest.mark.parametrize("options", MODELS)
+def test_what_is_found_has_the_score_that_thresholds_compare(options: dict[str, Any], decision: str) -> None:
+    """But where start, end and match are compared one by one: then the score is their product."""
+    options = options if "architecture" in options else {**options, "decision": decision}
+    predict = predictor(options)
+    found_all = predict(SENTENCES)
+    for kind, place in (("entities", 0), ("relations", -1)):
+        scores = sorted({item.score for sentence in found_all for item in getattr(sentence, kind)})
+        assert len(scores) > 3 and all(0 < score <= 1 for score in scores)
+        thresholds = list(predict.model.config.thresholds)
+        if "decision" not in options or decision != "each":
+            predict.model.config.thresholds[place] = (scores[-2] + scores[-1]) / 2
+            left = {item.score for sentence in predict(SENTENCES) for item in getattr(sentence, kind)}
+            assert left == {scores[-1]}
+        predict.model.config.thresholds = thresholds
+    for sentence in found_all:
+        typed = {entity: entity.score for entity in sentence.entities}
+        for relation in sentence.relations:
+            assert all(end.score == typed[end] for end in (relation.subject, relation.object))
 
 
 def test_a_predictor_multiplies_in_the_precision_asked_for() -> None:

@@ -121,6 +121,7 @@ def test_the_rectangle_that_is_gathered_holds_what_was_found() -> None:
         subjects=spans((2, 0, 0, 1)),
         objects=spans((2, 3, 4, NO_LABEL)),
         relation_labels=torch.tensor([2]),
+        relation_scores=torch.tensor([0.5]),
         passes=3,
     )
     rows = to_rectangle(extraction, 3)
@@ -347,6 +348,7 @@ def test_what_only_the_dev_corpus_labels_is_missed(tmp_path: Path, caplog: pytes
             Spans.given(*torch.tensor([[0], [2], [2], [LABELS.entity_types.index("Person")]])),
             *[Spans.empty(torch.device("cpu"))] * 2,
             torch.zeros(0, dtype=torch.int64),
+            torch.zeros(0),
             passes=1,
         )
         model.extract = lambda _, extraction=extraction: extraction
