@@ -164,23 +164,23 @@ class CascadeConfig(ExtractorConfig):
         thresholds: Annotated[Sequence[float], "Three probabilities: entity, subject, object turn."] = (0.5, 0.5, 0.5),
         decision: Annotated[
             str,
-            "What reaches the threshold where a span is found: each of its start, end and match (as printed), their "
-            "product, or the match alone.",
-        ] = "each",
+            "What reaches the threshold where a span is found. match: its match alone; each: each of its start, end and "
+            "match, as printed; product: their product.",
+        ] = "match",
         loss_divisor: Annotated[
             str,
-            "The words by which a turn's loss is divided. turn: those it read, the same sentence once for each candidate "
-            "in the object turn; batch: those of the batch, so that a relation weighs as much as an entity.",
-        ] = "turn",
+            "The words by which a turn's loss is divided. batch: those of the batch, so that a relation weighs as much as "
+            "an entity; turn: those the turn read, the same sentence once for each candidate in the object turn.",
+        ] = "batch",
         loss_weights: Annotated[
             Sequence[float],
             "Nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and object turn.",
         ] = (1.0,) * 9,
         match_spans: Annotated[
             str,
-            "What the match of the subject and object turns is trained on. words: every span of words (as printed); "
-            "entities: the gold entities, which are all that it is asked about if subjects and objects must be entities.",
-        ] = "words",
+            "What the match of the subject and object turns is trained on. entities: the gold entities, as only entities "
+            "can be subjects and objects; words: every span of words, as printed, which restrict_to_entities=false needs.",
+        ] = "entities",
         candidate_subjects: Annotated[
             str,
             "all: the object turn is trained on every gold entity, with empty targets for those that are no subjects; "
@@ -228,7 +228,9 @@ class CascadeConfig(ExtractorConfig):
         _among("loss_divisor", self.loss_divisor, ("turn", "batch"))
         _among("match_spans", self.match_spans, ("words", "entities"))
         if self.match_spans == "entities" and not self.restrict_to_entities:
-            raise ConfigError("match_spans: expected `words`, as restrict_to_entities is off, found 'entities'")
+            raise ConfigError(
+                "restrict_to_entities: expected true, as the match is trained on entities alone (match_spans), found false"
+            )
         _among("candidate_subjects", self.candidate_subjects, ("all", "gold"))
         if len(self.thresholds) != len(TURNS):
             raise ConfigError(f"thresholds: expected {len(TURNS)} numbers, found {len(self.thresholds)}")

@@ -29,8 +29,8 @@ class Turn:
 class SpanHead(nn.Module):
     """The head of a turn, with K labels.
 
-    A span (i, j, k) counts when start i, end j and their match all reach the threshold for k, i <= j; or their product
-    does, or the match alone: ``decision``.
+    A span (i, j, k), i <= j, counts when the match of i and j for k reaches the threshold; or when start i, end j and match
+    each do, as printed, or their product: ``decision``.
     """
 
     def __init__(
@@ -72,29 +72,51 @@ class SpanHead(nn.Module):
         )
         return torch.stack(terms) / len(turn.words)
 
-    def decode(self, turn: Turn, threshold: float, candidates: Spans | None = None, decision: str = "each") -> Spans:
+    def decode(self, turn: Turn, threshold: float, candidates: Spans | None = None, decision: str = "match") -> Spans:
         """The spans that count, in the order of rows, starts, ends and labels.
 
         With ``candidates`` (``row`` counts the turn's rows, labels ignored) only those spans are considered.
-        The match is computed only where start and end fired; if it decides alone, for every pair.
+        If the match does not decide alone, it is computed only where start and end fired.
         """
         if not len(turn.words) or (candidates is not None and not len(candidates)):
             return Spans.empty(turn.features.device)
+        scored = self._matches if decision == "match" else self._with_edges
+        found = [
+            Spans(turn.words.row[i], turn.words.position[i], turn.words.position[j], label, score)
+            for i, j, label, score in scored(turn, threshold, candidates, decision)
+        ]
+        return _ordered(Spans.concatenate(found), self.match.labels) if found else Spans.empty(turn.features.device)
+
+    def _matches(
+        self, turn: Turn, threshold: float, candidates: Spans | None, decision: str
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Words i and j, labels and scores of the spans that count by their match alone."""
+        if candidates is None:
+            firsts, lasts, _ = turn.words.upper_pairs()
+        else:
+            row = turn.words.offsets[candidates.row]
+            firsts, lasts = row + candidates.start, row + candidates.end
+        halves = self.match.halves(turn.features)
+        for i, j in zip(firsts.split(PAIRS_AT_ONCE), lasts.split(PAIRS_AT_ONCE), strict=True):
+            match = self.match(halves, i, j).float().sigmoid()  # (P, K)
+            pair, label = (match >= threshold).nonzero(as_tuple=True)
+            yield i[pair], j[pair], label, match[pair, label]
+
+    def _with_edges(
+        self, turn: Turn, threshold: float, candidates: Spans | None, decision: str
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """As ``_matches``, where start and end decide, too: a product is no larger than its factors."""
         start, end = (logits.float().sigmoid() for logits in self.edge_logits(turn.features))
         halves = self.match.halves(turn.features)
-        edge = 0.0 if decision == "match" else threshold  # a product is no larger than its factors
         if candidates is None:
-            fired = _fired_edges(start, end, turn.words, edge)
+            fired = _fired_edges(start, end, turn.words, threshold)
         else:
-            fired = _fired_candidates(start, end, turn.words, edge, candidates)
-        found = []
+            fired = _fired_candidates(start, end, turn.words, threshold, candidates)
         for i, j, label in fired:
             match = self.match(halves, i, j).float().gather(1, label[:, None])[:, 0].sigmoid()
-            score = match if decision == "match" else start[i, label] * end[j, label] * match
+            score = start[i, label] * end[j, label] * match
             keep = (score if decision == "product" else match) >= threshold
-            i, j, label = i[keep], j[keep], label[keep]
-            found.append(Spans(turn.words.row[i], turn.words.position[i], turn.words.position[j], label, score[keep]))
-        return _ordered(Spans.concatenate(found), start.shape) if found else Spans.empty(turn.features.device)
+            yield i[keep], j[keep], label[keep], score[keep]
 
 
 def _fired_edges(start: Tensor, end: Tensor, words: Ragged, threshold: float) -> Iterator[tuple[Tensor, ...]]:
@@ -135,6 +157,6 @@ def _fired_candidates(
         yield i[which], j[which], label
 
 
-def _ordered(spans: Spans, shape: torch.Size) -> Spans:
-    width, labels = shape
+def _ordered(spans: Spans, labels: int) -> Spans:
+    width = int(spans.end.max()) + 1 if len(spans) else 1
     return spans[torch.argsort(spans.keys(width) * labels + spans.label)]

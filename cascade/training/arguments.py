@@ -39,6 +39,13 @@ class CascadeTrainingArguments(TrainingArguments):
     warmup_steps: float = field(
         default=0.1, metadata={"help": "Steps of linear warm-up; below 1, a share of all steps."}
     )
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={
+            "help": "Order of the examples: group_by_length, batches of similar length, shuffled; random or sequential.",
+            "choices": ["random", "sequential", "group_by_length", "batch_rebalance"],
+        },
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to score the dev file: no, steps or epoch."})
     save_strategy: str = field(
         default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch or best."}

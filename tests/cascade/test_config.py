@@ -38,8 +38,8 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"cell_clip": math.nan}, "cell_clip: expected a number above 0, or none, found nan"),
         ({"match_spans": "some"}, "match_spans: expected one of words, entities, found 'some'"),
         (
-            {"match_spans": "entities", "restrict_to_entities": False},
-            "match_spans: expected `words`, as restrict_to_entities is off, found 'entities'",
+            {"restrict_to_entities": False},
+            "restrict_to_entities: expected true, as the match is trained on entities alone (match_spans), found false",
         ),
         ({"distances": True, "object_turn": "printed"}, "distances: expected false"),
         ({"markers": "some"}, "markers: expected one of all, subject, found 'some'"),

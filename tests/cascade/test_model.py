@@ -24,6 +24,7 @@ SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
 EMPTY = Sentence(("Nothing", "here", "."))
 SHORT = [nested_sentence(), EMPTY]
 ALL_SUBJECTS = [0.2, 0.0, 0.1]  # every entity a subject, and about every third pair related
+FREE = {"restrict_to_entities": False, "match_spans": "words"}
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
 
 
@@ -53,7 +54,7 @@ def test_every_parameter_gets_a_gradient(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("options", [*MODELS, {"fusion": "late", "restrict_to_entities": False}])
+@pytest.mark.parametrize("options", [*MODELS, {"fusion": "late", **FREE}])
 def test_without_relation_types_there_are_entities_alone(options: dict[str, Any], encoder: str, tmp_path: Path) -> None:
     """Nothing is built, read or saved for the turns that would follow."""
     model, tokenizer = tiny_model(LabelSet(LABELS.entity_types, ()), **options, encoder=encoder)
@@ -87,9 +88,9 @@ def test_a_batch_may_divide_the_losses_of_all_turns(fusion: str) -> None:
     model, tokenizer = tiny_model(fusion=fusion)
     sentences = [nested_sentence(), Sentence(("Nothing", "here", "."))]
     batch = batch_of(model, tokenizer, sentences)
-    by_turn = model(**batch).terms
-    model.config.loss_divisor = "batch"
     by_batch = model(**batch).terms
+    model.config.loss_divisor = "turn"
+    by_turn = model(**batch).terms
     read = [11, 8, 3 * 8]  # words: both sentences, that with entities, that for each of its entities
     torch.testing.assert_close(by_batch, by_turn * torch.tensor(read).repeat_interleave(3) / 11)
 
@@ -160,7 +161,7 @@ def test_training_needs_labels_and_says_so(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_extraction_is_the_same_however_objects_are_batched(fusion: str, restricted: bool) -> None:
     model, tokenizer = tiny_model(
-        fusion=fusion, encoder="none", restrict_to_entities=restricted, thresholds=ALL_SUBJECTS
+        fusion=fusion, encoder="none", thresholds=ALL_SUBJECTS, **({} if restricted else FREE)
     )
     batch = batch_of(eager(model), tokenizer, SHORT)
     whole = model.extract(batch)
@@ -176,7 +177,8 @@ def test_extraction_is_the_same_however_objects_are_batched(fusion: str, restric
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_restricted_relations_are_the_free_ones_between_entities(fusion: str) -> None:
-    model, tokenizer = tiny_model(fusion=fusion, encoder="none", thresholds=ALL_SUBJECTS)
+    printed = {"match_spans": "words", "decision": "each"}
+    model, tokenizer = tiny_model(fusion=fusion, encoder="none", thresholds=ALL_SUBJECTS, **printed)
     batch = batch_of(eager(model), tokenizer, SHORT)
     restricted = found(model, model.extract(batch), 2)
     model.config.restrict_to_entities = False

@@ -176,7 +176,7 @@ def test_what_is_found_has_the_score_that_thresholds_compare(options: dict[str, 
 def test_a_predictor_multiplies_in_the_precision_asked_for() -> None:
     model, tokenizer = tiny_model(fusion="late")
     seen = []
-    model.heads["entity"].edges.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    model.heads["entity"].match.left.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     for dtype in (None, torch.bfloat16):
         assert len(Predictor(model, tokenizer, dtype=dtype)(SENTENCES)) == len(SENTENCES)
     assert set(seen[: len(seen) // 2]) == {torch.float32}

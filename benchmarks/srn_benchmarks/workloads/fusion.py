@@ -67,7 +67,7 @@ def notes(work: Workload, options: Options) -> list[str]:
         ),
         f"batches of {BATCH} in file order, padded to their longest, no bucketing by length",
         "gold spans drive the subject and object turns; every turn is decoded from its logits all the same",
-        "heads set for as many starts and ends to fire as gold has; encoder: SRN, three tasks",
+        "heads set to find as many spans as gold has, by their match; encoder: SRN, three tasks",
         f"tokenization and decoding are included; {stages}",
         "ratio: how many times faster late is; median over rounds, in each of which late ran just before",
         "the paper: sentences/s on SciERC test, an RTX 2080 Ti, batch size 32",

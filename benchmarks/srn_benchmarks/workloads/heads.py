@@ -13,14 +13,14 @@ from cascade.model.config import TURNS
 
 
 @contextmanager
-def traced_edges(model: CascadeModel) -> Iterator[dict[str, list[Tensor]]]:
-    """Collects the start and end logits, (N, 2K), of every call of each turn while it is open."""
+def traced_matches(model: CascadeModel) -> Iterator[dict[str, list[Tensor]]]:
+    """Collects the logits of spans, (P, K), of every call of each turn while it is open."""
     logits: dict[str, list[Tensor]] = {turn: [] for turn in TURNS}
 
     def keep(turn: str) -> Callable[..., None]:
         return lambda module, inputs, output: logits[turn].append(output.detach())
 
-    handles = [model.heads[turn].edges.register_forward_hook(keep(turn)) for turn in TURNS]
+    handles = [model.heads[turn].match.out.register_forward_hook(keep(turn)) for turn in TURNS]
     try:
         yield logits
     finally:
@@ -30,25 +30,19 @@ def traced_edges(model: CascadeModel) -> Iterator[dict[str, list[Tensor]]]:
 
 @torch.no_grad()
 def calibrate(model: CascadeModel, tensors: Mapping[str, Tensor]) -> None:
-    """Sets the heads so that in each turn as many starts, and as many ends, fire in a batch as gold has.
+    """Sets the heads so that each turn finds as many spans in a batch as gold has.
 
-    Random weights would let everything fire or nothing, and decoding cost accordingly. The labels share the count, the
-    end head becomes a copy of the start head, so that starts meet ends, and every match fires.
+    Random weights would let everything count or nothing, and decoding cost accordingly. The labels share the count.
     """
     given = Given.gold(tensors)
     width = int(tensors["word_counts"].max()) + 1
     gold = {"entity": len(given.entities), "subject": len(given.subjects.unique(width)), "object": len(given.objects)}
-    for head in model.heads.values():
-        labels = len(head.edges.bias) // 2
-        head.edges.weight[labels:] = head.edges.weight[:labels]
-        head.edges.bias[labels:] = head.edges.bias[:labels]
-        head.match.out.bias.fill_(1.0)
-    with traced_edges(model) as logits:
+    with traced_matches(model) as logits:
         model.extract(tensors, given)
     for turn, parts in logits.items():
         if parts:
-            edges = torch.cat(parts)  # (N, 2K)
-            model.heads[turn].edges.bias += middle_shift(edges, -(-2 * gold[turn] // edges.shape[1]))
+            spans = torch.cat(parts)  # (P, K)
+            model.heads[turn].match.out.bias += middle_shift(spans, -(-gold[turn] // spans.shape[1]))
 
 
 def middle_shift(logits: Tensor, count: int) -> Tensor:

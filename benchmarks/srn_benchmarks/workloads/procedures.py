@@ -22,7 +22,7 @@ from ..corpus import SpeedCorpus, expected_passes
 from ..names import BATCHED, LATE, ONE_BY_ONE, PACKED_FUSION, TRUNK
 from ..stage_timer import StageTimer
 from .calls import EAGER
-from .heads import calibrate, traced_edges
+from .heads import calibrate, traced_matches
 from .vocabulary import build_tokenizer
 
 BATCH = 32
@@ -64,8 +64,8 @@ class Setting:
 class Workload:
     """Three models, one a fusion, over one trunk; and the sentences in batches, in file order, padded to their longest.
 
-    Weights are random: they do not change the time. How much fires does, so the heads are set to let as many starts and
-    ends fire in the first batch as gold has there; gold spans drive the later turns.
+    Weights are random: they do not change the time. How much is found does, so the heads are set to find as many spans in
+    the first batch as gold has there; gold spans drive the later turns.
     """
 
     def __init__(self, setting: Setting, corpus: SpeedCorpus, sizes: Mapping[str, int] = SCIBERT) -> None:
@@ -178,13 +178,13 @@ class Workload:
 
     @torch.no_grad()
     def _trace(self, procedure: str, batches: Sequence[Sequence[Sentence]]) -> dict[str, Tensor]:
-        """What a procedure computes on its way, in the sentences' order: (N, 2K) edge logits of each turn's words."""
+        """What a procedure computes on its way, in the sentences' order: (P, K) logits of each turn's spans."""
         fusion = FUSION_OF[procedure]
         if procedure == TRUNK:
             with self._autocast(self.setting.dtype):
                 parts = [trunk_states(self.models[fusion], self.tensors(fusion, sentences)) for sentences in batches]
             return {"states": torch.cat(parts)}
-        with traced_edges(self.models[fusion]) as logits, self._autocast(self.setting.dtype):
+        with traced_matches(self.models[fusion]) as logits, self._autocast(self.setting.dtype):
             for sentences in batches:
                 self.run_batch(procedure, sentences, StageTimer())
         return {turn: torch.cat(parts) for turn, parts in logits.items() if parts}
