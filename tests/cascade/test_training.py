@@ -193,6 +193,26 @@ def test_a_resumed_run_continues_as_if_it_had_never_stopped(options: dict[str, A
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.parametrize("strategy", ["group_by_length", "random"])
+def test_batches_are_of_similar_length_unless_asked_otherwise(strategy: str, tmp_path: Path) -> None:
+    settings = {} if strategy == "group_by_length" else {"train_sampling_strategy": strategy}
+    sizes = {"per_device_train_batch_size": 2, "num_train_epochs": 3, "max_steps": -1, "eval_strategy": "no"}
+    made = trainer(tmp_path, {"encoder": "none"}, **sizes, **settings, save_strategy="no", load_best_model_at_end=False)
+    read: list[list[int]] = []
+    made.model.register_forward_pre_hook(
+        lambda _, inputs, options: read.append(options["piece_counts"].tolist()), with_kwargs=True
+    )
+    made.train()
+    count = -(-len(made.train_dataset) // 2)
+    epochs = [read[first : first + count] for first in range(0, 3 * count, count)]
+    lengths = sorted(len(example["input_ids"]) for example in made.train_dataset)
+    assert len(read) == 3 * count
+    assert all(sorted(length for batch in batches for length in batch) == lengths for batches in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    padding = sum(max(batch) * len(batch) - sum(batch) for batch in read)
+    assert (padding < 0.15 * sum(sum(batch) for batch in read)) == (strategy == "group_by_length")
+
+
 def test_two_runs_with_one_seed_are_one(tmp_path: Path) -> None:
     states = []
     for name in ("a", "b"):
