@@ -96,7 +96,8 @@ class CascadeModel(ExtractionModel):
             terms.append(torch.zeros_like(terms[0]))
 
         terms = torch.cat(terms)  # (9,)
-        return ExtractionOutput(loss=terms @ terms.new_tensor(self.config.loss_weights), terms=terms)
+        # a product of matrices would be rounded under autocast
+        return ExtractionOutput(loss=(terms * terms.new_tensor(self.config.loss_weights)).sum(), terms=terms)
 
     @inference
     def find(

@@ -44,6 +44,9 @@ def test_loss_is_the_weighted_sum_of_its_terms(options: dict[str, Any]) -> None:
         weights = [0.0, 1.0, 0.5] * 3
         model.config.loss_weights = weights
         torch.testing.assert_close(model(**batch).loss, output.terms @ torch.tensor(weights))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(**batch)
+    assert output.loss.dtype == output.terms.dtype == torch.float32
 
 
 @pytest.mark.parametrize("options", [*MODELS, {"fusion": "late", "object_turn": "printed", "match": "additive"}])
