@@ -1,8 +1,9 @@
 """``python experiments/run.py --corpus DIR --trunk DIR [TABLE ...]``: trains and scores models, and rebuilds the results.
 
-A table is a file in ``experiments/tables``: its rows are options of ``cascade train``, each trained with several seeds. A
-run, one row with one seed, leaves one file in ``experiments/results`` and is not done again, whatever table asks for it;
-one that was stopped goes on from its last checkpoint. The first seed of every row comes before the second of any.
+A table is a file in ``experiments/tables``: its rows are options of ``cascade train`` (and ``without_relations``, which
+trains on entities alone), each trained with several seeds. A run, one row with one seed, leaves one file in
+``experiments/results`` and is not done again, whatever table asks for it; one that was stopped goes on from its last
+checkpoint. The first seed of every row comes before the second of any.
 ``docs/results.md`` is made of these files alone.
 """
 

@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 import transformers
 
 from cascade import cli, load_model, read_corpus, score
-from cascade.data import Corpus, Document
+from cascade.data import Corpus, Document, write_corpus
 from cascade.data.overlaps import NESTED, overlaps_of
 from cascade.files import replacing
 from cascade.model.config import DECISIONS, ExtractorConfig
@@ -27,12 +28,15 @@ from cascade.tuning import tune_thresholds
 from experiments.tables import Run
 from srn_kernels import __version__
 
+WITHOUT_RELATIONS = "without_relations"  # an option of a run: it is trained and scored on entities alone
 GRID = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 CURVE = ("epoch", "loss", "eval_loss", "eval_ner_f1", "eval_re_f1")
 
 
 def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]:
     """Trains in ``folder``, or goes on there, and returns what the run's file holds."""
+    if dict(run.options).get(WITHOUT_RELATIONS):
+        corpus = without_relations(corpus, folder / "corpus")
     begun = time.monotonic()
     resumed = folder.exists() and last_checkpoint(folder) is not None
     cli.main(["train", *train_arguments(run, corpus, trunk, folder, resumed)])
@@ -60,7 +64,7 @@ def train_arguments(run: Run, corpus: Path, trunk: Path, folder: Path, resumed: 
         "seed": run.seed,
         "disable_tqdm": True,
         "report_to": "none",
-        **dict(run.options),
+        **{name: value for name, value in run.options if name != WITHOUT_RELATIONS},
         **({"resume_from_checkpoint": "last"} if resumed else {}),
     }
     return [
@@ -103,6 +107,18 @@ def scores(folder: Path, corpus: Path) -> dict[str, Any]:
 def decision_of(config: ExtractorConfig) -> str:
     """How a model decides what it finds; a table by the probability of a cell alone."""
     return getattr(config, "decision", "match")
+
+
+def without_relations(corpus: Path, target: Path) -> Path:
+    """Writes the corpus with its entities alone."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (corpus / f"{split}.json" for split in ("train", "dev", "test")):
+        documents = (
+            replace(document, sentences=tuple(replace(sentence, relations=()) for sentence in document.sentences))
+            for document in read_corpus(path).documents
+        )
+        write_corpus(target / path.name, Corpus(tuple(documents)))
+    return target
 
 
 def with_nested_entities(corpus: Corpus) -> Corpus:

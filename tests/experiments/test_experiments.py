@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import cli
+from cascade import cli, load_model
 from cascade.data import sample_corpus, write_corpus
 from cascade.options import CorpusArguments, ModelArguments
 from cascade.tiny import make_tiny_trunk
@@ -40,6 +40,14 @@ def test_tables_ask_for_options_that_there_are(table: Table, tmp_path: Path) -> 
         arguments = single.train_arguments(row[0], tmp_path, tmp_path, tmp_path / "out", resumed=False)
         _, model, _ = cli.parse("train", (CorpusArguments, ModelArguments, CascadeTrainingArguments), arguments)
         assert {name: value for name, value in row[0].options if hasattr(model, name)} == cli.given(model)
+
+
+def test_a_run_may_be_of_entities_alone(corpus: Path, tmp_path: Path) -> None:
+    options = {**OPTIONS, "max_steps": 1, "without_relations": True}
+    record = single.perform(Run.of(options, 0), corpus, corpus / "trunk", tmp_path / "run")
+    found = record["scores"]["match"]["printed"]["test"]
+    assert found["ner_gold"] > 0 and found["re_gold"] == 0
+    assert load_model(tmp_path / "run")[0].labels.relation_types == ()
 
 
 def test_the_same_options_are_the_same_run() -> None:
