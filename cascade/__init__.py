@@ -38,9 +38,11 @@ from .model import (
     TableConfig,
     TableModel,
 )
+from .pipeline import Cascade
 from .scoring import Scores, score
 
 __all__ = [
+    "Cascade",
     "CascadeConfig",
     "CascadeModel",
     "ConfigError",

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import torch
+import transformers
 from huggingface_hub.errors import HFValidationError
 from tqdm import tqdm
 from transformers import HfArgumentParser, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from srn_kernels import native
+from srn_kernels import __version__
 from srn_kernels.backends import BackendError
 
-from .creation import FINAL_MODEL, create_model, load_model, save_thresholds
+from .creation import FINAL_MODEL, create_model, save_thresholds
 from .data import (
     Corpus,
     DataError,
@@ -37,7 +38,7 @@ from .data import (
     split_text,
     training_labels,
 )
-from .model import ConfigError, ExtractionModel
+from .model import ConfigError
 from .options import (
     BatchArguments,
     CorpusArguments,
@@ -50,6 +51,7 @@ from .options import (
     TuneArguments,
 )
 from .output import Output, opened
+from .pipeline import load_predictor
 from .prediction import Predictor, text_record
 from .scoring import score
 from .tiny import make_tiny_trunk
@@ -65,7 +67,7 @@ verbs:
   predict    find entities and relations in a corpus or in text
   benchmark  run the benchmarks of a source checkout (arguments go to pytest)
 
-`cascade <verb> --help` lists the options of a verb."""
+`cascade <verb> --help` lists the options of a verb, `cascade --version` tells which this is."""
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -88,6 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if arguments else sys.stderr)
         sys.exit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        print(
+            f"cascade of srn-kernels {__version__}, torch {torch.__version__}, transformers {transformers.__version__}"
+        )
+        return
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         fail(f"unknown verb {verb!r}: expected {', '.join(VERBS)}")
@@ -148,7 +155,7 @@ def tune(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("tune", (TuneArguments, BatchArguments, SavedModelArguments), arguments)
     if not args.file:
         raise ConfigError("file: expected a labelled corpus, found none")
-    predictor = load_predictor(args, batches, overrides)
+    predictor = predictor_of(args, batches, overrides)
     corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
     report_gold(corpus, predictor.model.labels)
     predict, config = predictor.repeatedly(corpus), predictor.model.config
@@ -165,7 +172,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     if not args.file:
         raise ConfigError("file: expected a labelled corpus, found none")
     with nullcontext() if args.output is None else opened(args.output) as output:
-        predictor = load_predictor(args, batches, overrides)
+        predictor = predictor_of(args, batches, overrides)
         corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
         report_gold(corpus, predictor.model.labels)
         documents = progress(predictor.documents(corpus.documents), lambda pair: len(pair[1]))
@@ -190,7 +197,7 @@ def predict(arguments: Sequence[str]) -> None:
     if args.file is not None and args.language is not None:
         raise ConfigError("language: expected with text only, found with `file`, whose sentences are split already")
     with opened(args.output, resume=args.resume) as output:
-        predictor = load_predictor(args, batches, overrides)
+        predictor = predictor_of(args, batches, overrides)
         if args.file is not None:
             predict_corpus(predictor, args.file, output)
         else:
@@ -275,30 +282,11 @@ def given(args: object) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if value is not None}
 
 
-def load_predictor(args: RunArguments, batches: BatchArguments, overrides: SavedModelArguments) -> Predictor:
-    weights = torch.float32 if args.dtype == "float32" else "auto"
-    model, tokenizer = load_model(args.model, dtype=weights, **given(overrides))
-    model = on_device(model, args.device)
-    return Predictor(model, tokenizer, dtype=products(args.dtype, model), **vars(batches))
-
-
-def products(dtype: str, model: ExtractionModel) -> torch.dtype | None:
-    """The precision of products that ``--dtype`` means for a model; None: that of its weights."""
-    if dtype != "auto":
-        return None if dtype == "float32" else getattr(torch, dtype)
-    if model.device.type == "cpu" and model.dtype == torch.float32 and native.multiplies_bfloat16():
+def predictor_of(args: RunArguments, batches: BatchArguments, overrides: SavedModelArguments) -> Predictor:
+    predictor = load_predictor(args.model, args.device, args.dtype, given(overrides), **vars(batches))
+    if args.dtype == "auto" and predictor.dtype is not None:
         print("cascade: products in bfloat16, which this processor has (--dtype float32: in float32)", file=sys.stderr)
-        return torch.bfloat16
-    return None
-
-
-def on_device(model: ExtractionModel, device: str | None) -> ExtractionModel:
-    if device is not None and device.startswith("meta"):
-        raise ConfigError("device: expected one that computes, found meta")
-    try:
-        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
-        raise ConfigError(f"device: {error}") from error
+    return predictor
 
 
 def read_text(text: str | None) -> str:

@@ -136,16 +136,34 @@ def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
     A score is a probability: of a relation, given its two entities.
     """
 
+    def place(sentence: Sentence, entity: Entity) -> dict[str, Any]:
+        start, end = sentence.offsets[entity.start][0], sentence.offsets[entity.end][1]
+        return {"start": start, "end": end, "text": text[start:end]}
+
+    return {"text": text, **_found_in(sentences, place)}
+
+
+def words_record(sentence: Sentence) -> dict[str, Any]:
+    """As ``text_record``, of a sentence's ``words``, which ``start`` and ``end`` count: ends exclusive. An entity's text is
+    its words, with spaces between."""
+
+    def place(sentence: Sentence, entity: Entity) -> dict[str, Any]:
+        start, end = entity.start, entity.end + 1
+        return {"start": start, "end": end, "text": " ".join(sentence.words[start:end])}
+
+    return {"words": list(sentence.words), **_found_in([sentence], place)}
+
+
+def _found_in(
+    sentences: Sequence[Sentence], place: Callable[[Sentence, Entity], dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
     def rounded(score: float | None) -> float | None:
         return None if score is None else round(score, DIGITS)
 
     def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:
-        start, end = sentence.offsets[entity.start][0], sentence.offsets[entity.end][1]
-        place = {"start": start, "end": end, "text": text[start:end]}
-        return {**place, "type": entity.label or None, "score": rounded(entity.score)}
+        return {**place(sentence, entity), "type": entity.label or None, "score": rounded(entity.score)}
 
     return {
-        "text": text,
         "entities": [span(sentence, entity) for sentence in sentences for entity in sentence.entities],
         "relations": [
             {

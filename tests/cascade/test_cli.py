@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 import torch
 from tiny_models import eager, tiny_model, tiny_trunk
 
-from cascade import cli, load_model, read_corpus, tuning
+from cascade import cli, load_model, pipeline, read_corpus, tuning
 from cascade.cli import main
 from cascade.data import Corpus, Document, Sentence, overlap_kinds, read_predictions, sample_corpus, write_corpus
 from cascade.prediction import Predictor
@@ -80,6 +81,16 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_.value.code == 0
     out = capsys.readouterr().out
     assert all(f"\n  {verb} " in out for verb in cli.VERBS)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    out, err = capsys.readouterr()
+    assert out == (
+        f"cascade of srn-kernels {version('srn-kernels')}, torch {torch.__version__}, "
+        f"transformers {version('transformers')}\n"
+    )
+    assert err == ""
 
 
 def test_kernel_caches_are_bounded_unless_the_environment_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,9 +571,14 @@ def test_no_value_of_any_option_ends_in_a_traceback(
 def test_auto_takes_bfloat16_on_a_cpu_that_has_its_products(
     there: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, saved: Path
 ) -> None:
-    monkeypatch.setattr(cli.native, "multiplies_bfloat16", lambda: there)
+    monkeypatch.setattr(pipeline.native, "multiplies_bfloat16", lambda: there)
     made = []
-    monkeypatch.setattr(cli, "Predictor", lambda *args, **options: made.append(options["dtype"]) or Predictor(*args))
+
+    def make(*args: object, **options: object) -> Predictor:
+        made.append(options["dtype"])
+        return Predictor(*args, **options)
+
+    monkeypatch.setattr(pipeline, "Predictor", make)
     for dtype in ("auto", "float32", "bfloat16"):
         main(["predict", "--model", str(saved), "--text", "Lotte lives.", "--device", "cpu", "--dtype", dtype])
         assert ("bfloat16" in capsys.readouterr().err) == (dtype == "auto" and there)

@@ -17,6 +17,7 @@ LAYERS = (
     {"tokenization"},
     {"loading", "prediction", "scoring", "tiny"},
     {"creation", "tuning"},
+    {"pipeline"},
     {"training"},
     {"output"},
     {"options"},
