@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -36,8 +36,10 @@ from .data import (
     read_documents,
     report_gold,
     split_text,
+    text_record,
     training_labels,
 )
+from .data.text import ENGLISH, is_text
 from .model import ConfigError
 from .options import (
     BatchArguments,
@@ -52,7 +54,7 @@ from .options import (
 )
 from .output import Output, opened
 from .pipeline import load_predictor
-from .prediction import Predictor, text_record
+from .prediction import Predictor
 from .scoring import score
 from .tiny import make_tiny_trunk
 from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, save_model
@@ -194,22 +196,22 @@ def predict(arguments: Sequence[str]) -> None:
         raise ConfigError("file and text: expected one of them")
     if args.file is None and args.resume:
         raise ConfigError("resume: expected a corpus in `file`, found none")
-    if args.file is not None and args.language is not None:
-        raise ConfigError("language: expected with text only, found with `file`, whose sentences are split already")
+    if args.language is not None:
+        split_text("", args.language)  # refuses what is no code
     with opened(args.output, resume=args.resume) as output:
         predictor = predictor_of(args, batches, overrides)
         if args.file is not None:
-            predict_corpus(predictor, args.file, output)
+            predict_corpus(predictor, args.file, args.language, output)
         else:
             text = read_text(args.text)
-            sentences = predictor(split_text(text, "en" if args.language is None else args.language))
+            sentences = predictor(split_text(text, ENGLISH if args.language is None else args.language))
             output.write(json.dumps(text_record(text, sentences), ensure_ascii=False))
 
 
-def predict_corpus(predictor: Predictor, path: str, output: Output) -> None:
+def predict_corpus(predictor: Predictor, path: str, language: str | None, output: Output) -> None:
     """Writes a line for each document, which another process sees at once, and holds a bounded number of them."""
     dropped: Counter[str] = Counter()
-    documents = read_documents(source(path), labelled=False, dropped=dropped)
+    documents = read_documents(source(path), labelled=False, dropped=dropped, language=language)
     skip_predicted(documents, path, output)
     for document, sentences in progress(predictor.documents(documents), lambda pair: len(pair[1])):
         output.write(json.dumps(prediction_record(document, sentences)))  # ASCII, whatever encoding a reader assumes
@@ -226,10 +228,9 @@ def skip_predicted(documents: Iterator[Document], path: str, output: Output) -> 
     if not output.resumed:
         return
     passed = list(deque(islice(documents, output.resumed), maxlen=1))
-    [found] = [(document.record["doc_key"], document.record["sentences"]) for document in passed] or [None]
+    [found] = [identity(document.record) for document in passed] or [None]
     try:
-        record = json.loads(output.last_line)
-        expected = (record["doc_key"], record["sentences"])
+        expected = identity(json.loads(output.last_line))
     except (ValueError, TypeError, KeyError):
         expected = ()
     if found != expected:
@@ -237,6 +238,11 @@ def skip_predicted(documents: Iterator[Document], path: str, output: Output) -> 
             f"resume: expected the predictions of the first {output.resumed} documents of {path} in what an interrupted "
             "run has left, found others"
         )
+
+
+def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """By which the record of a document, or of a text, is known again."""
+    return (record["text"],) if is_text(record) else (record["doc_key"], record["sentences"])
 
 
 def benchmark(arguments: Sequence[str]) -> None:

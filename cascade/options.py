@@ -107,7 +107,10 @@ class TuneArguments(RunArguments):
 
 @dataclass
 class PredictArguments(RunArguments):
-    file: str | None = option("Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON; `-`: the standard input.")
+    file: str | None = option(
+        "Corpus, labelled or not: DyGIE++ JSON lines or SpERT JSON; or texts: JSON lines with `text`; `-`: the standard "
+        "input."
+    )
     text: str | None = option("Text. Without file and text it is read from the standard input.")
     output: str | None = option(
         "File to write; it appears when it is complete, until then lines are in `output.partial`. Default, and `-`: the "

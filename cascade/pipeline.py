@@ -12,9 +12,9 @@ from tqdm.auto import tqdm
 from srn_kernels import native
 
 from .creation import load_model
-from .data import Document, Sentence, split_text
+from .data import Document, Sentence, split_text, text_record, words_record
 from .model import ConfigError, ExtractionModel
-from .prediction import Predictor, text_record, words_record
+from .prediction import Predictor
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 Input = str | Sequence[str]
@@ -29,7 +29,7 @@ class Cascade:
         cascade(["One text.", "Another."])
         cascade([["Words", "of", "a", "sentence", "."]])
 
-    A text's record has character offsets (``cascade.prediction.text_record``), a sentence's counts words
+    A text's record has character offsets (``cascade.data.text_record``), a sentence's counts words
     (``words_record``). Everything found has a score, a probability.
     """
 

@@ -12,8 +12,7 @@ import torch
 from torch import profiler
 from transformers import PreTrainedTokenizerBase
 
-from .data import Corpus, Document, Entity, Sentence
-from .data.dygie import DIGITS
+from .data import Corpus, Document, Sentence
 from .model import ConfigError, ExtractionModel
 from .model.findings import Found
 from .tensors import Batch, Example, collate
@@ -126,53 +125,3 @@ def _holding(documents: Iterator[Document], sentences: int) -> Iterator[Document
         count += len(document.sentences)
         if count >= sentences:
             return
-
-
-def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
-    """What was found in sentences of ``text`` (with their ``offsets``), by characters: JSON's types, ends exclusive.
-
-    ``{"text", "entities": [{"start", "end", "text", "type", "score"}], "relations": [{"subject", "object", "type",
-    "score"}]}``, where subject and object look like entities; their type and score are None if the span is not an entity.
-    A score is a probability: of a relation, given its two entities.
-    """
-
-    def place(sentence: Sentence, entity: Entity) -> dict[str, Any]:
-        start, end = sentence.offsets[entity.start][0], sentence.offsets[entity.end][1]
-        return {"start": start, "end": end, "text": text[start:end]}
-
-    return {"text": text, **_found_in(sentences, place)}
-
-
-def words_record(sentence: Sentence) -> dict[str, Any]:
-    """As ``text_record``, of a sentence's ``words``, which ``start`` and ``end`` count: ends exclusive. An entity's text is
-    its words, with spaces between."""
-
-    def place(sentence: Sentence, entity: Entity) -> dict[str, Any]:
-        start, end = entity.start, entity.end + 1
-        return {"start": start, "end": end, "text": " ".join(sentence.words[start:end])}
-
-    return {"words": list(sentence.words), **_found_in([sentence], place)}
-
-
-def _found_in(
-    sentences: Sequence[Sentence], place: Callable[[Sentence, Entity], dict[str, Any]]
-) -> dict[str, list[dict[str, Any]]]:
-    def rounded(score: float | None) -> float | None:
-        return None if score is None else round(score, DIGITS)
-
-    def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:
-        return {**place(sentence, entity), "type": entity.label or None, "score": rounded(entity.score)}
-
-    return {
-        "entities": [span(sentence, entity) for sentence in sentences for entity in sentence.entities],
-        "relations": [
-            {
-                "subject": span(sentence, relation.subject),
-                "object": span(sentence, relation.object),
-                "type": relation.label,
-                "score": rounded(relation.score),
-            }
-            for sentence in sentences
-            for relation in sentence.relations
-        ],
-    }

@@ -3,6 +3,7 @@
 from .labels import check_labels, report_gold, training_labels, with_known_labels
 from .overlaps import overlap_kinds
 from .reading import read_corpus, read_documents, read_predictions
+from .records import text_record, words_record
 from .samples import sample_corpus
 from .synthetic import synthetic_corpus
 from .text import document_from_text, document_from_words, normalize_word, split_text
@@ -30,8 +31,10 @@ __all__ = [
     "sample_corpus",
     "split_text",
     "synthetic_corpus",
+    "text_record",
     "training_labels",
     "with_known_labels",
+    "words_record",
     "write_corpus",
     "write_predictions",
 ]

@@ -9,10 +9,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
+from .checks import Place
 from .dygie import GOLD, PREDICTED, Fields, UnknownEnds, parse_document
 from .json_faults import CORPUS
 from .json_values import array_items, beginning, json_lines
 from .spert import parse_item
+from .text import ENGLISH, is_text, parse_text
 from .types import Corpus, DataError, Document
 
 Source = str | os.PathLike[str] | BinaryIO
@@ -43,15 +45,19 @@ def read_documents(
     labelled: bool = True,
     drop_unknown_ends: bool = False,
     dropped: Counter[str] | None = None,
+    language: str | None = None,
 ) -> Iterator[Document]:
     """The documents that ``read_corpus`` gives, one at a time, from a path or a stream of bytes: none is kept.
+
+    ``labelled=False`` also takes JSON lines with a ``text`` in place of ``sentences``, which is split as ``split_text``
+    splits text in ``language`` (None: English); where one is given, documents that are split already are refused.
 
     What is dropped or merged is counted in ``dropped`` on the way, documents without a field at the end. A stream, such
     as ``sys.stdin.buffer``, is called "standard input" in errors and is not closed. Raises DataError as ``read_corpus``
     does, when it comes to the fault.
     """
     unknown_ends = "drop" if drop_unknown_ends or not labelled else "refuse"
-    return _documents(source, GOLD, labelled, unknown_ends, Counter() if dropped is None else dropped)
+    return _documents(source, GOLD, labelled, unknown_ends, Counter() if dropped is None else dropped, language)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Corpus:
@@ -67,25 +73,44 @@ def read_predictions(path: str | os.PathLike[str]) -> Corpus:
 
 
 def _documents(
-    source: Source, fields: Fields, labelled: bool, unknown_ends: UnknownEnds, dropped: Counter[str]
+    source: Source,
+    fields: Fields,
+    labelled: bool,
+    unknown_ends: UnknownEnds,
+    dropped: Counter[str],
+    language: str | None = None,
 ) -> Iterator[Document]:
     with _opened(source) as (stream, name):
         head, number = beginning(stream, name)
         if not head:
             raise DataError(f"{name}: expected {CORPUS}, found an empty file")
+        spoken = ENGLISH if language is None else language
         if head.lstrip().startswith(b"["):
             names = {GOLD.entities: "entities", GOLD.relations: "relations"}
+            options = {"labelled": labelled, "unknown_ends": unknown_ends, "language": spoken}
             documents = (
-                parse_item(item, index, place, dropped, labelled=labelled, unknown_ends=unknown_ends)
+                (place, parse_item(item, index, place, dropped, **options))
                 for index, (place, item) in enumerate(array_items(head, number, stream, name))
             )
         else:
             names = {field: field for field in (fields.entities, fields.relations)}
             documents = (
-                parse_document(record, place, dropped, fields=fields, unknown_ends=unknown_ends)
+                (
+                    place,
+                    parse_text(record, place, spoken)
+                    if not labelled and is_text(record)
+                    else parse_document(record, place, dropped, fields=fields, unknown_ends=unknown_ends),
+                )
                 for place, record in json_lines(head, number, stream, name)
             )
+        documents = (_in_language(document, place, language) for place, document in documents)
         yield from _counted(documents, names, dropped) if labelled else documents
+
+
+def _in_language(document: Document, place: Place, language: str | None) -> Document:
+    if language is not None and any(sentence.offsets is None for sentence in document.sentences):
+        raise place.error((), "text, as a language is given", "sentences that are split already")
+    return document
 
 
 def _counted(documents: Iterable[Document], names: dict[str, str], dropped: Counter[str]) -> Iterator[Document]:

@@ -26,7 +26,7 @@ from .dygie import (
     encode_entities,
     encode_relations,
 )
-from .text import document_from_text, document_from_words
+from .text import ENGLISH, document_from_text, document_from_words
 from .types import Document, Entity, Relation, Sentence
 
 ENDS = ("head", "tail")
@@ -41,14 +41,16 @@ def parse_item(
     *,
     labelled: bool = True,
     unknown_ends: UnknownEnds = "refuse",
+    language: str = ENGLISH,
 ) -> Document:
-    """One item of the array as a document: a sentence (an object), or without labels its words (a list) or text.
+    """One item of the array as a document: a sentence (an object), or without labels its words (a list) or text in
+    ``language``.
 
     The key is the sentence's ``orig_id``, or the item's index where there is none. Counts what it drops or merges in
     ``dropped``; raises DataError naming ``place`` and the field.
     """
     if isinstance(item, list | str):
-        return _unlabelled(item, index, place, labelled=labelled)
+        return _unlabelled(item, index, place, labelled, language)
     forms = "a sentence (a JSON object with `tokens`" + ("" if labelled else ", a list of words, or text") + ")"
     item = want_object(item, place, (), forms)
     if "sentences" in item and "tokens" not in item:
@@ -77,13 +79,13 @@ def parse_item(
     return Document(key, (sentence,), extra, record)
 
 
-def _unlabelled(item: list[Any] | str, index: int, place: Place, *, labelled: bool) -> Document:
+def _unlabelled(item: list[Any] | str, index: int, place: Place, labelled: bool, language: str) -> Document:
     if labelled:
         found = f"{shown(item)}, which has no labels and can only be predicted on"
         raise place.error((), "a sentence (a JSON object with `tokens`)", found)
     if isinstance(item, list):
         return document_from_words([want_words(item, place, ())], str(index))
-    return document_from_text(want_text(item, place, (), "text", empty=True), str(index))
+    return document_from_text(want_text(item, place, (), "text", empty=True), str(index), language)
 
 
 def _key(item: dict[str, Any], index: int) -> str:

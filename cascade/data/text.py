@@ -16,12 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import regex
 from sentencex import get_sentence_boundaries
 
+from .checks import Place, want_text
 from .types import DataError, Document, Sentence
 
+ENGLISH = "en"
 _BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
 
 _EAST_ASIAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -64,7 +67,7 @@ def normalize_word(word: str) -> str:
     return _BRACKETS.get(word.lower(), word)
 
 
-def split_text(text: str, language: str = "en") -> tuple[Sentence, ...]:
+def split_text(text: str, language: str = ENGLISH) -> tuple[Sentence, ...]:
     """The sentences of ``text``, their ``offsets`` in characters of it: ``text[start:end]`` is the word.
 
     ``language`` is an ISO 639 code, for abbreviations and stops. For one without rules of its own, ``sentencex`` takes
@@ -85,7 +88,7 @@ def split_text(text: str, language: str = "en") -> tuple[Sentence, ...]:
     return tuple(_sentence(text, spans[start:end]) for start, end in pairwise([0, *cuts, len(spans)]))
 
 
-def document_from_text(text: str, key: str = "text", language: str = "en") -> Document:
+def document_from_text(text: str, key: str = "text", language: str = ENGLISH) -> Document:
     """``split_text`` as a document. Its record keeps the offsets, one list a sentence, in the field ``_offsets``."""
     sentences = split_text(text, language)
     record = {
@@ -94,6 +97,18 @@ def document_from_text(text: str, key: str = "text", language: str = "en") -> Do
         "_offsets": [[list(offset) for offset in sentence.offsets or ()] for sentence in sentences],
     }
     return Document(key, sentences, record=record)
+
+
+def is_text(record: object) -> bool:
+    """Whether a decoded line holds text, not sentences."""
+    return isinstance(record, dict) and "text" in record and not {"sentences", "tokens"} & record.keys()
+
+
+def parse_text(record: dict[str, Any], place: Place, language: str) -> Document:
+    """A record with a ``text`` as a document; its key is the record's ``doc_key`` or ``id``, or its place."""
+    text = want_text(record["text"], place, ("text",), "text (a string)", empty=True)
+    key = record.get("doc_key", record.get("id", place.record))
+    return Document(str(key), split_text(text, language), record=record)
 
 
 def document_from_words(words: Sequence[Sequence[str]], key: str = "text") -> Document:

@@ -11,6 +11,8 @@ from typing import Any
 from ..files import replacing
 from .alignment import Sentences, aligned
 from .dygie import PREDICTED, encode_document, encode_entities, encode_relations
+from .records import text_record
+from .text import is_text
 from .types import Corpus, Document, Sentence
 
 
@@ -28,7 +30,12 @@ def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: S
 
 
 def prediction_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
-    """The line that ``write_predictions`` writes for a document; ``predicted`` are its sentences."""
+    """The line that ``write_predictions`` writes for a document; ``predicted`` are its sentences.
+
+    The record of a text gets what ``text_record`` has.
+    """
+    if is_text(document.record):
+        return {**document.record, **text_record(document.record["text"], predicted)}
     return {
         **(document.record or encode_document(document)),
         PREDICTED.entities: encode_entities(predicted),

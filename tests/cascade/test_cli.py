@@ -221,11 +221,14 @@ def test_prediction_needs_one_source_and_a_place(
     model = ("predict", "--model", str(saved))
     assert failed(capsys, *model, "--file", "x", "--text", "y") == "file and text: expected one of them"
     assert failed(capsys, *model, "--resume") == "resume: expected a corpus in `file`, found none"
-    assert "language: expected with text only" in failed(capsys, *model, "--file", "x", "--language", "de")
-    assert "language: expected a code" in failed(capsys, *model, "--text", "x", "--language", "German")
+    for what in ("--file", "--text"):
+        assert "language: expected a code" in failed(capsys, *model, what, "x", "--language", "German")
     nowhere = tmp_path / "no" / "where.jsonl"
     dev = tmp_path / "dev.jsonl"
     write_corpus(dev, sample_corpus("dev"))
+    assert failed(capsys, *model, "--file", str(dev), "--language", "de") == (
+        f"{dev}, line 1: expected text, as a language is given, found sentences that are split already"
+    )
     error = failed(capsys, *model, "--file", str(dev), "--output", str(nowhere))
     assert error.startswith(f"cannot write {nowhere}")
     assert "device: " in failed(capsys, *model, "--text", "x", "--device", "cuda:77")
@@ -417,6 +420,38 @@ def test_an_interrupted_prediction_goes_on(
     assert failed(capsys, *other).startswith("resume: expected the predictions of the first 3 documents of ")
     main([*arguments, "--output", str(output), "--resume"])
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_many_texts_in_a_file(
+    form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Path
+) -> None:
+    texts = ["Lotte Brandt lives in Tartu.", "", "Sie sind bzw. Vier.\n\nAda.", "The end."]
+    records = [{"id": n, "text": text, "note": [n]} for n, text in enumerate(texts)]
+    path, output = tmp_path / "texts.jsonl", tmp_path / "out.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)) if form == "lines" else json.dumps(texts))
+    arguments = ["predict", "--model", str(saved), "--file", str(path), "--language", "de"]
+    main(arguments)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    if form == "array":
+        assert [len(line["sentences"]) for line in lines] == [1, 0, 2, 1]
+        return
+    for record, line in zip(records, lines, strict=True):
+        main(["predict", "--model", str(saved), "--text", record["text"], "--language", "de"])
+        assert line == {**record, **json.loads(capsys.readouterr().out)}
+    assert any(line["entities"] for line in lines)
+
+    documents = Predictor.documents
+
+    def interrupted(*args: object) -> Iterator[tuple]:
+        yield from islice(documents(*args), 2)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Predictor, "documents", interrupted)
+        main([*arguments, "--output", str(output)])
+    main([*arguments, "--output", str(output), "--resume"])
+    assert [json.loads(line) for line in output.read_text().splitlines()] == lines
 
 
 def test_a_place_that_cannot_be_written_is_said_before_a_model_is_loaded(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.data import DataError, json_values, read_corpus, read_documents, sample_corpus, write_corpus
+from cascade.data import DataError, json_values, read_corpus, read_documents, sample_corpus, split_text, write_corpus
 
 Write = Callable[..., Path]
 
@@ -55,6 +55,25 @@ def test_what_is_merged_is_counted_on_the_way(content: bytes) -> None:
     dropped: Counter[str] = Counter()
     assert len(list(read_documents(io.BytesIO(content), dropped=dropped))) == 1
     assert dropped == {"duplicate entities merged": 1}
+
+
+def test_lines_of_text_are_documents_where_no_labels_are_needed() -> None:
+    content = b'{"text": "Ada visits Turin.  It rains.", "doc_key": "a"}\n\n{"text": "", "id": 7}\n{"text": "Go."}\n'
+    first, second, third = read_documents(io.BytesIO(content), labelled=False)
+    assert [document.key for document in (first, second, third)] == ["a", "7", "line 4"]
+    assert first.sentences == split_text("Ada visits Turin.  It rains.") and second.sentences == ()
+    assert first.record == json.loads(content.splitlines()[0])
+    german = io.BytesIO(b'{"text": "Sie sind bzw. Vier."}')
+    [document] = read_documents(german, labelled=False, language="de")
+    assert len(document.sentences) == 1
+    with pytest.raises(DataError, match="standard input, line 1: sentences: expected this field, found none"):
+        list(read_documents(io.BytesIO(content)))
+    with pytest.raises(DataError, match=r"standard input, line 1: text: expected text \(a string\), found 3"):
+        list(read_documents(io.BytesIO(b'{"text": 3}'), labelled=False))
+    with pytest.raises(
+        DataError, match="line 1: expected text, as a language is given, found sentences that are split"
+    ):
+        list(read_documents(io.BytesIO(json.dumps(LINE).encode()), labelled=False, language="en"))
 
 
 def test_a_document_comes_as_soon_as_its_line_is_there() -> None:

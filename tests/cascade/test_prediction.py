@@ -13,10 +13,10 @@ from tiny_models import SAMPLE, batch_of, eager, stages, tiny_model
 from torch import profiler
 
 from cascade import ConfigError
-from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_text
+from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_text, text_record
 from cascade.data.overlaps import OVERLAPS
 from cascade.model.config import DECISIONS, WITH_MARKERS
-from cascade.prediction import BATCHES_AHEAD, Predictor, text_record
+from cascade.prediction import BATCHES_AHEAD, Predictor
 from cascade.windows import merged
 
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
