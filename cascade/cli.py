@@ -26,7 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 from srn_kernels import __version__
 from srn_kernels.backends import BackendError
 
-from .creation import FINAL_MODEL, create_model, save_thresholds
+from .creation import FINAL_MODEL, check_writable, create_model, save_thresholds
 from .data import (
     Corpus,
     DataError,
@@ -51,6 +51,7 @@ from .options import (
     RunArguments,
     SavedModelArguments,
     TuneArguments,
+    TunedModelArguments,
 )
 from .output import Output, opened
 from .pipeline import load_predictor
@@ -154,15 +155,16 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def tune(arguments: Sequence[str]) -> None:
-    args, batches, overrides = parse("tune", (TuneArguments, BatchArguments, SavedModelArguments), arguments)
+    args, batches, overrides = parse("tune", (TuneArguments, BatchArguments, TunedModelArguments), arguments)
     if not args.file:
         raise ConfigError("file: expected a labelled corpus, found none")
     predictor = predictor_of(args, batches, overrides)
+    check_writable(args.model)
     corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
     report_gold(corpus, predictor.model.labels)
     predict, config = predictor.repeatedly(corpus), predictor.model.config
     before = config.thresholds, score(corpus, predict())
-    config.thresholds = tune_thresholds(predictor, corpus)
+    config.thresholds = tune_thresholds(predictor, corpus, predict=predict)
     for thresholds, scores in (before, (config.thresholds, score(corpus, predict()))):
         numbers = " ".join(f"{threshold:g}" for threshold in thresholds)
         print(f"thresholds {numbers}: NER {100 * scores.ner.f1:.2f}, RE {100 * scores.re.f1:.2f}")

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,21 @@ def load_model(
     classes = {known.model_type: model_class for known, model_class in ARCHITECTURES.values()}
     if config.model_type not in classes:
         raise ConfigError(f"{folder}: expected a model of type {' or '.join(classes)}, found {config.model_type!r}")
+    unknown = set(options) - set(vars(config))
+    if unknown:
+        raise ConfigError(f"options: a model of type {config.model_type!r} has no {', '.join(sorted(unknown))}")
     config.update(options)
     config.check()
     model = load_weights(classes[config.model_type], folder, config=config, dtype=dtype)
     tokenizer = load_tokenizer(folder)
     WordTokenizer(tokenizer, model.config)  # refuses one that does not fit
     return model, tokenizer
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Raises OSError if nothing can be written to the folder of a saved model."""
+    with tempfile.TemporaryFile(dir=_model_folder(Path(folder))):
+        pass
 
 
 def save_thresholds(folder: str | os.PathLike[str], thresholds: Sequence[float]) -> Path:

@@ -1,4 +1,4 @@
-"""Vocabulary ids for the markers of early fusion: reserved slots where the vocabulary has them, else added tokens."""
+"""Vocabulary ids for the markers of early and packed fusion: reserved slots where the vocabulary has them, else added tokens."""
 
 from __future__ import annotations
 

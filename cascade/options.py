@@ -58,6 +58,8 @@ SAVED = ("backend", "overlaps", "thresholds", "restrict_to_entities")
 
 ModelArguments = model_options("ModelArguments", {"overlaps": "as in the training file"})
 SavedModelArguments = model_options("SavedModelArguments", dict.fromkeys(SAVED, "as saved"), SAVED)
+# of what decides what is found only what is saved afterwards
+TunedModelArguments = model_options("TunedModelArguments", dict.fromkeys(SAVED, "as saved"), ("backend", "thresholds"))
 BatchArguments = make_dataclass(
     "BatchArguments",
     [(name, kind, option(text, default)) for name, kind, default, text in explained(Predictor.__init__)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from .prediction import Predictor
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 Input = str | Sequence[str]
-"""A text; or the words of one sentence."""
+"""A text; or, among several inputs, the words of one sentence."""
 
 
 class Cascade:
@@ -41,7 +41,7 @@ class Cascade:
         cls,
         folder: str | os.PathLike[str],
         *,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         dtype: str = "auto",
         batch_size: int = 32,
         object_batch_size: int | None = None,
@@ -63,19 +63,22 @@ class Cascade:
         return cls(load_predictor(folder, device, dtype, options, batch_size, object_batch_size))
 
     def __call__(
-        self, inputs: Input | Sequence[Input], *, language: str = "en", progress: bool = False
+        self, inputs: str | Iterable[Input], *, language: str = "en", progress: bool = False
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        """The record of a text (a string), or a list of those of several inputs: texts, or sentences, each a list of words.
+        """The record of a text (a string), or a list of those of several inputs: texts, or sentences, each a list of words. So
+        a list of strings is of texts.
 
         ``language``, an ISO 639 code, says how texts are split. ``progress`` shows on the standard error how many are
         done. Raises DataError for a language that is no code, TypeError for an input of another kind.
         """
         if isinstance(inputs, str):
-            return next(self.stream([inputs], language=language))
-        return list(tqdm(self.stream(inputs, language=language), total=len(inputs), disable=not progress))
+            [record] = self.stream([inputs], language=language)
+            return record
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        return list(tqdm(self.stream(inputs, language=language), total=total, disable=not progress))
 
     def stream(self, inputs: Iterable[Input], *, language: str = "en") -> Iterator[dict[str, Any]]:
-        """The record of each of any number of inputs, in their order, as a call gives them; some hundreds are held."""
+        """The record of each of any number of inputs, in their order, as a call gives them; about a thousand sentences are held."""
 
         def documents() -> Iterator[Document]:
             for place, given in enumerate(inputs):
@@ -95,7 +98,7 @@ class Cascade:
 
 def load_predictor(
     folder: str | os.PathLike[str],
-    device: str | None,
+    device: str | torch.device | None,
     dtype: str,
     options: dict[str, Any],
     batch_size: int = 32,
@@ -106,7 +109,7 @@ def load_predictor(
         raise ConfigError(f"dtype: expected one of {', '.join(PRECISIONS)}, found {dtype!r}")
     weights = torch.float32 if dtype == "float32" else "auto"
     model, tokenizer = load_model(folder, dtype=weights, **options)
-    model = _on_device(model, device)
+    model = _on_device(model, None if device is None else str(device))
     sizes = {"batch_size": batch_size, "object_batch_size": object_batch_size}
     return Predictor(model, tokenizer, dtype=_products(dtype, model), **sizes)
 

@@ -73,12 +73,22 @@ class Predictor:
 
     def repeatedly(self, sentences: Corpus | Iterable[Sentence]) -> Callable[[], list[Sentence]]:
         """A function that predicts the same sentences each time, as a call does, with what the model's configuration then
-        says. What does not depend on that, the first reading of every sentence, is computed and kept once."""
+        says. What does not depend on that, the first reading of every sentence, is computed once and kept, unless the
+        model's are large (``keeps_readings``). What was lost is logged after the first time."""
         sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
         examples = self.tokenizer(sentences)
-        report(examples.lost)
-        readings = list(self._readings(examples.windows))
-        return lambda: self._found_in(sentences, examples.windows, readings, Counter())
+        kept = list(self._readings(examples.windows)) if self.model.keeps_readings else None
+        unsaid = [examples.lost]
+
+        def predict() -> list[Sentence]:
+            lost: Counter[str] = Counter()
+            readings = self._readings(examples.windows) if kept is None else kept
+            found = self._found_in(sentences, examples.windows, readings, lost)
+            if unsaid:
+                report(unsaid.pop() + lost)
+            return found
+
+        return predict
 
     def _predicted(self, sentences: Iterable[Sentence], lost: Counter[str]) -> Iterator[Sentence]:
         """Adds to ``lost`` what was lost, by reason."""

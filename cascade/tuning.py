@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .data import Corpus
+from .data import Corpus, Sentence
 from .prediction import Predictor
 from .scoring import Scores, score
 
@@ -18,16 +18,19 @@ def tune_thresholds(
     *,
     grid: Sequence[float] | None = None,
     value: Callable[[Scores], float] = lambda scores: scores.ner.f1 + scores.re.f1,
+    predict: Callable[[], list[Sentence]] | None = None,
 ) -> list[float]:
     """The thresholds, each out of ``grid`` (None: ``GRID``), by which what ``predictor`` finds in a labelled ``corpus`` has the highest
-    ``value``. One at a time is chosen, in the order of the turns, until a round changes none.
+    ``value``. One at a time is chosen, in the order of the turns, until a round changes none, or ``ROUNDS`` are over.
 
     The model keeps its own thresholds; of equally good ones they stay, then the lowest is taken. A round predicts the
-    corpus once for each threshold and each number in the grid; the corpus is first read once, and kept.
+    corpus once for each threshold and each number in the grid; the corpus is first read once, and kept (``Predictor.repeatedly``, whose function may be
+    given as ``predict``).
     """
     config = predictor.model.config
     saved = list(config.thresholds)
-    predict = predictor.repeatedly(corpus)
+    predict = predict or predictor.repeatedly(corpus)
+    turns = len(saved) if config.relation_types else 1  # there are no later ones for entities alone
 
     def value_of(thresholds: Sequence[float]) -> float:
         config.thresholds = list(thresholds)
@@ -38,7 +41,7 @@ def tune_thresholds(
         highest = value_of(best)
         for _ in range(ROUNDS):
             before = list(best)
-            for place in range(len(best)):
+            for place in range(turns):
                 for threshold in GRID if grid is None else grid:
                     if threshold != best[place]:
                         tried = [*best[:place], threshold, *best[place + 1 :]]

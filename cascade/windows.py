@@ -102,10 +102,15 @@ def _joined(words: int, parts: Sequence[tuple[Window, Found]], overlaps: Collect
     for entity in sorted(entities, key=worse):
         if not any(overlap(entity, other) in refused for other in kept):
             kept.append(entity)
-    present = set(kept)
+    present = {entity: entity for entity in kept}
     return (
         tuple(sorted(kept)),
-        tuple(r for r in relations if all(not end.label or end in present for end in (r.subject, r.object))),
+        tuple(
+            # its ends with the scores that they have as entities
+            replace(r, subject=present.get(r.subject, r.subject), object=present.get(r.object, r.object))
+            for r in relations
+            if all(not end.label or end in present for end in (r.subject, r.object))
+        ),
     )
 
 

@@ -36,7 +36,7 @@ def score_of(decision: str | None, thresholds: str, split: str, name: str) -> Va
     def value(record: dict[str, Any]) -> float | None:
         of_decision = record["scores"].get(decision or record["decision"], {})
         found = of_decision.get(thresholds, {}).get(split)
-        return found and 100 * found[f"{name}_f1"]
+        return 100 * found[f"{name}_f1"] if found and found[f"{name}_gold"] else None
 
     return value
 
@@ -81,7 +81,7 @@ def _plot(table: Table, records: dict[str, list[dict[str, Any]]], path: Path) ->
     """Dev scores at the thresholds of training after each epoch, a line a row: the mean of the seeds."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, (label, name) in zip(figure.subplots(1, 2), CURVES.items(), strict=True):
-        for row, runs in records.items():
+        for row, runs in ((row, runs) for row, runs in records.items() if runs):
             scores: dict[float, list[float]] = {}
             for entry in (entry for record in runs for entry in record["curve"] if name in entry):
                 scores.setdefault(entry["epoch"], []).append(100 * entry[name])

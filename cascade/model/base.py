@@ -99,6 +99,8 @@ class ExtractionModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     tasks: ClassVar[Sequence[str]] = ()
+    # whether what ``read`` gives is small enough to be kept for a corpus: some numbers for each word
+    keeps_readings = True
 
     def __init__(self, config: ExtractorConfig, trunk: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -145,7 +147,7 @@ class ExtractionModel(PreTrainedModel):
 
     def find(self, reading: Any, given: Given | None = None, object_batch_size: int | None = None) -> Extraction:
         """As ``extract``, of a batch that ``read`` prepared. What was read without regard to thresholds is not read again
-        when the same ``reading`` is given again."""
+        when the same ``reading`` is given again, nor counted in ``passes``."""
         raise NotImplementedError
 
     def extract(

@@ -46,6 +46,10 @@ class CascadeModel(ExtractionModel):
         )
         self.post_init()
 
+    @property
+    def keeps_readings(self) -> bool:
+        return self.config.fusion != "packed"  # which holds keys and values of every layer
+
     def read(self, batch: Batch) -> Reading:
         """Prepares to read a batch turn by turn with the configured fusion."""
         if self.config.fusion == "early":
@@ -108,14 +112,14 @@ class CascadeModel(ExtractionModel):
     ) -> Extraction:
         if object_batch_size is not None and object_batch_size < 1:
             raise ValueError(f"object_batch_size: expected a number above 0, found {object_batch_size}")
-        batch = reading.batch
+        batch, passes, unmarked = reading.batch, reading.passes, reading.unmarked
         with profiler.record_function("cascade.encode"):
             turn = reading.entity_turn()
         with profiler.record_function("cascade.decode"):
             entities = self._decode("entity", turn, None).without_overlaps(batch.width, self.config.overlaps)
             if not self.config.relation_types:
                 nothing = entities[:0]
-                return Extraction(entities, nothing, nothing, nothing.label, nothing.score, reading.passes)
+                return Extraction(entities, nothing, nothing, nothing.label, nothing.score, reading.passes - passes)
             prior = entities if given is None else given.entities
             typed = prior.unique(batch.width)
             sentences = self._subject_sentences(prior, batch)
@@ -143,8 +147,8 @@ class CascadeModel(ExtractionModel):
                 objects=replace(objects, label=typed.labels_of(objects, batch.width)),
                 relation_labels=objects.label,
                 relation_scores=objects.score,
-                passes=reading.passes,
-                unmarked=reading.unmarked,
+                passes=reading.passes - passes,
+                unmarked=reading.unmarked - unmarked,
             )
 
     def _subject_sentences(self, entities: Spans, batch: Batch) -> Tensor:
@@ -158,7 +162,7 @@ class CascadeModel(ExtractionModel):
         """(3,): the terms of one turn's loss, divided by the words that ``loss_divisor`` names."""
         few = entities is not None and self.config.match_spans == "entities"
         terms = self.heads[name].loss(turn, gold, self._candidates(entities, turn, batch) if few else None)
-        return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / len(batch.words))
+        return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / max(len(batch.words), 1))
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
         return self.heads[name].decode(turn, self.config.threshold(name), candidates, self.config.decision)

@@ -177,10 +177,11 @@ class CascadeConfig(ExtractorConfig):
             "Nine weights of Eq. 14 and 15: start, end and match of the entity turn, then the subject and object turn.",
         ] = (1.0,) * 9,
         match_spans: Annotated[
-            str,
-            "What the match of the subject and object turns is trained on. entities: the gold entities, as only entities "
-            "can be subjects and objects; words: every span of words, as printed, which restrict_to_entities=false needs.",
-        ] = "entities",
+            str | None,
+            "What the match of the subject and object turns is trained on. entities: the gold entities; words: every span of "
+            "words, as printed. By default entities, or words if subjects and objects may be other spans "
+            "(restrict_to_entities=false).",
+        ] = None,
         candidate_subjects: Annotated[
             str,
             "all: the object turn is trained on every gold entity, with empty targets for those that are no subjects; "
@@ -203,7 +204,7 @@ class CascadeConfig(ExtractorConfig):
         self.decision = decision
         self.loss_divisor = loss_divisor
         self.loss_weights = list(loss_weights)
-        self.match_spans = match_spans
+        self.match_spans = match_spans or ("entities" if restrict_to_entities else "words")
         self.candidate_subjects = candidate_subjects
         self.restrict_to_entities = restrict_to_entities
         self.tag_size = tag_size

@@ -16,6 +16,7 @@ from .config import CascadeConfig
 from .late import LateFusion, entity_tags
 from .turn import Turn
 
+PAIRS_AT_ONCE = 32  # of markers in a sentence: bounds the memory of the mask, which grows with their square
 EncodeStates = Callable[[Tensor, Sequences, Sequence[str]], dict[str, Tensor]]
 
 
@@ -102,20 +103,28 @@ class PackedReading:
     def _markers(self, spans: Spans) -> Tensor:
         """(M, 2, D): the states of the markers of spans, whose rows are sentences."""
         place = spans.per_row(self.batch.words.rows)
-        most = int(place.lengths.max()) if len(spans) else 0
-        if not most:
-            return self.text.states.new_zeros(len(spans), 2, self.text.states.shape[-1])
+        states = self.text.states.new_empty(len(spans), 2, self.text.states.shape[-1])
         word = self.batch.words.offsets[spans.row]
-        ids = self.marker_ids.new_full((place.rows, most, 2), self.config.pad_token_id)
-        positions = torch.zeros_like(ids)
-        ids[spans.row, place.position] = self.marker_ids[spans.label]
-        ends = torch.stack(
+        positions = torch.stack(
             [self.batch.first_pieces[word + spans.start], self.batch.last_pieces[word + spans.end]], dim=1
         )
-        positions[spans.row, place.position] = ends
-        pair = torch.arange(2 * most, device=ids.device) // 2
-        states = self.text.beside(ids.flatten(1), positions.flatten(1), pair[:, None] == pair)
-        return states.unflatten(1, (most, 2))[spans.row, place.position]
+        most = int(place.lengths.max()) if len(spans) else 0
+        for first in range(0, most, PAIRS_AT_ONCE):
+            chosen = (place.position >= first) & (place.position < first + PAIRS_AT_ONCE)
+            where = spans.row[chosen], place.position[chosen] - first
+            states[chosen] = self._pairs(self.marker_ids[spans.label[chosen]], positions[chosen], where)
+        return states
+
+    def _pairs(self, ids: Tensor, positions: Tensor, where: tuple[Tensor, Tensor]) -> Tensor:
+        """(M, 2, D): the states of pairs of pieces ``ids`` (M, 2) at ``positions`` (M, 2) of sentences ``where[0]`` (M,), of
+        whose pairs they are the ``where[1]``-th (M,). A pair does not see the others."""
+        count = int(where[1].max()) + 1
+        shape = (self.batch.words.rows, count, 2)
+        table, places = ids.new_full(shape, self.config.pad_token_id), positions.new_zeros(shape)
+        table[where], places[where] = ids, positions
+        pair = torch.arange(2 * count, device=ids.device) // 2
+        states = self.text.beside(table.flatten(1), places.flatten(1), pair[:, None] == pair)
+        return states.unflatten(1, (count, 2))[where]
 
     def _read(self, task: str, sentences: Tensor, marked: Spans, markers: Tensor) -> Tensor:
         """(N, F): features of the words of the given sentences (R,), with the states ``markers`` (M, 2, D) around the

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .losses import PairLoss, ones_at
 
-PAIRS_AT_ONCE = 1 << 13  # bounds the memory of training, and of a decode when half of all starts and ends fire
+PAIRS_AT_ONCE = 1 << 13  # bounds the memory of training and of decoding
 
 
 WIDEST = 16  # words: wider spans are taken as so wide

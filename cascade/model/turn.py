@@ -1,4 +1,4 @@
-"""One turn: what it reads, and how it finds spans (Eq. 12, 13), by start, end and match logits, decoded sparsely."""
+"""One turn: what it reads, and how it finds spans (Eq. 12, 13), by match, start and end logits."""
 
 from __future__ import annotations
 

@@ -74,22 +74,27 @@ class Batch:
     @cached_property
     def first_pieces(self) -> Tensor:
         """(words,) int64: the position of each word's first piece in its sentence."""
-        return self.pieces.position[self._of_words & self._changes(1)]
+        begins = torch.ones_like(self.piece_words, dtype=torch.bool)
+        begins[1:] = self._changes
+        return self.pieces.position[self._of_words & begins]
 
     @cached_property
     def last_pieces(self) -> Tensor:
         """(words,) int64: the position of each word's last piece in its sentence."""
-        return self.pieces.position[self._of_words & self._changes(-1)]
+        ends = torch.ones_like(self.piece_words, dtype=torch.bool)
+        ends[:-1] = self._changes
+        return self.pieces.position[self._of_words & ends]
 
     @property
     def _of_words(self) -> Tensor:
         """(pieces,) bool: not what the tokenizer puts around a text."""
         return (self.piece_words >= 0) & (self.piece_words < self.words.lengths[self.pieces.row])
 
-    def _changes(self, step: int) -> Tensor:
-        """(pieces,) bool: the piece ``step`` before it is of another word or sentence."""
-        other = self.piece_words.roll(step) != self.piece_words
-        return other | (self.pieces.row.roll(step) != self.pieces.row)
+    @property
+    def _changes(self) -> Tensor:
+        """(pieces - 1,) bool: the next piece is of another word or sentence."""
+        words, rows = self.piece_words, self.pieces.row
+        return (words[1:] != words[:-1]) | (rows[1:] != rows[:-1])
 
     @property
     def all_rows(self) -> Tensor:

@@ -19,7 +19,7 @@ OPENING, TEXT, CLOSING = range(3)  # what stands at a word, in this order
 class Sequences:
     """S sequences for the trunk, padded at the right, and where the first piece of each of their words stands."""
 
-    input_ids: Tensor  # (S, longest) int64
+    input_ids: Tensor  # (S, longest) int64; in packed fusion what stands in the place of pieces: places in a table
     lengths: Tensor  # (S,) int64
     words: Ragged  # S rows
     word_positions: Tensor  # (words,) int64: a position in the word's sequence

@@ -18,7 +18,8 @@ NO_LABEL = -1  # the type of a span that is not an entity
 class Spans:
     """S spans: ``row`` of the batch, ``start`` and ``end`` word in that row (inclusive), ``label``, all (S,) int64.
 
-    ``score`` (S,) is the probability of a predicted span, in a turn the product of its three, and 1 for a given one.
+    ``score`` (S,) is the probability of a predicted span, or where start and end decide too, the product of the three; and
+    1 for a given one.
     Spans of one row stand together, in the order of the rows.
     """
 

@@ -26,7 +26,7 @@ from .callbacks import Doubts
 from .checkpoints import CheckpointError, last_checkpoint
 from .corpora import check_corpora
 from .gathering import from_rectangle, to_rectangle
-from .sampling import SimilarLengths
+from .sampling import EachEpoch, SimilarLengths
 
 # What torch, transformers and accelerate raise when they cannot do what an argument asks for.
 SETTING_UP = (
@@ -126,7 +126,10 @@ class CascadeTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         lengths = [len(example["input_ids"]) for example in train_dataset or self.train_dataset]
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return SimilarLengths(lengths, self.args.train_batch_size, seed)
+        sampler = SimilarLengths(lengths, self.args.train_batch_size, seed)
+        self.remove_callback(EachEpoch)
+        self.add_callback(EachEpoch(sampler))
+        return sampler
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # safetensors and torch.save raise their own exceptions when a disk is full
@@ -229,6 +232,10 @@ def make_trainer(
         raise ConfigError("save_strategy: expected `no`, `steps` or `epoch`, as nothing is scored, found `best`")
     if args.eval_strategy != "no":
         check_best(args)
+    if args.gradient_checkpointing and getattr(model.config, "fusion", None) == "packed":
+        raise ConfigError(
+            "gradient_checkpointing: expected false, as packed fusion needs the keys and values that it drops, found true"
+        )
     check_corpora(train, dev, model.labels)
     words = WordTokenizer(tokenizer, model.config)
     examples = {}

@@ -38,7 +38,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"cell_clip": math.nan}, "cell_clip: expected a number above 0, or none, found nan"),
         ({"match_spans": "some"}, "match_spans: expected one of words, entities, found 'some'"),
         (
-            {"restrict_to_entities": False},
+            {"restrict_to_entities": False, "match_spans": "entities"},
             "restrict_to_entities: expected true, as the match is trained on entities alone (match_spans), found false",
         ),
         ({"distances": True, "object_turn": "printed"}, "distances: expected false"),

@@ -10,6 +10,7 @@ from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
 from torch import Tensor
 
 from cascade import CascadeConfig, CascadeModel, ConfigError, Given
+from cascade.model import packed as packed_module
 from cascade.model.config import FUSIONS, WITH_MARKERS
 from cascade.model.late import FARTHEST, distances, entity_tags
 from cascade.model.turn import Turn
@@ -202,7 +203,34 @@ def test_the_subject_alone_may_be_marked(fusion: str) -> None:
     turns(model, batch_of(model, tokenizer, SENTENCES))
     marked = {n for pair in model.config.marker_ids for n in pair}
     assert marked & set(read) == set(model.config.marker_ids[-1])
-    assert model.read(Batch.of(batch_of(model, tokenizer, SENTENCES))).unmarked == 0
+    reading = model.read(Batch.of(batch_of(model, tokenizer, SENTENCES)))
+    model.config.max_pieces = 1  # no room for any marker
+    reading.entity_turn()
+    reading.subject_turn(spans((0, 0, 0, 0)), torch.tensor([0]))
+    assert reading.unmarked == 0
+
+
+@torch.no_grad()
+def test_packed_fusion_reads_many_markers_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = tiny_model(fusion="packed")
+    batch = batch_of(model, tokenizer, SENTENCES)
+    whole, _ = turns(model, batch)
+    monkeypatch.setattr(packed_module, "PAIRS_AT_ONCE", 2)
+    parts, _ = turns(model, batch)
+    for name, turn in whole.items():
+        torch.testing.assert_close(parts[name].features, turn.features)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_batch_of_one_word_without_anything_around_it(fusion: str) -> None:
+    model, _ = tiny_model(fusion=fusion)
+    one, ids = torch.ones(1, dtype=torch.int64), torch.tensor([5, 6])
+    tensors = {"word_counts": one, "piece_counts": 2 * one, "piece_ids": ids, "piece_words": torch.zeros_like(ids)}
+    batch = Batch.of(tensors)
+    assert (batch.first_pieces.tolist(), batch.last_pieces.tolist()) == ([0], [1])
+    reading = model.read(batch)
+    reading.entity_turn()
+    assert len(reading.object_turn(spans((0, 0, 0, 0)), spans((0, 0, 0, 0))).words) == 1
 
 
 def test_packed_fusion_keeps_the_markers_of_the_same_entities() -> None:

@@ -24,7 +24,7 @@ SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
 EMPTY = Sentence(("Nothing", "here", "."))
 SHORT = [nested_sentence(), EMPTY]
 ALL_SUBJECTS = [0.2, 0.0, 0.1]  # every entity a subject, and about every third pair related
-FREE = {"restrict_to_entities": False, "match_spans": "words"}
+FREE = {"restrict_to_entities": False}
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
 
 

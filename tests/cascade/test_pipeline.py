@@ -84,11 +84,17 @@ def test_a_stream_is_read_a_bounded_number_ahead(cascade: Cascade) -> None:
     assert len(read) <= cascade.predictor.batch_size * BATCHES_AHEAD
 
 
+def test_what_is_lost_of_one_text_is_said(cascade: Cascade, caplog: pytest.LogCaptureFixture) -> None:
+    cascade("\u4e2d\u6587.")
+    assert "words with unknown pieces" in caplog.text
+
+
 def test_progress_is_shown_if_asked_for(cascade: Cascade, capsys: pytest.CaptureFixture[str]) -> None:
     cascade(TEXTS)
     assert capsys.readouterr().err == ""
     cascade(TEXTS, progress=True)
     assert "4/4" in capsys.readouterr().err
+    assert cascade(text for text in TEXTS) == cascade(TEXTS)
 
 
 def test_what_it_cannot_take(saved: Path, cascade: Cascade, tmp_path: Path) -> None:
@@ -103,5 +109,7 @@ def test_what_it_cannot_take(saved: Path, cascade: Cascade, tmp_path: Path) -> N
         Cascade.from_pretrained(saved, device="cuda:99")
     with pytest.raises(ConfigError, match="thresholds: expected 3 numbers"):
         Cascade.from_pretrained(saved, thresholds=[0.5])
+    with pytest.raises(ConfigError, match="a model of type 'cascade' has no batchsize, tresholds"):
+        Cascade.from_pretrained(saved, tresholds=[0.1] * 3, batchsize=64)
     with pytest.raises(FileNotFoundError):
         Cascade.from_pretrained(tmp_path / "none")

@@ -17,6 +17,7 @@ from cascade.data import Corpus, Document, Entity, Relation, Sentence, split_tex
 from cascade.data.overlaps import OVERLAPS
 from cascade.model.config import DECISIONS, WITH_MARKERS
 from cascade.prediction import BATCHES_AHEAD, Predictor
+from cascade.tensors import Batch
 from cascade.windows import merged
 
 MODELS = [{"fusion": "early"}, {"fusion": "late"}, {"fusion": "packed"}, {"architecture": "table"}]
@@ -66,6 +67,27 @@ def test_the_same_sentences_are_read_once_for_many_thresholds(options: dict[str,
     batches = -(-len(SENTENCES[1:-2]) // 5)
     if options.get("fusion") not in WITH_MARKERS:  # else what is found is marked, and read
         assert len(calls) <= batches + 1
+
+
+def test_what_is_lost_is_said_once_however_often_the_same_is_predicted(caplog: pytest.LogCaptureFixture) -> None:
+    predict = predictor({"fusion": "early"})
+    predict.model.config.max_pieces = predict.tokenizer.room = 40
+    again = predict.repeatedly(SENTENCES)
+    assert caplog.text == ""
+    again()
+    assert "left unmarked" in caplog.text and "unknown pieces" in caplog.text
+    caplog.clear()
+    again()
+    assert caplog.text == ""
+
+
+def test_what_is_kept_is_not_counted_again() -> None:
+    predict = predictor({"fusion": "early"})
+    batch = Batch.of(batch_of(predict.model, predict.tokenizer.tokenizer, SENTENCES[1:4]))
+    reading = predict.model.read(batch)
+    first, second = predict.model.find(reading), predict.model.find(reading)
+    assert second.passes == first.passes - 3 > 0
+    assert second.unmarked == first.unmarked
 
 
 def test_sentences_without_words_stay_empty() -> None:

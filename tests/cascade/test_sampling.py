@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from accelerate.data_loader import BatchSamplerShard, skip_first_batches
+from torch.utils.data import BatchSampler, DataLoader
+from transformers import TrainerState
 
-from cascade.training.sampling import SimilarLengths
+from cascade.training.sampling import EachEpoch, SimilarLengths
 
 
 def drawn(count: int, seed: int) -> list[int]:
@@ -32,6 +35,24 @@ def test_every_example_comes_once_an_epoch_in_another_order(count: int) -> None:
         assert orders[-1] == list(sampler)
     assert count <= 8 or orders[0] != orders[1]
     assert count <= 8 or list(SimilarLengths(drawn(count, 0), 8, seed=4)) != orders[0]
+
+
+def test_several_processes_that_resume_within_an_epoch_go_on_with_its_order() -> None:
+    """What skips the batches that are done hides the sampler from Trainer and accelerate."""
+    lengths, epoch = drawn(96, 0), 3
+    sampler = SimilarLengths(lengths, 4, seed=0)
+    sampler.set_epoch(epoch)
+    expected = list(BatchSampler(sampler, 4, drop_last=False))
+    resumed = SimilarLengths(lengths, 4, seed=0)
+    shards = [
+        skip_first_batches(
+            DataLoader(range(96), batch_sampler=BatchSamplerShard(BatchSampler(resumed, 4, False), 2, process)), 5
+        )
+        for process in (0, 1)
+    ]
+    EachEpoch(resumed).on_epoch_begin(None, TrainerState(epoch=3.4), None)
+    read = [[batch.tolist() for batch in shard] for shard in shards]
+    assert read == [expected[process::2][5:] for process in (0, 1)]
 
 
 def test_batches_are_of_similar_length_and_their_order_is_not_that_of_lengths() -> None:

@@ -193,6 +193,20 @@ def test_a_resumed_run_continues_as_if_it_had_never_stopped(options: dict[str, A
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+def test_a_training_tells_its_sampler_the_epoch(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {"encoder": "none"})
+    sampler = made.get_train_dataloader().batch_sampler.sampler
+    again = made.get_train_dataloader().batch_sampler.sampler
+    made.state.epoch = 5.5
+    made.callback_handler.on_epoch_begin(made.args, made.state, made.control)
+    assert (sampler.epoch, again.epoch) == (0, 5), "only the last one is in use"
+
+
+def test_packed_fusion_refuses_gradient_checkpointing_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gradient_checkpointing: expected false, as packed fusion needs"):
+        trainer(tmp_path, {"fusion": "packed"}, gradient_checkpointing=True)
+
+
 @pytest.mark.parametrize("strategy", ["group_by_length", "random"])
 def test_batches_are_of_similar_length_unless_asked_otherwise(strategy: str, tmp_path: Path) -> None:
     settings = {} if strategy == "group_by_length" else {"train_sampling_strategy": strategy}

@@ -23,7 +23,7 @@ class Confident:
     """Predicts gold and false items whose probabilities are drawn: high ones more often for gold."""
 
     def __init__(self, seed: int) -> None:
-        self.model = SimpleNamespace(config=SimpleNamespace(thresholds=list(START)))
+        self.model = SimpleNamespace(config=SimpleNamespace(thresholds=list(START), relation_types=["IN"]))
         draw = random.Random(seed)
         sentences = []
         self.probabilities: dict[int, list[tuple[object, float]]] = {}
@@ -70,6 +70,18 @@ def test_no_single_change_of_what_is_chosen_scores_better(seed: int) -> None:
 def test_what_is_good_already_stays() -> None:
     model, tokenizer = tiny_model()
     assert tune_thresholds(Predictor(model, tokenizer), SAMPLE, grid=(0.9, 0.95)) == model.config.thresholds == START
+
+
+def test_without_relations_only_the_entities_threshold_is_chosen() -> None:
+    predictor, asked = Confident(0), []
+    predictor.model.config.relation_types = []
+
+    def predict() -> list[Sentence]:
+        asked.append(list(predictor.model.config.thresholds))
+        return predictor(predictor.corpus)
+
+    chosen = tune_thresholds(predictor, predictor.corpus, grid=GRID, predict=predict)
+    assert chosen[1:] == START[1:] and all(thresholds[1:] == START[1:] for thresholds in asked)
 
 
 def test_an_error_leaves_the_model_its_thresholds() -> None:

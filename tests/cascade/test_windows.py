@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pytest
@@ -185,3 +186,22 @@ def test_an_end_that_no_window_calls_an_entity_stays_without_type() -> None:
     relation = Relation(nobody, place, "IN")
     parts = {FIRST: found_by(FIRST, place, relation), SECOND: ((), ())}
     assert joined(15, parts) == Sentence(("word",) * 15, (place,), (relation,))
+
+
+def test_the_ends_of_a_relation_have_the_scores_of_their_entities() -> None:
+    """Though another window found the relation, and there the entity with another score."""
+    near, far = (0, 10), (5, 15)
+    subject, object_ = Entity(6, 6, "Person"), Entity(12, 12, "Place")
+    sentence = joined(
+        15,
+        {
+            near: ((replace(subject, score=0.9),), ()),
+            far: (
+                (replace(subject, start=1, end=1, score=0.6), replace(object_, start=7, end=7, score=0.8)),
+                (Relation(replace(subject, start=1, end=1, score=0.6), replace(object_, start=7, end=7), "IN", 0.7),),
+            ),
+        },
+    )
+    [relation] = sentence.relations
+    assert [entity.score for entity in sentence.entities] == [0.9, 0.8]
+    assert (relation.subject.score, relation.object.score, relation.score) == (0.9, 0.8, 0.7)

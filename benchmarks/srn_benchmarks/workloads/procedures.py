@@ -150,7 +150,7 @@ class Workload:
             return
         passes = sum(extraction.passes for extraction in done)
         assert passes == self.expected_passes(procedure), f"{passes} passes, not {self.expected_passes(procedure)}"
-        assert any(len(extraction.entities) for extraction in done), "no entity was decoded, though heads fire"
+        assert any(len(extraction.entities) for extraction in done), "no entity was found, though heads are set to"
         for sentences, extraction in zip(self.batches, done, strict=True):
             check_spans(extraction, sentences)
 
