@@ -224,7 +224,7 @@ def test_a_backend_that_is_right_is_in_every_table(tmp_path: Path, monkeypatch: 
     for case in run.results.of(GPU_STEP):
         assert {len(seconds) for seconds in case.beside.values()} == {len(case.seconds)} and len(case.beside) == 3
     fused = {case.name: case for case in run.results.of(FUSION)}
-    assert len(fused) == 4 and {case.labels["backend"] for case in fused.values()} == {"new"}
+    assert len(fused) == 5 and {case.labels["backend"] for case in fused.values()} == {"new"}
     assert fused[LATE].labels["precision"] == "bfloat16 (autocast), SRN new" and not fused[LATE].stages
     assert fused["early, batched"].work["passes"] > fused[LATE].work["passes"] == 4
     text = (tmp_path / "out" / "report.md").read_text()
