@@ -56,7 +56,9 @@ def model_options(class_name: str, otherwise: Mapping[str, str], only: Sequence[
 
 SAVED = ("backend", "overlaps", "thresholds", "restrict_to_entities")
 
-ModelArguments = model_options("ModelArguments", {"overlaps": "as in the training file"})
+ModelArguments = model_options(
+    "ModelArguments", {"overlaps": "as in the training file", "match_spans": "entities", "cell_clip": "none"}
+)
 SavedModelArguments = model_options("SavedModelArguments", dict.fromkeys(SAVED, "as saved"), SAVED)
 # of what decides what is found only what is saved afterwards
 TunedModelArguments = model_options("TunedModelArguments", dict.fromkeys(SAVED, "as saved"), ("backend", "thresholds"))

@@ -179,8 +179,7 @@ class CascadeConfig(ExtractorConfig):
         match_spans: Annotated[
             str | None,
             "What the match of the subject and object turns is trained on. entities: the gold entities; words: every span of "
-            "words, as printed. By default entities, or words if subjects and objects may be other spans "
-            "(restrict_to_entities=false).",
+            "words, as printed, which restrict_to_entities=false takes.",
         ] = None,
         candidate_subjects: Annotated[
             str,
