@@ -64,16 +64,20 @@ MORE_COLUMNS: dict[str, Value] = {
 
 
 def write_report(tables: Sequence[Table], results: Path, page: Path) -> None:
-    parts = [HEAD]
+    parts, waiting = [HEAD], []
     for table in tables:
         records = {
             row: [json.loads(run.result(results).read_text()) for run in runs if run.result(results).is_file()]
             for row, runs in table.runs().items()
         }
-        if any(records.values()):
+        if sum(map(bool, records.values())) > 1:  # one row compares nothing
             plot = page.with_suffix("") / f"{table.name}.svg"
             _plot(table, records, plot)
             parts.append(_section(table, records, plot.relative_to(page.parent).as_posix()))
+        else:
+            waiting.append(f"*{table.title}*")
+    if waiting:
+        parts.append(f"Tables of which not two rows are done yet: {'; '.join(waiting)}.\n")
     page.write_text("\n".join(parts))
 
 

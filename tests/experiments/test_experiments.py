@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,9 @@ def test_a_run_leaves_a_file_and_the_page_is_made_of_it(
     assert all(column in text for column in (*COLUMNS, "nested RE"))
     assert run("--list").split() == []
 
+    other = replace(TABLE, name="other", title="Another", rows={"late": {}, "none": {"fusion": "none"}})
+    write_report([other], results, tmp_path / "other.md")
+    assert "Tables of which not two rows are done yet: *Another*." in (tmp_path / "other.md").read_text()
     write_report([TABLE], results, tmp_path / "again.md")
     assert (tmp_path / "again.md").read_text() == text.replace("results/tiny.svg", "again/tiny.svg")
     assert "dev RE F1" in (tmp_path / "results" / "tiny.svg").read_text()
