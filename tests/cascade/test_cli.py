@@ -42,7 +42,7 @@ def corpora(tmp_path: Path) -> tuple[Path, Path]:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model, untrained, that finds a lot."""
     folder = tmp_path_factory.mktemp("saved") / "model"
-    model, tokenizer = tiny_model(encoder="none", thresholds=[0.005, 0.0, 0.005])
+    model, tokenizer = tiny_model(encoder="none", thresholds=[0.005, 0.0, 0.005], decision="each")
     save_model(model, tokenizer, folder)
     return folder
 
