@@ -61,12 +61,16 @@ HIGHLIGHTS = (
     Highlight("late fusion", names.FUSION, {"implementation": names.LATE}, ("sentences/s",)),
     *(
         Highlight(
-            name.replace("early", "early fusion"),
+            title,
             names.FUSION,
             {"implementation": name},
             ("sentences/s", "ratio to late"),
         )
-        for name in (names.BATCHED, names.ONE_BY_ONE)
+        for name, title in (
+            (names.PACKED_FUSION, "packed fusion"),
+            (names.BATCHED, "early fusion, batched"),
+            (names.ONE_BY_ONE, "early fusion, one object pass at a time"),
+        )
     ),
 )
 
