@@ -51,6 +51,14 @@ def test_a_run_may_be_of_entities_alone(corpus: Path, tmp_path: Path) -> None:
     assert load_model(tmp_path / "run")[0].labels.relation_types == ()
 
 
+def test_the_page_in_the_repository_is_that_of_its_results(tmp_path: Path) -> None:
+    write_report(read_tables(()), runner.HERE / "results", tmp_path / "results.md")
+    page = runner.HERE.parent / "docs" / "results.md"
+    assert (tmp_path / "results.md").read_text() == page.read_text(), "python experiments/run.py --report"
+    for plot in (tmp_path / "results").iterdir():
+        assert (page.with_suffix("") / plot.name).is_file()
+
+
 def test_the_same_options_are_the_same_run() -> None:
     one, other = Run.of({"a": 1, "b": [1.0, 2.0]}, 3), Run.of({"b": [1.0, 2.0], "a": 1}, 3)
     assert one == other and one.name == other.name
