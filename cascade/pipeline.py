@@ -78,7 +78,8 @@ class Cascade:
         return list(tqdm(self.stream(inputs, language=language), total=total, disable=not progress))
 
     def stream(self, inputs: Iterable[Input], *, language: str = "en") -> Iterator[dict[str, Any]]:
-        """The record of each of any number of inputs, in their order, as a call gives them; about a thousand sentences are held."""
+        """The record of each of any number of inputs, in their order, as a call gives them; about a thousand sentences are
+        held."""
 
         def documents() -> Iterator[Document]:
             for place, given in enumerate(inputs):

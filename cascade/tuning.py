@@ -20,12 +20,13 @@ def tune_thresholds(
     value: Callable[[Scores], float] = lambda scores: scores.ner.f1 + scores.re.f1,
     predict: Callable[[], list[Sentence]] | None = None,
 ) -> list[float]:
-    """The thresholds, each out of ``grid`` (None: ``GRID``), by which what ``predictor`` finds in a labelled ``corpus`` has the highest
-    ``value``. One at a time is chosen, in the order of the turns, until a round changes none, or ``ROUNDS`` are over.
+    """The thresholds, each out of ``grid`` (None: ``GRID``), by which what ``predictor`` finds in a labelled ``corpus`` has
+    the highest ``value``. One at a time is chosen, in the order of the turns, until a round changes none, or ``ROUNDS``
+    are over.
 
     The model keeps its own thresholds; of equally good ones they stay, then the lowest is taken. A round predicts the
-    corpus once for each threshold and each number in the grid; the corpus is first read once, and kept (``Predictor.repeatedly``, whose function may be
-    given as ``predict``).
+    corpus once for each threshold and each number in the grid, by ``predict``: the function that
+    ``Predictor.repeatedly`` gives for the corpus, made here if there is none.
     """
     config = predictor.model.config
     saved = list(config.thresholds)

@@ -123,7 +123,8 @@ class TableModel(ExtractionModel):
         return Spans(words.row[i], words.position[i], words.position[j], label, probability[pair, label])
 
     def _relations(self, features: Tensor, words: Ragged, entities: Spans) -> tuple[Tensor, ...]:
-        """Indices of subjects and objects among ``entities``, labels and probabilities. Only cells between entities are computed."""
+        """Indices of subjects and objects among ``entities``, labels and probabilities. Only cells between entities are
+        computed."""
         subject, object, _ = entities.per_row(words.rows).all_pairs()
         start = words.offsets[entities.row] + entities.start
         halves = self.relation_table.halves(features)

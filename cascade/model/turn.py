@@ -60,8 +60,7 @@ class SpanHead(nn.Module):
             i, j, pairs_of = turn.words.upper_pairs()
             spans = pairs_of[first + gold.start] + gold.end - gold.start
         else:
-            row = turn.words.offsets[candidates.row]
-            i, j = row + candidates.start, row + candidates.end
+            i, j = _words_of(candidates, turn.words)
             width = len(turn.words)
             spans = torch.searchsorted(candidates.keys(width), gold.keys(width))
         start, end = self.edge_logits(features)
@@ -80,22 +79,24 @@ class SpanHead(nn.Module):
         """
         if not len(turn.words) or (candidates is not None and not len(candidates)):
             return Spans.empty(turn.features.device)
-        scored = self._matches if decision == "match" else self._with_edges
+        if decision == "match":
+            scored = self._matches(turn, threshold, candidates)
+        else:
+            scored = self._with_edges(turn, threshold, candidates, decision)
         found = [
             Spans(turn.words.row[i], turn.words.position[i], turn.words.position[j], label, score)
-            for i, j, label, score in scored(turn, threshold, candidates, decision)
+            for i, j, label, score in scored
         ]
-        return _ordered(Spans.concatenate(found), self.match.labels) if found else Spans.empty(turn.features.device)
+        if not found:
+            return Spans.empty(turn.features.device)
+        return _ordered(Spans.concatenate(found), len(turn.words), self.match.labels)
 
-    def _matches(
-        self, turn: Turn, threshold: float, candidates: Spans | None, decision: str
-    ) -> Iterator[tuple[Tensor, ...]]:
+    def _matches(self, turn: Turn, threshold: float, candidates: Spans | None) -> Iterator[tuple[Tensor, ...]]:
         """Words i and j, labels and scores of the spans that count by their match alone."""
         if candidates is None:
             firsts, lasts, _ = turn.words.upper_pairs()
         else:
-            row = turn.words.offsets[candidates.row]
-            firsts, lasts = row + candidates.start, row + candidates.end
+            firsts, lasts = _words_of(candidates, turn.words)
         halves = self.match.halves(turn.features)
         for i, j in zip(firsts.split(PAIRS_AT_ONCE), lasts.split(PAIRS_AT_ONCE), strict=True):
             match = self.match(halves, i, j).float().sigmoid()  # (P, K)
@@ -157,6 +158,12 @@ def _fired_candidates(
         yield i[which], j[which], label
 
 
-def _ordered(spans: Spans, labels: int) -> Spans:
-    width = int(spans.end.max()) + 1 if len(spans) else 1
+def _words_of(spans: Spans, words: Ragged) -> tuple[Tensor, Tensor]:
+    """(S,) each: the first and the last word of each span, among all words."""
+    first = words.offsets[spans.row]
+    return first + spans.start, first + spans.end
+
+
+def _ordered(spans: Spans, width: int, labels: int) -> Spans:
+    """By row, start, end and label; ``width`` exceeds every word index."""
     return spans[torch.argsort(spans.keys(width) * labels + spans.label)]
