@@ -40,6 +40,7 @@ from .model import (
 )
 from .pipeline import Cascade
 from .scoring import Scores, score
+from .transformers_task import EntityRelationPipeline
 
 __all__ = [
     "Cascade",
@@ -50,6 +51,7 @@ __all__ = [
     "DataError",
     "Document",
     "Entity",
+    "EntityRelationPipeline",
     "Extraction",
     "ExtractionModel",
     "ExtractionOutput",

@@ -1,4 +1,4 @@
-"""The command line: train, tune, evaluate, predict, benchmark."""
+"""The command line: train, tune, evaluate, show, predict, benchmark."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from argparse import SUPPRESS, Action
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -31,17 +32,22 @@ from .data import (
     Corpus,
     DataError,
     Document,
+    PredictionLines,
+    Sentence,
     overlap_kinds,
-    prediction_record,
     read_documents,
+    read_predictions,
     report_gold,
     split_text,
-    text_record,
     training_labels,
 )
-from .data.text import ENGLISH, is_text
+from .data.text import ENGLISH
+from .data.types import on_one_line
+from .display import html_page
+from .error_analysis import error_table, errors
 from .model import ConfigError
 from .options import (
+    ESSENTIAL,
     BatchArguments,
     CorpusArguments,
     EvaluateArguments,
@@ -50,6 +56,7 @@ from .options import (
     PredictArguments,
     RunArguments,
     SavedModelArguments,
+    ShowArguments,
     TuneArguments,
     TunedModelArguments,
 )
@@ -58,7 +65,7 @@ from .pipeline import load_predictor
 from .prediction import Predictor
 from .scoring import score
 from .tiny import make_tiny_trunk
-from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, save_model
+from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, model_card, save_model
 from .tuning import tune_thresholds
 
 USAGE = """usage: cascade <verb> [options]
@@ -66,16 +73,18 @@ USAGE = """usage: cascade <verb> [options]
 verbs:
   train      train a model on a corpus
   tune       choose the thresholds of a model by a labelled corpus
-  evaluate   score a model on a labelled corpus
+  evaluate   score a model, or predictions, on a labelled corpus
+  show       make a page of a labelled corpus, of predictions, or of both, with what is wrong
   predict    find entities and relations in a corpus or in text
   benchmark  run the benchmarks of a source checkout (arguments go to pytest)
 
-`cascade <verb> --help` lists the options of a verb, `cascade --version` tells which this is."""
+`cascade <verb> --help` tells the options of a verb, `cascade --version` which version this is."""
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 TINY = "tiny"
 STANDARD_INPUT = "-"
+HELP_ALL = "--help-all"
 WITHOUT_DEV = ("--eval_strategy", "no", "--load_best_model_at_end", "false")  # defaults when there is nothing to score
 # How many kernels oneDNN keeps, and torch for it. By default it is the last 1024, one for each shape they met. Batches
 # differ in shape, and what the kernels hold are small blocks all over the heap, between which nothing large fits.
@@ -141,11 +150,12 @@ def train(arguments: Sequence[str]) -> None:
     model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **options)
     trainer = make_trainer(model, tokenizer, args, corpus, dev)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    scores = trainer.evaluate() if dev is not None else {}
     if dev is not None:
-        trainer.log_metrics("eval", trainer.evaluate())
+        trainer.log_metrics("eval", scores)
     if trainer.is_world_process_zero():
         folder = Path(args.output_dir) / FINAL_MODEL
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, model_card(model, args, trunk, corpus, dev, scores))
         print(f"model: {folder}")
     # Trainer leaves the process group open. A gloo thread that still releases the last collective's tensors, for which
     # it needs the interpreter, would abort a process that exits and hang one that ends the group. So all processes
@@ -175,19 +185,47 @@ def evaluate(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("evaluate", (EvaluateArguments, BatchArguments, SavedModelArguments), arguments)
     if not args.file:
         raise ConfigError("file: expected a labelled corpus, found none")
-    with nullcontext() if args.output is None else opened(args.output) as output:
-        predictor = predictor_of(args, batches, overrides)
+    if (args.model is None) == (args.predictions is None):
+        raise ConfigError(f"model and predictions: expected one of them, found {'both' if args.model else 'none'}")
+    if args.predictions is not None and (unused := given(overrides)):
+        raise ConfigError(f"{', '.join(unused)}: expected a model to which that applies, found predictions")
+    with nullcontext() if args.output is None else opened(args.output, resume=None) as output:
+        predictor = None if args.model is None else predictor_of(args, batches, overrides)
         corpus = read(args.file, drop_unknown_ends=args.drop_unknown_ends)
-        report_gold(corpus, predictor.model.labels)
-        documents = progress(predictor.documents(corpus.documents), lambda pair: len(pair[1]))
-        scores = score(
-            corpus, (sentence for _, sentences in documents for sentence in sentences), symmetric=args.symmetric
-        )
+        predicted = read_predicted(args.predictions) if predictor is None else predict_labelled(predictor, corpus)
+        scores = score(corpus, predicted, symmetric=args.symmetric)
         values = json.dumps(scores.as_dict())
         print(scores.table())
+        if args.errors:
+            found = list(errors(corpus, predicted))
+            print("", error_table(found), "", *found, "", sep="\n")
         print(values)
         if output is not None:
             output.write(values)
+
+
+def show(arguments: Sequence[str]) -> None:
+    (args,) = parse("show", (ShowArguments,), arguments)
+    if not (args.file or args.predictions):
+        raise ConfigError("file and predictions: expected one of them, or both, found none")
+    with opened(args.output, resume=None) as output:
+        gold = read(args.file, drop_unknown_ends=args.drop_unknown_ends) if args.file else None
+        predicted = read_predicted(args.predictions) if args.predictions else None
+        title = " beside ".join(Path(name).name for name in (args.predictions, args.file) if name)
+        for line in html_page(title, gold, predicted):
+            output.write(line)
+
+
+def predict_labelled(predictor: Predictor, corpus: Corpus) -> list[Sentence]:
+    report_gold(corpus, predictor.model.labels)
+    documents = progress(predictor.documents(corpus.documents), lambda pair: len(pair[1]))
+    return [sentence for _, sentences in documents for sentence in sentences]
+
+
+def read_predicted(path: str) -> Corpus:
+    predicted = read_predictions(path)
+    print_dropped(path, predicted.dropped)
+    return predicted
 
 
 def predict(arguments: Sequence[str]) -> None:
@@ -200,51 +238,48 @@ def predict(arguments: Sequence[str]) -> None:
         raise ConfigError("resume: expected a corpus in `file`, found none")
     if args.language is not None:
         split_text("", args.language)  # refuses what is no code
-    with opened(args.output, resume=args.resume) as output:
+    lines = PredictionLines(args.format, ascii_only=args.file is not None)
+    resume = None if args.file is None else args.resume
+    with opened(args.output, resume=resume, end=lines.LAST) as output:
         predictor = predictor_of(args, batches, overrides)
-        if args.file is not None:
-            predict_corpus(predictor, args.file, args.language, output)
-        else:
+        dropped: Counter[str] = Counter()
+        if args.file is None:
             text = read_text(args.text)
-            sentences = predictor(split_text(text, ENGLISH if args.language is None else args.language))
-            output.write(json.dumps(text_record(text, sentences), ensure_ascii=False))
+            documents = iter([Document("text", split_text(text, args.language or ENGLISH), record={"text": text})])
+        else:
+            documents = read_documents(source(args.file), labelled=False, dropped=dropped, language=args.language)
+            skip_predicted(documents, args.file, lines, output)
+        write_predicted(predictor, documents, lines, output)
+        for name, counts in ((args.file, dropped), ("predictions", lines.dropped)):
+            print_dropped(name, counts)
 
 
-def predict_corpus(predictor: Predictor, path: str, language: str | None, output: Output) -> None:
+def write_predicted(
+    predictor: Predictor, documents: Iterator[Document], lines: PredictionLines, output: Output
+) -> None:
     """Writes a line for each document, which another process sees at once, and holds a bounded number of them."""
-    dropped: Counter[str] = Counter()
-    documents = read_documents(source(path), labelled=False, dropped=dropped, language=language)
-    skip_predicted(documents, path, output)
     for document, sentences in progress(predictor.documents(documents), lambda pair: len(pair[1])):
-        output.write(json.dumps(prediction_record(document, sentences)))  # ASCII, whatever encoding a reader assumes
+        output.write(lines.line(document, sentences))
         output.flush()
-    print_dropped(path, dropped)
+    if (end := lines.end()) is not None:
+        output.write(end)
 
 
-def skip_predicted(documents: Iterator[Document], path: str, output: Output) -> None:
+def skip_predicted(documents: Iterator[Document], path: str, lines: PredictionLines, output: Output) -> None:
     """Goes past the documents whose predictions an interrupted run has left in ``output``.
 
     Raises:
-        DataError: they are predictions of other documents.
+        DataError: they are predictions of other documents, or in another form.
     """
-    if not output.resumed:
-        return
-    passed = list(deque(islice(documents, output.resumed), maxlen=1))
-    [found] = [identity(document.record) for document in passed] or [None]
-    try:
-        expected = identity(json.loads(output.last_line))
-    except (ValueError, TypeError, KeyError):
-        expected = ()
-    if found != expected:
+    count, last = 0, None
+    for last in islice(documents, output.resumed):
+        count += 1
+        lines.passed(last)
+    if output.resumed and (count < output.resumed or not lines.is_of(output.last_line.decode(), last)):
         raise DataError(
             f"resume: expected the predictions of the first {output.resumed} documents of {path} in what an interrupted "
             "run has left, found others"
         )
-
-
-def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """By which the record of a document, or of a text, is known again."""
-    return (record["text"],) if is_text(record) else (record["doc_key"], record["sentences"])
 
 
 def benchmark(arguments: Sequence[str]) -> None:
@@ -258,6 +293,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "tune": tune,
     "evaluate": evaluate,
+    "show": show,
     "predict": predict,
     "benchmark": benchmark,
 }
@@ -265,7 +301,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 
 def parse(verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> tuple[Any, ...]:
     """The arguments of a verb as objects of ``classes``; anything else is an error of use."""
-    parser = Parser(classes, prog=f"cascade {verb}", allow_abbrev=False, formatter_class=Help)
+    parser = Parser(verb, classes, arguments)
     try:
         *parsed, rest = parser.parse_args_into_dataclasses(
             list(arguments), return_remaining_strings=True, look_for_args_file=False
@@ -280,9 +316,33 @@ def parse(verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> tup
 
 
 class Parser(HfArgumentParser):
+    """Of a verb's options. Where ``arguments`` ask for help, it knows what is told: the essential options, or all."""
+
+    def __init__(self, verb: str, classes: tuple[type, ...], arguments: Sequence[str]) -> None:
+        self.essential = None if HELP_ALL in arguments else {f"--{name}" for name in ESSENTIAL[verb]}
+        self.one_name = bool({"-h", "--help"} & set(arguments))
+        self.verb, self.count = verb, 0
+        self.required: list[str] = []
+        super().__init__(classes, prog=f"cascade {verb}", add_help=False, allow_abbrev=False, formatter_class=Help)
+        for names in (("-h", "--help"), (HELP_ALL,)):
+            super().add_argument(*names, action="help", help=SUPPRESS)
+
+    def add_argument(self, *names: str, **options: Any) -> Action:
+        self.count += "dest" not in options  # which says that it negates another
+        self.required += [f"{names[0]} ..."] if options.get("required") else []
+        if self.essential is not None and names[0] not in self.essential:
+            options["help"] = SUPPRESS
+        return super().add_argument(*(names[:1] if self.one_name else names), **options)
+
+    def format_help(self) -> str:
+        if self.essential is not None:
+            self.usage = " ".join((self.prog, *self.required, "[options]"))
+            self.epilog = f"`{self.prog} {HELP_ALL}` tells all {self.count} options."
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """argparse's own prints the usage before it, a screen or more."""
-        fail(f"{self.prog.removeprefix('cascade ')}: {message}")
+        fail(f"{self.verb}: {message}")
 
 
 def given(args: object) -> dict[str, Any]:
@@ -373,5 +433,5 @@ def checkpoint_to_resume(args: CascadeTrainingArguments) -> Path | None:
 
 
 def fail(message: str) -> NoReturn:
-    print(f"cascade: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"cascade: error: {on_one_line(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)

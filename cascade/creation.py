@@ -43,8 +43,20 @@ def create_model(
         options: fields of ``CascadeConfig`` or ``TableConfig``.
 
     Raises:
-        ConfigError: invalid options, or a trunk that cannot be one. DataError: its tokenizer cannot serve it. OSError:
-            no trunk or no tokenizer there, or they cannot be loaded.
+        ConfigError: invalid options, or a trunk that cannot be one.
+        DataError: its tokenizer cannot serve it.
+        OSError: no trunk or no tokenizer there, or they cannot be loaded.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from cascade.data import sample_corpus
+        >>> from cascade.tiny import make_tiny_trunk
+        >>> corpus = sample_corpus()
+        >>> with TemporaryDirectory() as folder:
+        ...     make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), folder)
+        ...     model, tokenizer = create_model(folder, corpus.labels(), fusion="early", hidden_size=64)
+        >>> model.config.entity_types
+        ['Organization', 'Person', 'Place', 'Product']
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, found {architecture!r}")
@@ -87,8 +99,9 @@ def load_model(
     ``options`` override fields of the configuration (``backend``, ``overlaps``, ``thresholds``, ``restrict_to_entities``).
 
     Raises:
-        ConfigError: the folder holds another kind of model, or the options are invalid. DataError: its tokenizer does
-            not fit. OSError: it holds none, or not all of one.
+        ConfigError: the folder holds another kind of model, or the options are invalid.
+        DataError: its tokenizer does not fit.
+        OSError: it holds none, or not all of one.
     """
     folder = _model_folder(Path(folder))
     # a config.json without a model_type, or of one that transformers does not know

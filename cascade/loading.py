@@ -77,19 +77,28 @@ def _weights(
     load: Callable[..., Any], source: Source, what: str, **options: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A model and what its loader found; its own report of that, a table, is not printed: errors here say more."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with loading(source, what):
-            model, info = load(
-                source, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **options
-            )
-    finally:
-        logging.set_verbosity(verbosity)
+    with _silent(), loading(source, what):
+        model, info = load(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **options
+        )
     if info["mismatched_keys"]:
         name, found, expected = min(info["mismatched_keys"])
         raise OSError(f"{source}: weights: expected {name} of shape {tuple(expected)}, found {tuple(found)}")
     return model, info
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No warnings of transformers, and no bar of the weights that it has loaded, which stays on the screen."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _refuse(source: Source, how: str, names: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from .data.forms import FORMS
 from .model import CascadeConfig, ExtractorConfig, TableConfig
 from .prediction import Predictor
 from .scoring import SYMMETRIC
@@ -94,11 +95,14 @@ class RunArguments:
 
 @dataclass
 class EvaluateArguments(RunArguments):
+    model: str | None = option("Folder of a saved model, of a checkpoint, or of a finished training; or `predictions`.")
+    predictions: str | None = option("File of predictions to score in place of a model's: DyGIE++'s form or SpERT's.")
     file: str = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON; `-`: the standard input.", "")
     symmetric: list[str] = field(
         default_factory=lambda: list(SYMMETRIC),
         metadata={"help": "Relation types that the symmetric score takes as such."},
     )
+    errors: bool = option("List the errors too, after a table of how many there are of each kind.", False)
     output: str | None = option("File that gets the scores too, as JSON.")
     drop_unknown_ends: bool = option(DROP_UNKNOWN_ENDS, False)
 
@@ -106,6 +110,14 @@ class EvaluateArguments(RunArguments):
 @dataclass
 class TuneArguments(RunArguments):
     file: str = option("Labelled corpus to choose by, not one that was trained on; `-`: the standard input.", "")
+    drop_unknown_ends: bool = option(DROP_UNKNOWN_ENDS, False)
+
+
+@dataclass
+class ShowArguments:
+    file: str | None = option("Labelled corpus: DyGIE++ JSON lines or SpERT JSON; `-`: the standard input.")
+    predictions: str | None = option("File of predictions, which are shown beside it or alone: either form.")
+    output: str | None = option("HTML file to write; default, and `-`: the standard output.")
     drop_unknown_ends: bool = option(DROP_UNKNOWN_ENDS, False)
 
 
@@ -121,12 +133,31 @@ class PredictArguments(RunArguments):
         "standard output."
     )
     resume: bool = option("Go on where an interrupted run left off: behind the lines in `output.partial`.", False)
+    format: Literal[FORMS] | None = option(
+        "What is written: DyGIE++'s form, SpERT's, or records with what was found; default: records of texts, DyGIE++'s "
+        "form of sentences."
+    )
     language: str | None = option("Language of the text, for splitting it: an ISO 639 code; default: en.")
 
 
+ESSENTIAL = {
+    "train": (
+        *("train_file", "dev_file", "trunk", "output_dir", "fusion", "encoder", "num_train_epochs"),
+        *("per_device_train_batch_size", "learning_rate", "trunk_learning_rate", "bf16", "seed"),
+        "resume_from_checkpoint",
+    ),
+    "tune": ("model", "file", "device", "batch_size"),
+    "evaluate": ("model", "predictions", "file", "errors", "output", "device", "batch_size"),
+    "show": ("file", "predictions", "output", "drop_unknown_ends"),
+    "predict": ("model", "file", "text", "output", "format", "resume", "language", "device", "batch_size"),
+}
+"""The options of each verb that ``--help`` tells; ``--help-all`` tells all."""
+
+
 class Help(ArgumentDefaultsHelpFormatter):
-    """Adds the default to the help of an option that does not tell it. ``argparse`` has no public method for that: its
-    own formatters override this one."""
+    """Adds the default to the help of an option that has one and does not tell it. ``argparse`` has no public method for
+    that: its own formatters override this one."""
 
     def _get_help_string(self, action: Action) -> str | None:
-        return action.help if "(default: " in (action.help or "") else super()._get_help_string(action)
+        told = action.default in (None, "") or "(default: " in (action.help or "")
+        return action.help if told else super()._get_help_string(action)

@@ -40,7 +40,7 @@ class Output:
 
 
 @contextmanager
-def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
+def opened(path: str | None, *, resume: bool | None = False, end: str | None = None) -> Iterator[Output]:
     """The output that ``path`` names; None or ``-``: the standard output.
 
     A name of a stream that is open for writing (``/dev/stdout``, ``/dev/fd/3``, a link to one, its file) is that stream,
@@ -49,7 +49,9 @@ def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
     the run before, they stay there.
 
     Args:
-        resume: go on after the whole lines that ``path.partial`` holds, if there is one.
+        resume: go on after the whole lines that ``path.partial`` holds, if there is one. None: nothing can go on, so that
+            what is there is replaced, and nothing stays when the run is stopped.
+        end: a line that may close the file, and behind which nothing goes on: it is written again.
 
     Raises:
         OSError: it cannot be written, is a folder, or its folder does not exist.
@@ -61,7 +63,7 @@ def opened(path: str | None, *, resume: bool = False) -> Iterator[Output]:
     descriptor = 1 if path in (None, STANDARD_OUTPUT) else _descriptor(path)
     target = None if descriptor is not None else Path(os.path.realpath(path))
     if descriptor is None and (target.is_file() or not target.exists()):
-        with _replacing_when_complete(path, target, resume) as output:
+        with _replacing_when_complete(path, target, resume, end) as output:
             yield output
         return
     name = path or "the standard output"
@@ -91,14 +93,17 @@ def _stream(descriptor: int) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[Output]:
+def _replacing_when_complete(path: str, target: Path, resume: bool | None, end: str | None) -> Iterator[Output]:
     partial = target.with_name(target.name + PARTIAL)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
     output = Output(partial.open("r+b" if partial.exists() else "x+b"), path)
     _lock(output.file, partial)
     try:
-        _find_lines(output)
+        if resume is None:
+            output.file.truncate()
+        else:
+            _find_lines(output, end)
         if output.resumed and not resume:
             raise DataError(
                 f"output: {partial} holds {output.resumed} lines of an interrupted run; continue it with `--resume`, "
@@ -109,7 +114,7 @@ def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[
         os.fsync(output.file.fileno())
         partial.rename(target)
     except BaseException:
-        if output.written:
+        if output.written and resume is not None:
             print(
                 f"cascade: {output.resumed + output.written} lines are in {partial}; `--resume` goes on behind them",
                 file=sys.stderr,
@@ -117,7 +122,7 @@ def _replacing_when_complete(path: str, target: Path, resume: bool) -> Iterator[
         raise
     finally:
         _close(output.file)
-        if not output.resumed + output.written:
+        if resume is None or not output.resumed + output.written:
             partial.unlink(missing_ok=True)
 
 
@@ -144,16 +149,16 @@ def _lock(file: BinaryIO, partial: Path) -> None:
         raise OSError(f"cannot write {partial}: another run is writing it") from None
 
 
-def _find_lines(output: Output) -> None:
-    """Counts the whole lines of the file and goes behind them; a last line without an end is cut off."""
-    end = 0
+def _find_lines(output: Output, end: str | None) -> None:
+    """Counts the whole lines of the file and goes behind them; a last line without an end, and ``end``, are cut off."""
+    size = 0
     for line in output.file:
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") or line.decode("utf-8", "replace") == f"{end}\n":
             break
-        end += len(line)
+        size += len(line)
         output.resumed += 1
         output.last_line = line
-    output.file.seek(end)
+    output.file.seek(size)
     output.file.truncate()
 
 

@@ -41,7 +41,7 @@ class WordTokenizer:
         if not text:
             raise DataError(f"tokenizer: expected a piece for the text 'a', found none ({type(tokenizer).__name__})")
         self.before, self.after = ids[: text[0]], ids[text[-1] + 1 :]
-        self.room = None  # pieces of text in one window
+        self.room: int | None = None  # pieces of text in one window
         if config.max_pieces is not None:
             self.room = config.max_pieces - len(self.before) - len(self.after)
             if getattr(config, "fusion", None) == "early":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,20 @@ class SRNCell(nn.Module):
     ``weight_hh`` (G·H, H), ``bias_ih``, ``bias_hh`` (G·H), ``weight_mc`` (H, M·H), ``bias_mc`` (H).
 
     Args:
-        input_size: D.
-        hidden_size: H.
+        input_size: D, the number of features of the input.
+        hidden_size: H, the number of hidden units.
         bias: whether there are bias parameters.
         tasks: the tasks' names, or their number.
         cell_clip: what the new cell state is clipped to, as in :class:`srn_kernels.SRN`.
         init: how the parameters begin, as there.
         backend: the implementation to use by name, or ``"auto"``.
+
+    Example:
+        >>> cell = SRNCell(768, 300)
+        >>> h, c = cell(torch.randn(8, 768))
+        >>> h, c = cell(torch.randn(8, 768), (h, c))
+        >>> h.shape
+        torch.Size([8, 300])
     """
 
     def __init__(
@@ -50,10 +58,10 @@ class SRNCell(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
-        self.tasks = validation.task_names(tasks)
-        self.cell_clip = validation.bound("cell_clip", cell_clip)
-        self.init = check_name(init)
-        self.backend = backends.check_name(backend)
+        self.tasks: tuple[str, ...] = validation.task_names(tasks)
+        self.cell_clip: float | None = validation.bound("cell_clip", cell_clip)
+        self.init: str = check_name(init)
+        self.backend: str = backends.check_name(backend)
         self._names = [name.removesuffix("_l0") for name in layout.parameter_names(0, False, bias, False)]
         shapes = layout.parameter_shapes(input_size, hidden_size, 0, len(self.tasks), bias)
         for name, shape in zip(self._names, shapes, strict=True):
@@ -69,9 +77,19 @@ class SRNCell(nn.Module):
 
     def extra_repr(self) -> str:
         bias = "" if self.bias else ", bias=False"
-        clip = "" if self.cell_clip is None else f", cell_clip={self.cell_clip}"
-        init = "" if self.init == UNIFORM else f", init={self.init}"
-        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}{clip}{init}"
+        defaults = {"cell_clip": None, "init": UNIFORM, "backend": backends.AUTO}
+        parts = [f", {name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
+        return f"{self.input_size}, {self.hidden_size}{bias}, tasks={self.tasks}{''.join(parts)}"
+
+    @overload
+    def forward(
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, return_memories: Literal[False] = False
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def forward(
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, return_memories: Literal[True]
+    ) -> SRNOutput: ...
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, return_memories: bool = False

@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, help="base seed of every test's random numbers (0; on a GPU a new one each run)"
     )
+    parser.addoption("--effort", type=int, default=1, help="how many times as many trials where a test draws them (1)")
     parser.addoption(
         "--gpu-backend", action="append", help="a backend for tests/gpu to test (default: all usable ones)"
     )
@@ -71,6 +72,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_xdist_auto_num_workers() -> int | None:
     """Only one process at a time should use a GPU: with one, ``-n logical`` starts no others."""
     return 0 if torch.cuda.is_available() else None
+
+
+@pytest.fixture(scope="session")
+def effort(request: pytest.FixtureRequest) -> int:
+    return request.config.getoption("--effort")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Corpora: their data model, readers, writers, raw text, and the two corpora that come with the package."""
 
+from .forms import PredictionLines, prediction_record
 from .labels import check_labels, report_gold, training_labels, with_known_labels
 from .overlaps import overlap_kinds
 from .reading import read_corpus, read_documents, read_predictions
@@ -8,7 +9,7 @@ from .samples import sample_corpus
 from .synthetic import synthetic_corpus
 from .text import document_from_text, document_from_words, normalize_word, split_text
 from .types import Corpus, DataError, Document, Entity, LabelSet, Relation, Sentence
-from .writing import prediction_record, write_corpus, write_predictions
+from .writing import write_corpus, write_predictions
 
 __all__ = [
     "Corpus",
@@ -16,6 +17,7 @@ __all__ = [
     "Document",
     "Entity",
     "LabelSet",
+    "PredictionLines",
     "Relation",
     "Sentence",
     "check_labels",

@@ -8,6 +8,7 @@ from typing import Any
 
 from .types import DataError
 
+MOST_NAMES = 20  # of fields, in a message
 Steps = tuple[str | int, ...]
 """Names and indices that lead from a record to a value: ``("ner", 2, 0)`` is ``ner[2][0]``."""
 
@@ -31,6 +32,10 @@ def shown(value: object, limit: int = 60) -> str:
         text = json.dumps(value)
     except RecursionError:  # what could just be read may be nested too deeply to be written from here
         return "a value nested too deeply to be shown"
+    return shortened(text, limit)
+
+
+def shortened(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -48,7 +53,8 @@ def want_list(value: object, place: Place, path: Steps, expected: str) -> list[A
 
 def want_field(record: dict[str, Any], name: str, place: Place, path: Steps = ()) -> Any:
     if name not in record:
-        fields = f" (the fields are: {', '.join(sorted(record))})" if record else ""
+        names = [*sorted(record)[:MOST_NAMES], *["..."] * (len(record) > MOST_NAMES)]
+        fields = f" (the fields are: {', '.join(map(shortened, names))})" if record else ""
         raise place.error((*path, name), "this field", f"none{fields}")
     return record[name]
 

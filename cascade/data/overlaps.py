@@ -21,7 +21,13 @@ def overlap(a: Entity, b: Entity) -> str | None:
 
 
 def overlap_kinds(corpus: Corpus) -> tuple[str, ...]:
-    """The kinds of overlap that occur in ``corpus``; ``("none",)`` if none does. A model's ``overlaps``."""
+    """The kinds of overlap that occur in ``corpus``; ``("none",)`` if none does. A model's ``overlaps``.
+
+    Example:
+        >>> from .samples import sample_corpus
+        >>> overlap_kinds(sample_corpus())
+        ('nested',)
+    """
     seen = {kind for sentence in corpus.sentences() for kind in overlaps_of(sentence)}
     return tuple(kind for kind in OVERLAPS if kind in seen) or (NO_OVERLAPS,)
 
@@ -31,6 +37,7 @@ def overlaps_of(sentence: Sentence) -> Iterator[str]:
     entities = sorted(set(sentence.entities))
     for n, entity in enumerate(entities):
         for other in entities[n + 1 :]:
-            if other.start > entity.end:  # and so do all that follow
+            kind = overlap(entity, other)
+            if kind is None:  # the other begins behind the entity, and so do all that follow
                 break
-            yield overlap(entity, other)
+            yield kind

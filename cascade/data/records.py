@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .dygie import DIGITS
-from .types import Entity, Sentence
+from .text import is_text
+from .types import Document, Entity, Sentence
 
 
 def text_record(text: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
@@ -35,12 +36,21 @@ def words_record(sentence: Sentence) -> dict[str, Any]:
     return {"words": list(sentence.words), **_found_in([sentence], place)}
 
 
+def document_record(document: Document, sentences: Sequence[Sentence]) -> dict[str, Any]:
+    """What was found in a document. That of a text is its record with what ``text_record`` has; that of another has a
+    ``words_record`` for each of its ``sentences``, after its key and its fields that are not interpreted."""
+    if is_text(document.record):
+        return {**document.record, **text_record(document.record["text"], sentences)}
+    return {**document.extra, "doc_key": document.key, "sentences": [words_record(sentence) for sentence in sentences]}
+
+
+def rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, DIGITS)
+
+
 def _found_in(
     sentences: Sequence[Sentence], place: Callable[[Sentence, Entity], dict[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
-    def rounded(score: float | None) -> float | None:
-        return None if score is None else round(score, DIGITS)
-
     def span(sentence: Sentence, entity: Entity) -> dict[str, Any]:
         return {**place(sentence, entity), "type": entity.label or None, "score": rounded(entity.score)}
 

@@ -91,12 +91,16 @@ def split_text(text: str, language: str = ENGLISH) -> tuple[Sentence, ...]:
 def document_from_text(text: str, key: str = "text", language: str = ENGLISH) -> Document:
     """``split_text`` as a document. Its record keeps the offsets, one list a sentence, in the field ``_offsets``."""
     sentences = split_text(text, language)
-    record = {
+    return Document(key, sentences, record=split_record(key, sentences))
+
+
+def split_record(key: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
+    """The record, in DyGIE++'s form, of a text that was split into ``sentences``."""
+    return {
         "doc_key": key,
         "sentences": [list(sentence.words) for sentence in sentences],
         "_offsets": [[list(offset) for offset in sentence.offsets or ()] for sentence in sentences],
     }
-    return Document(key, sentences, record=record)
 
 
 def is_text(record: object) -> bool:

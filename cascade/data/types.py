@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+# Ends of lines, what else controls a terminal, and halves of surrogate pairs, which no stream takes.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def on_one_line(text: str) -> str:
+    """``text`` with escapes in place of what would end the line or control the terminal that shows it."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class DataError(ValueError):
-    """Data that cannot be used. The message names the file, the line and the field, and says what was expected."""
+    """Data that cannot be used. The message, one line, names the file, the line and the field, and says what was
+    expected."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(on_one_line(message))
 
 
 @dataclass(frozen=True, order=True)
@@ -25,6 +38,7 @@ class Entity:
 
     @property
     def span(self) -> tuple[int, int]:
+        """``start`` and ``end``."""
         return self.start, self.end
 
 
@@ -84,6 +98,7 @@ class Corpus:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def sentences(self) -> Iterator[Sentence]:
+        """Those of all documents, in order."""
         for document in self.documents:
             yield from document.sentences
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..files import replacing
 from .alignment import Sentences, aligned
-from .dygie import PREDICTED, encode_document, encode_entities, encode_relations
-from .records import text_record
-from .text import is_text
-from .types import Corpus, Document, Sentence
+from .dygie import encode_document
+from .forms import prediction_record
+from .types import Corpus
 
 
 def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: Sentences) -> None:
@@ -27,20 +26,6 @@ def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: S
     Raises DataError when the sentences differ, OSError when the file cannot be written; then nothing has changed.
     """
     _write_lines(path, _prediction_records(source, predicted))
-
-
-def prediction_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
-    """The line that ``write_predictions`` writes for a document; ``predicted`` are its sentences.
-
-    The record of a text gets what ``text_record`` has.
-    """
-    if is_text(document.record):
-        return {**document.record, **text_record(document.record["text"], predicted)}
-    return {
-        **(document.record or encode_document(document)),
-        PREDICTED.entities: encode_entities(predicted),
-        PREDICTED.relations: encode_relations(predicted),
-    }
 
 
 def write_corpus(path: str | os.PathLike[str], corpus: Corpus) -> None:

@@ -46,11 +46,12 @@ class Given:
     objects: Spans
 
     @classmethod
-    def gold(cls, tensors: Mapping[str, Tensor]) -> Given:
+    def gold(cls, tensors: Mapping[str, Tensor | None]) -> Given:
         """From ``entities`` (E, 4): sentence, start, end, type, and ``relations`` (R, 3): subject, object, label."""
-        if tensors.get("entities") is None or tensors.get("relations") is None:
+        given, relations = tensors.get("entities"), tensors.get("relations")
+        if given is None or relations is None:
             raise ValueError("expected a batch with `entities` and `relations`, as collated from labelled sentences")
-        entities, (subject, object, label) = Spans.given(*tensors["entities"].unbind(1)), tensors["relations"].unbind(1)
+        entities, (subject, object, label) = Spans.given(*given.unbind(1)), relations.unbind(1)
         return cls(entities, entities[subject], replace(entities[object], label=label))
 
 
@@ -89,10 +90,10 @@ class ExtractionModel(PreTrainedModel):
     A batch is a dictionary of tensors as ``cascade.tensors.collate`` makes it.
     """
 
+    config: ExtractorConfig
     config_class = ExtractorConfig
+    trunk: PreTrainedModel
     main_input_name = "word_counts"
-    # the loss is a mean over the batch's words, whatever Trainer counts as items
-    accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
     # the trunk itself checks what it supports; without these the wrapper would pin it to eager attention
     _supports_sdpa = True
@@ -115,6 +116,12 @@ class ExtractionModel(PreTrainedModel):
             self.trunk.config.use_cache = False  # a decoder would keep keys and values for pieces that never come
         self.encoder = build_encoder(config, self.trunk.config.hidden_size, self.tasks)
         self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        """Whether ``forward`` takes ``num_items_in_batch``, the words by which the loss is divided. ``Trainer`` asks, and gives
+        those of all processes and accumulated batches of a step."""
+        return True
 
     @property
     def labels(self) -> LabelSet:
@@ -158,13 +165,13 @@ class ExtractionModel(PreTrainedModel):
     ) -> Extraction:
         """Entities and relations of a batch (a dictionary of tensors, as ``collate`` makes it; labels are not needed).
 
+        ``torch.profiler`` shows the stages ``cascade.encode`` (trunk, encoder, fusion) and ``cascade.decode``.
+
         Args:
             given: these spans drive the later turns in place of the predicted ones (the relations' subjects are the
                 subjects); entities, subjects and objects are still decoded from the logits.
             object_batch_size: subjects that one pass of the object turn takes; a model without turns ignores it. None:
                 all of the batch, up to ``SUBJECTS_AT_ONCE``. 1 is the procedure of the paper.
-
-        ``torch.profiler`` shows the stages ``cascade.encode`` (trunk, encoder, fusion) and ``cascade.decode``.
 
         Raises:
             ValueError: ``object_batch_size`` below 1.

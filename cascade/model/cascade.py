@@ -27,6 +27,7 @@ class CascadeModel(ExtractionModel):
     Without relation types there is only the first turn.
     """
 
+    config: CascadeConfig
     config_class = CascadeConfig
     tasks = TURNS
 
@@ -45,6 +46,10 @@ class CascadeModel(ExtractionModel):
             }
         )
         self.post_init()
+
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        return self.config.loss_divisor == "batch"  # what a turn reads is known when it has
 
     @property
     def keeps_readings(self) -> bool:
@@ -67,8 +72,10 @@ class CascadeModel(ExtractionModel):
         entities: Tensor | None = None,
         relations: Tensor | None = None,
         example_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> ExtractionOutput:
-        """The training loss (Eq. 14, 15), with gold entities as the later turns' prior. Arguments: see ``collate``.
+        """The training loss (Eq. 14, 15), with gold entities as the later turns' prior. Arguments: see ``collate``; and
+        ``num_items_in_batch``, by which ``loss_divisor="batch"`` divides, if it is not by the words of this batch.
 
         Raises:
             ValueError: the batch has no labels. ``extract`` needs none.
@@ -76,17 +83,18 @@ class CascadeModel(ExtractionModel):
         given = Given.gold({"entities": entities, "relations": relations})
         batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
         width = batch.width
+        words = max(len(batch.words), 1) if num_items_in_batch is None else num_items_in_batch
         subjects, typed = given.subjects.unique(width), given.entities.unique(width)
         reading = self.read(batch)
         turn = reading.entity_turn()
-        terms = [self._loss("entity", turn, given.entities, None, batch)]
+        terms = [self._loss("entity", turn, given.entities, None, batch, words)]
 
         sentences = self._subject_sentences(given.entities, batch)
         if len(sentences):
             turn = reading.subject_turn(given.entities, sentences)
             row = torch.searchsorted(sentences, subjects.row)
             gold = replace(subjects, row=row, label=torch.zeros_like(subjects.label))
-            terms.append(self._loss("subject", turn, gold, typed, batch))
+            terms.append(self._loss("subject", turn, gold, typed, batch, words))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -95,7 +103,7 @@ class CascadeModel(ExtractionModel):
         if len(candidates):
             turn = reading.object_turn(given.entities, candidates)
             row = torch.searchsorted(candidates.keys(width), given.subjects.keys(width))
-            terms.append(self._loss("object", turn, replace(given.objects, row=row), typed, batch))
+            terms.append(self._loss("object", turn, replace(given.objects, row=row), typed, batch, words))
         else:
             terms.append(torch.zeros_like(terms[0]))
 
@@ -158,11 +166,13 @@ class CascadeModel(ExtractionModel):
             return batch.all_rows[:0]
         return entities.row.unique() if self.config.restrict_to_entities else batch.all_rows
 
-    def _loss(self, name: str, turn: Turn, gold: Spans, entities: Spans | None, batch: Batch) -> Tensor:
-        """(3,): the terms of one turn's loss, divided by the words that ``loss_divisor`` names."""
+    def _loss(
+        self, name: str, turn: Turn, gold: Spans, entities: Spans | None, batch: Batch, words: Tensor | int
+    ) -> Tensor:
+        """(3,): the terms of one turn's loss, divided by ``words``, or by those the turn read (``loss_divisor``)."""
         few = entities is not None and self.config.match_spans == "entities"
         terms = self.heads[name].loss(turn, gold, self._candidates(entities, turn, batch) if few else None)
-        return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / max(len(batch.words), 1))
+        return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / words)
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
         return self.heads[name].decode(turn, self.config.threshold(name), candidates, self.config.decision)

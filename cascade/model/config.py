@@ -31,6 +31,8 @@ class ConfigError(ValueError):
 class ExtractorConfig(PreTrainedConfig):
     """What every extraction model here shares: labels, trunk, encoder.
 
+    Arguments that are options of the command line carry their meaning in their annotation, which it shows.
+
     Args:
         trunk: the configuration of the Hugging Face encoder underneath, as an object or as a dictionary.
         entity_types, relation_types: label names, in the order that label indices follow. Without relation types a
@@ -38,8 +40,6 @@ class ExtractorConfig(PreTrainedConfig):
         max_pieces: pieces a sequence may have, whatever the tokenizer adds and markers included; None: any number.
         pad_token_id: the piece that pads (masked; some trunks number positions by it).
         initializer_range: deviation of the weights that ``transformers`` draws.
-
-    The other arguments carry their meaning in their annotation: they are options of the command line, which shows it.
 
     Raises:
         ConfigError: for an invalid value.
@@ -76,8 +76,8 @@ class ExtractorConfig(PreTrainedConfig):
                 raise ConfigError("trunk: expected a configuration with a `model_type`, found none")
             trunk = AutoConfig.for_model(**trunk)
         self.trunk = trunk
-        self.entity_types = list(entity_types)
-        self.relation_types = list(relation_types)
+        self.entity_types: list[str] = list(entity_types)
+        self.relation_types: list[str] = list(relation_types)
         self.encoder = encoder
         self.hidden_size = hidden_size
         self.dropout = dropout
@@ -85,7 +85,7 @@ class ExtractorConfig(PreTrainedConfig):
         self.srn_init = srn_init
         self.cell_clip = cell_clip
         self.backend = backend
-        self.overlaps = list(overlaps)
+        self.overlaps: list[str] = list(overlaps)
         self.max_pieces = max_pieces
         self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
@@ -130,10 +130,10 @@ class ExtractorConfig(PreTrainedConfig):
 class CascadeConfig(ExtractorConfig):
     """The cascade: entities, then subjects, then each subject's objects.
 
+    Its options, too, carry their meaning in their annotation.
+
     Args:
         marker_ids: (opening, closing) vocabulary ids for each entity type and, last, the subject (early, packed fusion).
-
-    The other arguments carry their meaning in their annotation, as those of ``ExtractorConfig`` do.
     """
 
     model_type = "cascade"
@@ -199,15 +199,15 @@ class CascadeConfig(ExtractorConfig):
         self.widths = widths
         self.object_turn = object_turn
         self.distances = distances
-        self.thresholds = list(thresholds)
+        self.thresholds: list[float] = list(thresholds)
         self.decision = decision
         self.loss_divisor = loss_divisor
-        self.loss_weights = list(loss_weights)
-        self.match_spans = match_spans or ("entities" if restrict_to_entities else "words")
+        self.loss_weights: list[float] = list(loss_weights)
+        self.match_spans: str = match_spans or ("entities" if restrict_to_entities else "words")
         self.candidate_subjects = candidate_subjects
         self.restrict_to_entities = restrict_to_entities
         self.tag_size = tag_size
-        self.marker_ids = [list(pair) for pair in marker_ids]
+        self.marker_ids: list[list[int]] = [list(pair) for pair in marker_ids]
         super().__init__(**kwargs)
 
     def check(self) -> None:
@@ -253,7 +253,7 @@ class CascadeConfig(ExtractorConfig):
 
     @property
     def turns(self) -> tuple[str, ...]:
-        """The turns that a model takes: only the first when there are no relations to find."""
+        """The turns that a model takes, only the first when there are no relations to find."""
         return TURNS if self.relation_types else TURNS[:1]
 
     def threshold(self, turn: str) -> float:
@@ -270,7 +270,7 @@ class TableConfig(ExtractorConfig):
         thresholds: Annotated[Sequence[float], "Two probabilities: entity, relation table."] = (0.5, 0.5),
         **kwargs: Any,
     ) -> None:
-        self.thresholds = list(thresholds)
+        self.thresholds: list[float] = list(thresholds)
         super().__init__(**kwargs)
 
     def check(self) -> None:

@@ -41,6 +41,7 @@ class TableModel(ExtractionModel):
     there is no relation table.
     """
 
+    config: TableConfig
     config_class = TableConfig
     tasks = TASKS
 
@@ -62,8 +63,10 @@ class TableModel(ExtractionModel):
         entities: Tensor | None = None,
         relations: Tensor | None = None,
         example_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> ExtractionOutput:
-        """The training loss: binary cross-entropy summed over each table's cells, per word. Arguments: see ``collate``.
+        """The training loss: binary cross-entropy summed over each table's cells, per word. Arguments: see ``collate``; and
+        ``num_items_in_batch``, by which it is divided, if it is not by the words of this batch.
 
         Raises:
             ValueError: the batch has no labels. ``extract`` needs none.
@@ -72,16 +75,19 @@ class TableModel(ExtractionModel):
         batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
         features = self.read(batch).features
         words, offsets = batch.words, batch.words.offsets
+        divisor = max(len(words), 1) if num_items_in_batch is None else num_items_in_batch
 
-        def term(table: PairScorer, task: str, cells: tuple[Tensor, Tensor, Tensor], target: Tensor, label: Tensor):
+        def term(
+            table: PairScorer, task: str, cells: tuple[Tensor, Tensor, Tensor], target: Tensor, label: Tensor
+        ) -> Tensor:
             i, j, _ = cells
             halves = table.halves(self.dropout(features[task]))
-            return table.loss(halves, i, j, (target, label)) / max(len(words), 1)
+            return table.loss(halves, i, j, (target, label)) / divisor
 
         upper = words.upper_pairs()
-        entities, subjects, objects = given.entities, given.subjects, given.objects
-        entity_cell = upper[2][offsets[entities.row] + entities.start] + entities.end - entities.start
-        terms = [term(self.entity_table, "entity", upper, entity_cell, entities.label)]
+        spans, subjects, objects = given.entities, given.subjects, given.objects
+        entity_cell = upper[2][offsets[spans.row] + spans.start] + spans.end - spans.start
+        terms = [term(self.entity_table, "entity", upper, entity_cell, spans.label)]
         if self.relation_table is None:
             terms.append(torch.zeros_like(terms[0]))
         else:

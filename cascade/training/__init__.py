@@ -1,6 +1,7 @@
 """Training with ``transformers.Trainer``: two learning rates, scores of real predictions, checkpoints that survive."""
 
 from .arguments import BEST, CascadeTrainingArguments
+from .card import model_card
 from .checkpoints import CheckpointError, is_complete, last_checkpoint, save_model
 from .trainer import CascadeTrainer, make_trainer, scorer
 
@@ -12,6 +13,7 @@ __all__ = [
     "is_complete",
     "last_checkpoint",
     "make_trainer",
+    "model_card",
     "save_model",
     "scorer",
 ]

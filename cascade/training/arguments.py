@@ -28,11 +28,16 @@ class CascadeTrainingArguments(TrainingArguments):
     """``transformers.TrainingArguments`` with a learning rate for the trunk, and defaults for this task.
 
     Raises:
-        ConfigError: a number out of its range. ValueError: arguments that contradict each other.
+        ConfigError: a number out of its range.
+        ValueError: arguments that contradict each other.
     """
 
     trunk_learning_rate: float = field(
         default=2e-5, metadata={"help": "Learning rate of the trunk; learning_rate is that of everything else."}
+    )
+    output_dir: str | None = field(default=None, metadata={"help": "Folder for checkpoints and, at last, the model."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "Checkpoint to go on from: its folder, or `last`: the last complete one."}
     )
     learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of everything but the trunk."})
     num_train_epochs: float = field(default=50, metadata={"help": "Epochs to train."})

@@ -47,8 +47,11 @@ def is_complete(checkpoint: Path) -> bool:
     return True
 
 
-def save_model(model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
-    """Saves a model with its tokenizer. All of it or nothing: when the disk fills, what was there before stays.
+def save_model(
+    model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str], card: str | None = None
+) -> None:
+    """Saves a model with its tokenizer, and ``card`` as its README. All of it or nothing: when the disk fills, what was
+    there before stays.
 
     Raises:
         CheckpointError: it could not be written.
@@ -59,5 +62,7 @@ def save_model(model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, folde
         with replacing(folder) as written:
             model.save_pretrained(written)
             tokenizer.save_pretrained(written)
+            if card is not None:
+                (written / "README.md").write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the model could not be written to {folder}: {error}") from error

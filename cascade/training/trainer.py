@@ -126,10 +126,25 @@ class CascadeTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         lengths = [len(example["input_ids"]) for example in train_dataset or self.train_dataset]
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        sampler = SimilarLengths(lengths, self.args.train_batch_size, seed)
+        # the processes wait for each other at every step
+        together = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        sampler = SimilarLengths(lengths, together, seed)
         self.remove_callback(EachEpoch)
         self.add_callback(EachEpoch(sampler))
         return sampler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
+        """The batches of a step, and the words in them and in those of the other processes: so the loss of a step does not
+        depend on how it is divided among batches and processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches or not self.model_accepts_loss_kwargs:
+            return batches, None
+        words = torch.stack([batch["word_counts"].sum() for batch in batches]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            words = self.accelerator.gather(words).sum()
+        return batches, words
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # safetensors and torch.save raise their own exceptions when a disk is full

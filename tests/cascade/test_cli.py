@@ -17,11 +17,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from tiny_models import eager, tiny_model, tiny_trunk
 
 from cascade import cli, load_model, pipeline, read_corpus, tuning
 from cascade.cli import main
 from cascade.data import Corpus, Document, Sentence, overlap_kinds, read_predictions, sample_corpus, write_corpus
+from cascade.display import html_page
+from cascade.error_analysis import errors
+from cascade.options import ESSENTIAL
 from cascade.prediction import Predictor
 from cascade.training import save_model
 from cascade.tuning import tune_thresholds
@@ -102,19 +106,37 @@ def test_kernel_caches_are_bounded_unless_the_environment_says_how(monkeypatch: 
     assert os.environ["LRU_CACHE_CAPACITY"] == "7"
 
 
-@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "show", "predict"])
 def test_every_verb_explains_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([verb, "--help"])
     assert exit_.value.code == 0
-    assert f"usage: cascade {verb}" in capsys.readouterr().out
+    brief = capsys.readouterr().out
+    assert f"usage: cascade {verb} " in brief
+    assert len(brief.splitlines()) <= 45
+    assert all(f"  --{name} " in brief for name in ESSENTIAL[verb])
+    with pytest.raises(SystemExit) as exit_:
+        main([verb, "--help-all"])
+    assert exit_.value.code == 0
+    every = re.findall(r"^  --([a-z]\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert set(ESSENTIAL[verb]) <= {name for name in every if not name.startswith("no_")}
+    told = len([name for name in every if not name.startswith("no_")])
+    assert f"`cascade {verb} --help-all` tells all {told} options." in brief
+
+
+def test_an_option_that_help_does_not_tell_is_taken_as_the_others(
+    capsys: pytest.CaptureFixture[str], saved: Path
+) -> None:
+    for option in ("--object_batch_size", "--object-batch-size"):
+        main(["predict", "--model", str(saved), "--text", "Tartu", option, "1"])
+        assert json.loads(capsys.readouterr().out)["text"] == "Tartu"
 
 
 def test_options_are_explained_where_they_are_defined(capsys: pytest.CaptureFixture[str]) -> None:
     helps = {}
     for verb in ("train", "evaluate", "predict"):
         with pytest.raises(SystemExit):
-            main([verb, "--help"])
+            main([verb, "--help-all"])
         helps[verb] = " ".join(capsys.readouterr().out.split())
     assert "Units of the encoder (each direction) and of hidden layers. (default: 300)" in helps["train"]
     both = "object turn. (default: 0.5 0.5 0.5) Two probabilities: entity, relation table. (default: 0.5 0.5)"
@@ -134,7 +156,7 @@ def test_no_verb_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_errors_of_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     train, dev = corpora
-    assert failed(capsys, "trian") == "unknown verb 'trian': expected train, tune, evaluate, predict, benchmark"
+    assert failed(capsys, "trian") == "unknown verb 'trian': expected train, tune, evaluate, show, predict, benchmark"
     assert failed(capsys, "evaluate", "--model", "x", "--flie", "y") == "evaluate: unknown arguments --flie y"
     missing = tmp_path / "missing"
     assert failed(capsys, "evaluate", "--model", str(missing), "--file", str(dev)) == (
@@ -249,6 +271,19 @@ def test_train_evaluate_and_predict(
     assert f"model: {folder / 'model'}" in out
     assert "eval_ner_f1" in out
 
+    card = ModelCard.load(folder / "model" / "README.md")
+    results = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert results.keys() == {"NER F1", "RE F1"}
+    assert card.data.library_name == "srn-kernels" and card.data.base_model is None
+    for line in (
+        "| `encoder` | none |",
+        "| `max_steps` | 2 |",
+        "| training | `train.jsonl` | 5 | 20 |",
+        "`CONJUNCTION`",
+    ):
+        assert line in " ".join(card.text.split())
+    assert str(tmp_path) not in card.content
+
     report = tmp_path / "scores.json"
     # the folder of a training run stands for its final model
     main(["evaluate", "--model", str(folder), "--file", str(dev), "--output", str(report), "--device", "cpu"])
@@ -258,10 +293,63 @@ def test_train_evaluate_and_predict(
     scores = json.loads(report.read_text())
     assert scores["ner_gold"] == gold
     assert json.loads(out.splitlines()[-1]) == scores
+    assert results == {"NER F1": scores["ner_f1"], "RE F1": scores["re_f1"]}
 
     predicted = tmp_path / "predicted.jsonl"
     main(["predict", "--model", str(folder / "model"), "--file", str(dev), "--output", str(predicted)])
     assert [s.words for s in read_predictions(predicted).sentences()] == [s.words for s in read_corpus(dev).sentences()]
+
+
+def test_predictions_in_a_file_are_scored_as_those_of_the_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, saved: Path, corpora: tuple[Path, Path]
+) -> None:
+    def output(*arguments: object) -> str:
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    thresholds = ("--thresholds", "0.02", "0", "0.02")
+    gold, predicted = corpora[1], tmp_path / "predicted"
+    scored = output("evaluate", "--model", saved, "--file", gold, *thresholds)
+    for form in ("dygie", "spert"):
+        output("predict", "--model", saved, "--file", gold, "--output", predicted, "--format", form, *thresholds)
+        assert output("evaluate", "--predictions", predicted, "--file", gold) == scored
+
+    listed = output("evaluate", "--predictions", predicted, "--file", gold, "--errors").splitlines()
+    head = scored.splitlines()
+    assert (listed[: len(head) - 1], listed[-1]) == (head[:-1], head[-1])
+    found = [str(error) for error in errors(read_corpus(gold), read_predictions(predicted))]
+    assert found and listed[-len(found) - 2 : -2] == found
+    assert any(line.split()[:1] == ["spurious"] for line in listed)
+
+    evaluate = ("evaluate", "--file", str(gold))
+    assert failed(capsys, *evaluate) == "model and predictions: expected one of them, found none"
+    both = (*evaluate, "--model", str(saved), "--predictions", str(predicted))
+    assert failed(capsys, *both) == "model and predictions: expected one of them, found both"
+    assert failed(capsys, *evaluate, "--predictions", str(gold)).endswith(
+        "(the fields are: doc_key, ner, relations, sentences)"
+    )
+    useless = failed(capsys, *evaluate, "--predictions", str(predicted), "--thresholds", "0", "0", "0")
+    assert useless == "thresholds: expected a model to which that applies, found predictions"
+
+
+def test_a_page_shows_a_corpus_predictions_or_both(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, saved: Path, corpora: tuple[Path, Path]
+) -> None:
+    gold, predicted, page = corpora[1], tmp_path / "predicted.jsonl", tmp_path / "page.html"
+    main(["predict", "--model", str(saved), "--file", str(gold), "--output", str(predicted)])
+    corpus, found = read_corpus(gold), read_predictions(predicted)
+    for options, expected in (
+        (("--file", gold), html_page("dev.jsonl", corpus)),
+        (("--predictions", predicted), html_page("predicted.jsonl", predicted=found)),
+        (("--file", gold, "--predictions", predicted), html_page("predicted.jsonl beside dev.jsonl", corpus, found)),
+    ):
+        main(["show", *map(str, options), "--output", str(page)])
+        assert page.read_text() == "".join(f"{line}\n" for line in expected)
+    assert failed(capsys, "show") == "file and predictions: expected one of them, or both, found none"
+    page.unlink()
+    other = failed(capsys, "show", "--file", str(corpora[0]), "--predictions", str(predicted), "--output", str(page))
+    assert other.startswith("sentence 0: expected the words ")
+    assert not page.exists()
 
 
 @pytest.mark.parametrize("architecture", ["cascade", "table"])
@@ -391,7 +479,9 @@ def test_a_corpus_in_a_pipe_becomes_predictions_in_a_pipe(saved: Path, corpora: 
     assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize("form", ["dygie", "spert", "records"])
 def test_an_interrupted_prediction_goes_on(
+    form: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -399,7 +489,8 @@ def test_an_interrupted_prediction_goes_on(
     corpora: tuple[Path, Path],
 ) -> None:
     corpus, output = corpora[0], tmp_path / "out.jsonl"
-    arguments = ["predict", "--model", str(saved), "--file", str(corpus), "--thresholds", "0.02", "0", "0.02"]
+    options = ["--thresholds", "0.02", "0", "0.02", "--format", form]
+    arguments = ["predict", "--model", str(saved), "--file", str(corpus), *options]
     main([*arguments, "--output", str(tmp_path / "whole.jsonl")])
     stop, documents = 3, Predictor.documents
 
@@ -417,9 +508,15 @@ def test_an_interrupted_prediction_goes_on(
     ]
     assert "holds 3 lines of an interrupted run" in failed(capsys, *arguments, "--output", str(output))
     other = ["predict", "--model", str(saved), "--file", str(corpora[1]), "--output", str(output), "--resume"]
-    assert failed(capsys, *other).startswith("resume: expected the predictions of the first 3 documents of ")
+    for wrong in ([*other, "--format", form], [*arguments[:-1], "records" if form == "spert" else "spert", *other[5:]]):
+        assert failed(capsys, *wrong).startswith("resume: expected the predictions of the first 3 documents of ")
     main([*arguments, "--output", str(output), "--resume"])
-    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    whole = output.read_bytes()
+    assert whole == (tmp_path / "whole.jsonl").read_bytes()
+    # the last line was written, and the file did not get its name
+    output.rename(f"{output}.partial")
+    main([*arguments, "--output", str(output), "--resume"])
+    assert output.read_bytes() == whole
 
 
 @pytest.mark.parametrize("form", ["lines", "array"])
@@ -558,7 +655,7 @@ def test_what_training_cannot_set_up_is_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "show", "predict"])
 def test_no_value_of_any_option_ends_in_a_traceback(
     verb: str,
     capsys: pytest.CaptureFixture[str],
@@ -588,7 +685,7 @@ def test_no_value_of_any_option_ends_in_a_traceback(
         patch.setattr(cli.Parser, "parse_args_into_dataclasses", spied)
         failed(capsys, verb, "--no-such-option")
     ended = {}
-    for option in sorted(options.keys() - {"-h", "--output_dir", "--use_cpu"}):
+    for option in sorted(options.keys() - {"-h", "--help-all", "--output_dir", "--use_cpu"}):
         for value in ("-1", "nan", "no-such") if options[option] in (int, float) else ("no-such",):
             try:
                 main([*base, option, value])
@@ -721,22 +818,42 @@ def test_as_a_module() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+def test_two_processes_under_torchrun_are_one_with_batches_twice_as_large(
+    tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
     """An epoch of early fusion: where a sentence has no entities, a process has no gradients for the later turns. The
     command ends in both when the model is written and leaves no process group, which could abort a process."""
     train, dev = corpora
+    trunk, folders = tmp_path / "trunk", {count: tmp_path / f"run{count}" for count in (1, 2)}
+    shutil.copytree(tiny_trunk(), trunk)  # without dropout, which two processes draw otherwise than one
+    config = json.loads((trunk / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (trunk / "config.json").write_text(json.dumps(config))
     command = tmp_path / "command.py"
     command.write_text(
         "import pathlib, sys\nimport torch.distributed\nfrom cascade.cli import main\n\n"
         "main(sys.argv[1:])\n"
-        f"written = pathlib.Path({str(tmp_path / 'run' / 'model' / 'model.safetensors')!r}).is_file()\n"
+        f"written = pathlib.Path({str(folders[2] / 'model' / 'model.safetensors')!r}).is_file()\n"
         'print(f"model written: {written}, group left: {torch.distributed.is_initialized()}")\n'
     )
-    arguments = train_arguments(train, tmp_path / "run", "--dev_file", dev, "--ddp_backend", "gloo")
-    arguments += ["--fusion", "early", "--per_device_train_batch_size", "1", "--encoder", "srn", "--max_steps", "10"]
-    done = run("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(command), *arguments)
+
+    def arguments(processes: int) -> list[str]:
+        options = ("--dev_file", dev, "--fusion", "early", "--encoder", "srn", "--trunk", trunk)
+        options += ("--ddp_backend", "gloo") * (processes > 1)
+        steps = ("--max_steps", 10, "--logging_steps", 1, "--dropout", 0)
+        size = ("--per_device_train_batch_size", 2 // processes)
+        return train_arguments(train, folders[processes], *options, *steps, *size)
+
+    def losses(processes: int) -> list[float]:
+        log = json.loads((folders[processes] / "checkpoint-10" / "trainer_state.json").read_text())["log_history"]
+        return [entry["loss"] for entry in log if "loss" in entry]
+
+    done = run("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(command), *arguments(2))
     assert done.returncode == 0, done.stderr[-4000:]
-    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert (folders[2] / "model" / "model.safetensors").is_file()
     assert done.stdout.count("model: ") == 1
     assert done.stdout.count("model written: True, group left: False") == 2
     assert "eval_ner_f1" in done.stdout
+    main(arguments(1))
+    assert len(losses(1)) == 10
+    assert losses(2) == pytest.approx(losses(1), rel=1e-4)

@@ -26,6 +26,7 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"candidate_subjects": "some"}, "candidate_subjects: expected one of all, gold, found 'some'"),
         ({"entity_types": ["A", "A"]}, "entity_types: expected names that differ"),
         ({"entity_types": []}, "entity_types: expected at least one name, found none"),
+        ({"relation_types": ["r", ""]}, "relation_types: expected names (strings, not empty), found ['r', '']"),
         ({"trunk": None}, "trunk: expected the configuration of a Hugging Face encoder, found none"),
         ({"trunk": {"hidden_size": 3}}, "trunk: expected a configuration with a `model_type`, found none"),
         ({"hidden_size": 0}, "hidden_size: expected a whole number from 1 to 65536, found 0"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.data import Corpus, DataError, read_documents, write_corpus
+from cascade.data import Corpus, DataError, read_documents, read_predictions, write_corpus
 
 LINE = {
     "doc_key": "towns",
@@ -26,9 +27,16 @@ ITEM = {
     "relations": [{"type": "In", "head": 0, "tail": 1}],
     "orig_id": 3,
 }
+TEXT = {"id": 3, "text": "Ada visits Turin. She waits.", "note": [1, "a"], "entities": []}
+PREDICTION = {
+    "doc_key": "towns",
+    "sentences": LINE["sentences"],
+    "predicted_ner": [[[0, 0, "Person", 2.0, 0.9], [2, 2, "Place"]], [], []],
+    "predicted_relations": [[[0, 0, 2, 2, "IN", -1.0, 0.3]], [], []],
+}
 NUMBERS = (-1, 0, 1, 2, 3, 4, 6, 10**30, 0.0, 1.5, float("nan"))
 OTHERS = (None, True, "", "a", "\ud800", "ner", "tokens", [], {}, [[]], [["a"]], ["a", "b"], {"tokens": []})
-INTERESTING = st.sampled_from((*NUMBERS, *OTHERS))
+INTERESTING = st.sampled_from((*NUMBERS, *OTHERS)).map(deepcopy)  # a later edit is within what was drawn
 JSON = INTERESTING | st.recursive(
     INTERESTING, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
 )
@@ -72,16 +80,17 @@ def read_or_refused(content: bytes, labelled: bool, drop: bool) -> tuple[Any, ..
         return tuple(read_documents(io.BytesIO(content), labelled=labelled, drop_unknown_ends=drop))
     except DataError as error:
         assert str(error).startswith("standard input")
-        assert "\n" not in str(error)
+        assert len(str(error).splitlines()) == 1 and "\x1b" not in str(error)
+        assert len(str(error).encode()) < 2000
         return None
 
 
 @pytest.mark.parametrize("form", [LINE, ITEM], ids=["lines", "array"])
-def test_mutated_records(form: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_mutated_records(form: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, effort: int) -> None:
     target = tmp_path_factory.mktemp("fuzz") / "out.jsonl"
     read = []
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100 * effort, deadline=None)
     @given(mutated(form), st.booleans(), st.booleans())
     def check(record: Any, labelled: bool, drop: bool) -> None:
         documents = read_or_refused(json.dumps(record if form is LINE else [ITEM, record]).encode(), labelled, drop)
@@ -96,12 +105,34 @@ def test_mutated_records(form: dict[str, Any], tmp_path_factory: pytest.TempPath
     assert {True, False} <= set(read)
 
 
+@pytest.mark.parametrize("form", [TEXT, PREDICTION], ids=["texts", "predictions"])
+def test_mutated_texts_and_predictions(
+    form: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, effort: int
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "in.jsonl"
+    read = []
+
+    @settings(max_examples=100 * effort, deadline=None)
+    @given(mutated(form))
+    def check(record: Any) -> None:
+        path.write_text(json.dumps(record))
+        try:
+            list(read_documents(path, labelled=False)) if form is TEXT else read_predictions(path)
+            read.append(True)
+        except DataError as error:
+            assert len(str(error).splitlines()) == 1 and str(error).startswith(str(path))
+            read.append(False)
+
+    check()
+    assert {True, False} <= set(read)
+
+
 @pytest.mark.parametrize("form", [LINE, ITEM], ids=["lines", "array"])
-def test_mutated_bytes(form: dict[str, Any]) -> None:
+def test_mutated_bytes(form: dict[str, Any], effort: int) -> None:
     content = json.dumps(form if form is LINE else [ITEM, ITEM], ensure_ascii=False).encode()
     read = []
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100 * effort, deadline=None)
     @given(
         st.lists(
             st.tuples(st.integers(0, len(content)), st.integers(0, 3), st.binary(max_size=2)), min_size=1, max_size=3

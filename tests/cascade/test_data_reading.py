@@ -9,6 +9,7 @@ from typing import BinaryIO
 import pytest
 
 from cascade.data import Corpus, DataError, LabelSet, check_labels, normalize_word, read_corpus, sample_corpus
+from cascade.data.checks import shown
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\t\n", b"\xef\xbb\xbf\n"])
@@ -179,3 +180,10 @@ def test_a_path_may_be_a_string(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text('{"doc_key": "a", "sentences": [["x"]], "ner": [[]], "relations": [[]]}')
     assert read_corpus(str(path)) == read_corpus(path)
+
+
+def test_what_is_nested_too_deeply_to_be_shown_is_said_to_be() -> None:
+    value: object = None
+    for _ in range(100_000):
+        value = [value]
+    assert shown(value) == "a value nested too deeply to be shown"

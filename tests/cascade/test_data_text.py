@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,3 +167,22 @@ def test_text_that_is_split_already() -> None:
 )
 def test_bracket_tokens(word: str, bracket: str) -> None:
     assert normalize_word(word) == bracket
+
+
+def test_offsets_index_a_text_of_a_million_characters() -> None:
+    """Right to left, combining, beyond 16 bits, joined by zero-width characters, and controls."""
+    parts = [
+        "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd. ",
+        "e\u0301\U0001f469\u200d\U0001f680 flies.\x00\x07 ",
+        "\u202eabc\u202c\ufeff\x1b[1m ",
+        "\u4e2d\u6587\u3002",
+    ]
+    text = "".join(random.Random(0).choices(parts, k=110_000))
+    assert len(text) > 1_000_000
+    end = 0
+    for sentence in split_text(text):
+        for word, (start, stop) in zip(sentence.words, sentence.offsets, strict=True):
+            assert text[start:stop] == word and end <= start < stop
+            assert not text[end:start].strip()
+            end = stop
+    assert not text[end:].strip()

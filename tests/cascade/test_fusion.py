@@ -10,6 +10,7 @@ from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
 from torch import Tensor
 
 from cascade import CascadeConfig, CascadeModel, ConfigError, Given
+from cascade.model import beside as beside_module
 from cascade.model import packed as packed_module
 from cascade.model.config import FUSIONS, WITH_MARKERS
 from cascade.model.late import FARTHEST, distances, entity_tags
@@ -318,3 +319,14 @@ def test_late_fusion_by_default_sees_the_subject_from_every_word() -> None:
     assert (shift.abs().amax(1) > 1e-3).all()
     # and not all by the same amount: a linear head would shift all words alike, and still not tell objects apart
     assert (shift - shift[0]).abs().amax() > 1e-3
+
+
+def test_a_trunk_that_fails_beside_a_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def beside(*_: object) -> Tensor:
+        raise KeyError("positions")
+
+    monkeypatch.setattr(beside_module.Text, "beside", beside)
+    with pytest.raises(
+        ConfigError, match=r"^fusion: `packed` expects a trunk .*, found 'bert': KeyError: 'positions'$"
+    ):
+        tiny_model(fusion="packed")

@@ -14,7 +14,16 @@ from tiny_models import LABELS, SAMPLE, batch_of, eager, nested_sentence, stages
 from torch import profiler
 from transformers import AutoModel, BertConfig
 
-from cascade import CascadeConfig, CascadeModel, Extraction, ExtractionModel, Given, load_model
+from cascade import (
+    CascadeConfig,
+    CascadeModel,
+    ConfigError,
+    Extraction,
+    ExtractionModel,
+    Given,
+    create_model,
+    load_model,
+)
 from cascade.data import LabelSet, Sentence
 from cascade.model import cascade as cascade_module
 from cascade.model.config import ENCODERS, FUSIONS
@@ -387,3 +396,20 @@ def test_table_relations_hang_on_first_words() -> None:
         (r.object, r.label) for r in relations if r.subject == shared
     }
     assert any(r.subject == outer for r in relations)
+
+
+def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a model of type cascade or cascade-table, found 'bert'"):
+        load_model(tiny_trunk())
+    with pytest.raises(FileNotFoundError, match=r"found no config.json in it or in its model/"):
+        load_model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="expected the folder of a trunk, found nothing by that name"):
+        create_model(tmp_path / "trunk", LABELS)
+
+
+def test_input_embeddings_are_the_trunks() -> None:
+    model, _ = tiny_model()
+    assert model.get_input_embeddings() is model.trunk.get_input_embeddings()
+    others = torch.nn.Embedding(5, model.trunk.config.hidden_size)
+    model.set_input_embeddings(others)
+    assert model.trunk.get_input_embeddings() is others

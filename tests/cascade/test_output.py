@@ -14,7 +14,7 @@ from cascade.data import DataError
 from cascade.output import opened
 
 
-def write(path: str | None, *lines: str, resume: bool = False) -> None:
+def write(path: str | None, *lines: str, resume: bool | None = False) -> None:
     with opened(path, resume=resume) as output:
         for line in lines:
             output.write(line)
@@ -155,3 +155,24 @@ def test_two_runs_do_not_mix(tmp_path: Path) -> None:
             write(path, "second", resume=True)
         output.write("still first")
     assert Path(path).read_text() == "first\nstill first\n"
+
+
+def test_what_cannot_go_on_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, partial = tmp_path / "page.html", tmp_path / "page.html.partial"
+    with pytest.raises(KeyboardInterrupt), opened(str(path), resume=None) as output:
+        output.write("a")
+        raise KeyboardInterrupt
+    assert not path.exists() and not partial.exists()
+    assert capsys.readouterr().err == ""
+    partial.write_text("what a run left\nthat was killed\n")
+    write(str(path), "b", resume=None)
+    assert path.read_text() == "b\n" and not partial.exists()
+
+
+def test_a_line_that_closes_the_file_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "array.json"
+    (tmp_path / "array.json.partial").write_text("[1\n,2\n]\n")
+    with opened(str(path), resume=True, end="]") as output:
+        assert (output.resumed, output.last_line) == (2, b",2\n")
+        output.write("]")
+    assert path.read_text() == "[1\n,2\n]\n"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import SAMPLE, eager, tiny_model
+from transformers import pipeline
+from transformers.utils.logging import enable_progress_bar, is_progress_bar_enabled
 
 from cascade import Cascade, ConfigError, DataError
 from cascade.cli import main
@@ -37,6 +39,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cascade(saved: Path) -> Cascade:
     return Cascade.from_pretrained(saved, device="cpu", dtype="float32")
+
+
+def test_loading_is_silent(saved: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    enable_progress_bar()  # the command line disables it
+    Cascade.from_pretrained(saved, device="cpu", dtype="float32")
+    assert capfd.readouterr() == ("", "")
+    assert is_progress_bar_enabled()
 
 
 def test_a_text_gives_what_the_command_line_gives(
@@ -113,3 +122,28 @@ def test_what_it_cannot_take(saved: Path, cascade: Cascade, tmp_path: Path) -> N
         Cascade.from_pretrained(saved, tresholds=[0.1] * 3, batchsize=64)
     with pytest.raises(FileNotFoundError):
         Cascade.from_pretrained(tmp_path / "none")
+
+
+def test_transformers_knows_the_task(saved: Path, cascade: Cascade) -> None:
+    pipe = pipeline("entity-relation-extraction", model=str(saved), device="cpu")
+    assert pipe(TEXTS[0]) == cascade(TEXTS[0]) and pipe(TEXTS[0])["relations"]
+    assert pipe(TEXTS) == pipe(tuple(TEXTS)) == cascade(TEXTS)
+    assert pipe(WORDS) == cascade(WORDS)
+    assert pipe([]) == []
+    assert list(pipe(text for text in TEXTS)) == cascade(TEXTS)
+    german = "Sie sind bzw. Vier."
+    assert pipe(german, language="de") == pipe([german], language="de")[0] == cascade(german, language="de")
+    with pytest.raises(DataError, match="language: expected a code"):
+        pipe(german, language="German")
+    with pytest.raises(TypeError, match="language_code"):
+        pipe(german, language_code="de")
+
+
+def test_a_task_has_its_batches_and_language_from_the_beginning(saved: Path) -> None:
+    pipe = pipeline("entity-relation-extraction", model=str(saved), device="cpu", batch_size=2, language="German")
+    sizes = []
+    pipe.model.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(int(inputs[0].batch_sizes[0])))
+    with pytest.raises(DataError, match="language: expected a code"):
+        pipe(TEXTS)
+    pipe(WORDS)
+    assert max(sizes) == 2

@@ -153,23 +153,29 @@ def test_the_trunk_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
     assert sorted(seen) == sorted(names.values())
 
 
-def test_accumulated_gradients_are_averaged(tmp_path: Path) -> None:
-    """Trainer leaves this to a model whose ``forward`` takes any keyword; two halves would then count as two wholes."""
-    norms = {}
-    for steps, size in ((1, 20), (2, 10)):
+@pytest.mark.parametrize(
+    ("options", "close"),
+    [({}, 1e-5), ({"architecture": "table"}, 1e-5), ({"loss_divisor": "turn"}, 0.3)],
+)
+def test_a_step_is_the_same_however_its_batches_are_divided(
+    options: dict[str, Any], close: float, tmp_path: Path
+) -> None:
+    """But for what a turn reads, which is known only when it has: then batches are averaged. Two halves must not count as
+    two wholes, as they would where Trainer leaves that to a model which does not do it."""
+    logged = {}
+    for steps, size in ((1, 20), (4, 5)):
         made = trainer(
             tmp_path,
-            {},
-            max_steps=1,
+            options,
+            max_steps=2,
             per_device_train_batch_size=size,
             gradient_accumulation_steps=steps,
             logging_steps=1,
         )
         without_dropout(made.model)
         made.train()
-        assert made.model_accepts_loss_kwargs is False
-        norms[steps] = made.state.log_history[0]["grad_norm"]
-    assert norms[2] == pytest.approx(norms[1], rel=0.3)
+        logged[steps] = [entry[name] for entry in made.state.log_history[:2] for name in ("loss", "grad_norm")]
+    assert logged[4] == pytest.approx(logged[1], rel=close)
 
 
 def state(trainer: CascadeTrainer) -> dict[str, torch.Tensor]:

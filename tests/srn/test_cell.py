@@ -133,3 +133,9 @@ def test_input_of_another_dtype_is_refused() -> None:
 def test_unknown_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="backend should be one of"):
         SRNCell(D, H, backend="gpu")
+
+
+def test_a_cell_tells_what_is_not_as_usual() -> None:
+    assert repr(SRNCell(2, 3, tasks=2)) == "SRNCell(2, 3, tasks=('0', '1'))"
+    cell = SRNCell(2, 3, bias=False, tasks=("a",), cell_clip=2, init="carry", backend="reference")
+    assert repr(cell) == "SRNCell(2, 3, bias=False, tasks=('a',), cell_clip=2.0, init=carry, backend=reference)"

@@ -1,0 +1,134 @@
+"""The forms in which predictions are written: DyGIE++'s, SpERT's, and records of what was found."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from .dygie import PREDICTED, UNKNOWN_END, encode_document, encode_entities, encode_relations
+from .records import document_record, rounded
+from .text import is_text, split_record
+from .types import Document, Sentence
+
+DYGIE, SPERT, RECORDS = FORMS = ("dygie", "spert", "records")
+
+
+def prediction_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
+    """What is written of a document: of a text its ``document_record``, of any other its ``dygie_record``; ``predicted``
+    are its sentences."""
+    return (document_record if is_text(document.record) else dygie_record)(document, predicted)
+
+
+def dygie_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
+    """A document's record as it was read, with ``predicted_ner`` and ``predicted_relations`` added.
+
+    That of a text gets sentences and their ``_offsets``; its other fields get an underscore in front, without which
+    DyGIE++ does not take them.
+    """
+    if is_text(document.record):
+        rest = {f"_{name}": value for name, value in document.record.items() if name != "doc_key"}
+        record = rest | split_record(document.key, document.sentences)
+    else:
+        record = document.record or encode_document(document)
+    return {
+        **record,
+        PREDICTED.entities: encode_entities(predicted),
+        PREDICTED.relations: encode_relations(predicted),
+    }
+
+
+def spert_items(document: Document, predicted: Sequence[Sentence], dropped: Counter[str]) -> list[dict[str, Any]]:
+    """A document's sentences in SpERT's form, with its key as ``orig_id`` and scores where they are known.
+
+    Relations name entities there, by index: those with an end that is none are counted in ``dropped``.
+    """
+    items = []
+    for sentence in predicted:
+        index = {entity: place for place, entity in enumerate(sentence.entities)}
+        relations = [r for r in sentence.relations if r.subject in index and r.object in index]
+        if len(relations) < len(sentence.relations):
+            dropped[UNKNOWN_END] += len(sentence.relations) - len(relations)
+        items.append(
+            {
+                "tokens": list(sentence.words),
+                "entities": [
+                    {"type": e.label, "start": e.start, "end": e.end + 1, **_score(e.score)} for e in sentence.entities
+                ],
+                "relations": [
+                    {"type": r.label, "head": index[r.subject], "tail": index[r.object], **_score(r.score)}
+                    for r in relations
+                ],
+                "orig_id": document.key,
+            }
+        )
+    return items
+
+
+class PredictionLines:
+    """Predictions as the lines of a file, one for each document and at last ``end``; what a form has no place for is
+    counted in ``dropped``.
+
+    ``form``: one of ``FORMS``, or None: that of ``prediction_record``. The lines of SpERT's form are one array together.
+    ``ascii_only``: so that it does not matter which encoding a reader assumes.
+    """
+
+    LAST = "]"
+    """A line that closes the file, where there is one."""
+
+    def __init__(self, form: str | None = None, *, ascii_only: bool = True) -> None:
+        self.form = form
+        self.ascii_only = ascii_only
+        self.dropped: Counter[str] = Counter()
+        self._before = "["  # what comes before an item of the array
+
+    def line(self, document: Document, predicted: Sequence[Sentence]) -> str:
+        record = self._record(document, predicted)
+        if self.form != SPERT:
+            return self._json(record)
+        opening = self._before if record or self._before == "[" else ""
+        self.passed(document)
+        return opening + ",".join(map(self._json, record))
+
+    def end(self) -> str | None:
+        """The line behind the last document's, if the form has one."""
+        if self.form != SPERT:
+            return None
+        return f"[{self.LAST}" if self._before == "[" else self.LAST
+
+    def passed(self, document: Document) -> None:
+        """Goes on as if the line of this document were written."""
+        self._before = "," if document.sentences or self._before == "," else ""
+
+    def is_of(self, line: str, document: Document) -> bool:
+        """Whether ``line`` was written of the same document in the same form."""
+        try:
+            found = json.loads(f"[{line.lstrip('[,')}]" if self.form == SPERT else line)
+            return self._identity(found) == self._identity(self._record(document, document.sentences))
+        except (ValueError, TypeError, KeyError):
+            return False
+
+    def _json(self, record: dict[str, Any]) -> str:
+        return json.dumps(record, ensure_ascii=self.ascii_only)
+
+    def _record(self, document: Document, predicted: Sequence[Sentence]) -> Any:
+        if self.form is None:
+            return prediction_record(document, predicted)
+        if self.form == SPERT:
+            return spert_items(document, predicted, self.dropped)
+        return (dygie_record if self.form == DYGIE else document_record)(document, predicted)
+
+    def _identity(self, record: Any) -> Any:
+        """What says which document a record is of."""
+        if self.form == SPERT:
+            return [(item["orig_id"], item["tokens"]) for item in record]
+        if is_text(record):
+            return record["text"]
+        return record["doc_key"], [
+            {"words": sentence["words"]} if isinstance(sentence, dict) else sentence for sentence in record["sentences"]
+        ]
+
+
+def _score(score: float | None) -> dict[str, float | None]:
+    return {} if score is None else {"score": rounded(score)}

@@ -1,0 +1,67 @@
+"""``transformers.pipeline("entity-relation-extraction", model="run/model")``, once ``cascade`` is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from transformers import AutoModel, Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .data import Sentence, split_text, text_record
+from .pipeline import Cascade, Input
+from .prediction import Predictor
+
+TASK = "entity-relation-extraction"
+BATCH_SIZE = 32  # of transformers it is 1
+
+
+class EntityRelationPipeline(Pipeline):
+    """``Cascade`` with the interface of ``transformers``: what it takes and gives is the same.
+
+    Sentences are grouped by length, ``batch_size`` (32) of them a batch, however they are spread over the inputs.
+    ``language``, an ISO 639 code, says how texts are split, in a call or for all of them. Raises DataError for a
+    language that is no code, TypeError for an input that is neither text nor a list of words.
+    """
+
+    _load_tokenizer = True
+    _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
+
+    def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, batch_size=BATCH_SIZE if batch_size is None else batch_size, **kwargs)
+
+    def __call__(self, inputs: str | Iterable[Input], **options: Any) -> Any:
+        """The record of a text; a list of those of a list or tuple; an iterator over those of a generator or dataset."""
+        inputs = list(inputs) if isinstance(inputs, tuple) else inputs
+        return [] if inputs == [] else super().__call__(inputs, **options)  # which looks at the first
+
+    def _sanitize_parameters(self, language: str | None = None) -> tuple[dict[str, Any], dict, dict]:
+        return ({} if language is None else {"language": language}), {}, {}
+
+    def get_iterator(
+        self,
+        inputs: Iterable[Input],
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict[str, Any],
+        forward_params: dict[str, Any],
+        postprocess_params: dict[str, Any],
+    ) -> Iterator[dict[str, Any]]:
+        """Of several inputs, in place of a ``DataLoader``, whose batches would hold what happens to come together."""
+        return self._cascade(batch_size).stream(inputs, **preprocess_params)
+
+    def preprocess(self, inputs: str, **options: Any) -> tuple[str, tuple[Sentence, ...]]:
+        return inputs, split_text(inputs, **options)
+
+    def _forward(self, inputs: tuple[str, tuple[Sentence, ...]]) -> tuple[str, list[Sentence]]:
+        text, sentences = inputs
+        return text, self._cascade(self._batch_size).predictor(sentences)
+
+    def postprocess(self, outputs: tuple[str, list[Sentence]]) -> dict[str, Any]:
+        return text_record(*outputs)
+
+    def _cascade(self, batch_size: int) -> Cascade:
+        return Cascade(Predictor(self.model, self.tokenizer, batch_size=batch_size))
+
+
+PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=EntityRelationPipeline, pt_model=AutoModel, type="text")
