@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from itertools import accumulate, combinations, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -123,9 +123,15 @@ class Repeated(Sequence[int]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, place):  # type: ignore[override]
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Repeated: ...
+
+    def __getitem__(self, place: int | slice) -> int | Repeated:
         found = self._places[place]
-        return Repeated(self._value, len(found)) if isinstance(place, slice) else self._value
+        return Repeated(self._value, len(found)) if isinstance(found, range) else self._value
 
 
 class Steps:
@@ -134,6 +140,7 @@ class Steps:
     Equal lengths have no tables, but for ``batch_sizes`` once a kernel asks for it.
     """
 
+    count: int
     sizes: Sequence[int]
     offsets: Sequence[int]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class SRN(nn.Module):
     Example:
         >>> rnn = SRN(768, 300, tasks=("entity", "subject", "object"), batch_first=True)
         >>> output, (h_n, c_n) = rnn(torch.randn(8, 24, 768))
+        >>> output.shape
+        torch.Size([8, 24, 300])
         >>> out = rnn(torch.randn(8, 24, 768), return_memories=True)
         >>> out.task("entity").shape
         torch.Size([8, 24, 1200])
@@ -85,14 +87,14 @@ class SRN(nn.Module):
         self.num_layers = num_layers
         self.bias = bias
         self.batch_first = batch_first
-        self.dropout = float(dropout)
+        self.dropout: float = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
-        self.tasks = validation.task_names(tasks)
-        self.recurrent_dropout = float(recurrent_dropout)
-        self.cell_clip = validation.bound("cell_clip", cell_clip)
-        self.init = check_name(init)
-        self.backend = backends.check_name(backend)
+        self.tasks: tuple[str, ...] = validation.task_names(tasks)
+        self.recurrent_dropout: float = float(recurrent_dropout)
+        self.cell_clip: float | None = validation.bound("cell_clip", cell_clip)
+        self.init: str = check_name(init)
+        self.backend: str = backends.check_name(backend)
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._directions * self._state_size
             shapes = layout.parameter_shapes(width, hidden_size, proj_size, len(self.tasks), bias)
@@ -212,12 +214,12 @@ class SRN(nn.Module):
 
     @overload
     def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, return_memories: Literal[False] = False
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
 
     @overload
     def forward(
-        self, input: PackedSequence, hx: tuple[Tensor, Tensor] | None = None
+        self, input: PackedSequence, hx: tuple[Tensor, Tensor] | None = None, return_memories: Literal[False] = False
     ) -> tuple[PackedSequence, tuple[Tensor, Tensor]]: ...
 
     @overload
@@ -226,7 +228,7 @@ class SRN(nn.Module):
         input: Tensor | PackedSequence,
         hx: tuple[Tensor, Tensor] | None = None,
         *,
-        return_memories: bool,
+        return_memories: Literal[True],
     ) -> SRNOutput: ...
 
     def forward(self, input, hx=None, return_memories=False):

@@ -13,15 +13,15 @@ _missing: str | None = None
 
 try:
     _module = importlib.import_module("srn_kernels._C")
-except ImportError as error:
-    _missing = f"the native library could not be loaded ({error}); build it with `pip install .`"
+except ImportError as _error:
+    _missing = f"the native library could not be loaded ({_error}); build it with `pip install .`"
 else:
     try:
         _module.cpu_isa()
-    except RuntimeError as error:  # SRN_KERNELS_ISA names an instruction set that cannot be used
-        _missing = str(error)
-    except AttributeError as error:
-        _missing = f"the native library is of another version ({error}); build it again with `pip install .`"
+    except RuntimeError as _error:  # SRN_KERNELS_ISA names an instruction set that cannot be used
+        _missing = str(_error)
+    except AttributeError as _error:
+        _missing = f"the native library is of another version ({_error}); build it again with `pip install .`"
 
 
 def missing() -> str | None:

@@ -19,6 +19,16 @@ class SRNOutput(NamedTuple):
     Shapes are those of a batch-first call; as in ``nn.LSTM``, T comes first without ``batch_first``, B is absent for
     unbatched input, and for a ``PackedSequence`` every field over time is one too, with rows (S, ...). ``directions·H``
     is H, or 2H for a bidirectional module.
+
+    Example:
+        >>> import torch
+        >>> from srn_kernels import SRN
+        >>> rnn = SRN(768, 300, tasks=("entity", "relation"), batch_first=True)
+        >>> out = rnn(torch.randn(8, 24, 768), return_memories=True)
+        >>> out.memory("entity", "relation").shape
+        torch.Size([8, 24, 300])
+        >>> torch.equal(out.task("relation")[..., :300], out.memory("relation"))
+        True
     """
 
     output: Tensor | PackedSequence
@@ -26,7 +36,7 @@ class SRNOutput(NamedTuple):
     hx: tuple[Tensor, Tensor]
     """h_n (layers·directions, B, P) and c_n (layers·directions, B, H)"""
     memories: Tensor | PackedSequence
-    """(B, T, M, directions·H): tanh(s_S) for every non-empty subset S of the tasks, Eq. 10"""
+    """(B, T, M, directions·H), tanh(s_S) for every non-empty subset S of the tasks, Eq. 10"""
     tasks: tuple[str, ...]
     """The tasks' names, in order"""
 

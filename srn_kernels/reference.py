@@ -94,7 +94,7 @@ def direction(call: DirectionCall) -> Direction:
         )
         done = [empty]
         h, c = h.clone(), c.clone()  # the final state is never the caller's own tensor
-    output, cells, memories, gates = (torch.cat(parts) for parts in zip(*done, strict=True))  # type: ignore[misc]
+    output, cells, memories, gates = (torch.cat(parts) for parts in zip(*done, strict=True))
     return Direction(output, h, c, memories, gates, cells)
 
 

@@ -78,7 +78,7 @@ def network(
 
 
 def probability(name: str, value: float) -> None:
-    if not isinstance(value, numbers.Number) or isinstance(value, bool) or not 0 <= value <= 1:  # type: ignore[operator]
+    if not isinstance(value, numbers.Number) or isinstance(value, bool) or not 0 <= value <= 1:
         raise ValueError(
             f"{name} should be a number in range [0, 1] representing the probability of an element being zeroed"
         )

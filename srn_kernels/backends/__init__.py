@@ -18,7 +18,7 @@ from srn_kernels.call import Problem
 BACKENDS: dict[str, Backend] = {
     backend.name: backend for backend in (CUDABackend(), TritonBackend(), CPUBackend(), ReferenceBackend())
 }
-"""Every backend by name, fastest first: the order in which ``auto`` asks them."""
+"""Every backend by name, fastest first, the order in which ``auto`` asks them."""
 
 AUTO, REFERENCE = "auto", "reference"
 
@@ -101,7 +101,13 @@ def _warn_of_reference(problem: Problem) -> None:
 def record() -> Iterator[list[str]]:
     """Collects the name of the backend behind every layer pass, forward and backward, of any thread, while it is open.
 
-    ``with backends.record() as ran: rnn(x)`` leaves ``["cpu"]`` in ``ran`` for one layer that the CPU kernels served.
+    Example:
+        >>> import torch
+        >>> from srn_kernels import SRN
+        >>> with record() as ran:
+        ...     output, state = SRN(768, 300)(torch.randn(24, 8, 768))
+        >>> ran
+        ['cpu']
     """
     ran: list[str] = []
     with _recorders_lock:

@@ -33,7 +33,7 @@ class CUDABackend(Backend):
 
     name = "cuda"
     needs_proof = True
-    sources = (
+    sources: tuple[str, ...] = (
         *("csrc/cell.h", "csrc/srn.h", "csrc/cuda/*", "csrc/python/bindings.h", "csrc/python/cuda.cpp"),
         *("srn_kernels/backends/buffers.py", "srn_kernels/backends/cuda.py"),
     )

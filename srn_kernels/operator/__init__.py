@@ -32,10 +32,11 @@ def srn_layer(
 
     Args:
         input: (S, D).
-        h0: (directions, B, P); c0: (directions, B, H).
+        h0: (directions, B, P).
+        c0: (directions, B, H).
         weights: each direction's parameters in turn, as :class:`srn_kernels.layout.DirectionWeights` orders them.
         batch_sizes: (T,) whole numbers, as in a ``PackedSequence``; None for sequences of equal length S / B.
-        tasks: N.
+        tasks: N, their number.
         cell_clip: what c_t is clipped to after Eq. 8, ± this number rounded to the dtype; None leaves it.
         memories: whether to return tanh(s_S) of every step.
         backend: a backend's name, or ``"auto"``.

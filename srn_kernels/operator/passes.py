@@ -36,7 +36,7 @@ def _layer(
 
 
 @torch.library.register_fake("srn_kernels::layer", lib=LIBRARY)
-def _(input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend):
+def _layer_shapes(input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend):
     return tuple(_empty_layer(input, h0, c0, tasks, memories, save))
 
 
@@ -125,7 +125,7 @@ def _layer_backward(
 
 
 @torch.library.register_fake("srn_kernels::layer_backward", lib=LIBRARY)
-def _(
+def _layer_backward_shapes(
     grad_output,
     grad_h_n,
     grad_c_n,

@@ -50,6 +50,13 @@ def test_constraints_pin_what_is_required(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pin.version)
 
 
+def test_hooks_run_the_versions_of_development() -> None:
+    used = re.findall(r"\[(.+==.+)\]", (ROOT / ".pre-commit-config.yaml").read_text())
+    assert used
+    for requirement in map(Requirement, used):
+        assert PINS[requirement.name] == requirement
+
+
 def test_build_needs_no_torch() -> None:
     needed = {Requirement(text).name for text in PROJECT["build-system"]["requires"]}
     assert "torch" not in needed

@@ -60,6 +60,13 @@ def test_what_does_not_fit_is_refused_in_the_same_words(what: str) -> None:
     assert said[0] == said[1]
 
 
+def test_a_state_of_another_size_is_refused_in_the_words_of_the_caller() -> None:
+    for module in both({}):
+        module.check_hidden_size(torch.zeros(1, B, H), (1, B, H))
+        with pytest.raises(RuntimeError, match=r"^wanted \(1, 3, 6\), got \[1, 3, 5\]$"):
+            module.check_hidden_size(torch.zeros(1, B, H - 1), (1, B, H), "wanted {}, got {}")
+
+
 def test_a_state_in_another_order() -> None:
     lstm, srn = both({})
     state = torch.randn(1, B, H), torch.randn(1, B, H)

@@ -192,6 +192,15 @@ def python(program: str, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
+def test_a_library_of_another_version_is_refused() -> None:
+    done = python(
+        "import sys, types; sys.modules['srn_kernels._C'] = types.ModuleType('_C')\n"
+        "from srn_kernels import native; print(native.missing()); native.module()"
+    )
+    assert done.stdout.startswith("the native library is of another version (")
+    assert done.stderr.endswith(f"RuntimeError: {done.stdout}")
+
+
 @pytest.mark.parametrize("isa", native.module().build_info()["cpu_isas"].split())
 def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
     """A process chooses once, so each set runs in a new one; a set that the processor lacks must be refused."""
@@ -211,6 +220,8 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
 RUN_SAVED = """
 import sys, torch
 from srn_kernels import SRN, layout, native, srn_layer
+from srn_kernels.backends import cpu
+cpu._PART_ROWS = 40  # so that some of the calls go back in parts, where the kernels do not do the products over all rows
 done = []
 for tensors, batch_sizes, seeds in torch.load(sys.argv[1]):
     for tensor in tensors:

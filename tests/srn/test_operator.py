@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from srn_kernels import SRN, SRNCell, backends
+from srn_kernels import SRN, SRNCell, backends, srn_layer
 
 from .cases import USABLE, Call, Case, draw
 
@@ -73,6 +73,12 @@ def test_the_backward_checks_its_arguments_too() -> None:
     wrong = (call.input, call.h0, call.c0[:, :1], list(call.weights), None, output, gates, cells)
     with pytest.raises(RuntimeError, match=r"c0 should have the shape \[1, 3, 6\], got \[1, 1, 6\]"):
         BACKWARD(*seeds, *wrong, call.tasks, None, True, True, "auto")
+
+
+def test_tensors_of_another_rank_are_refused() -> None:
+    call = draw(Case())
+    with pytest.raises(RuntimeError, match=r"input should be \(S, D\), h0 and c0 \(directions, B, .\), got \[1, "):
+        srn_layer(call.input[None], call.h0, call.c0, call.weights)
 
 
 def test_the_package_can_be_loaded_again() -> None:

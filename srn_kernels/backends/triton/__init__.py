@@ -33,7 +33,7 @@ class TritonBackend(Backend):
 
     name = "triton"
     needs_proof = True
-    sources = ("srn_kernels/backends/buffers.py", "srn_kernels/backends/triton/*.py")
+    sources: tuple[str, ...] = ("srn_kernels/backends/buffers.py", "srn_kernels/backends/triton/*.py")
 
     def unavailable(self) -> str | None:
         return _unavailable()

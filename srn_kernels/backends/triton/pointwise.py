@@ -17,6 +17,9 @@ whether those are interpreted was fixed when Triton was first imported, perhaps 
 # ruff: noqa: RUF005, Triton's compiler knows no (*tuple, element)
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import triton
 import triton.language as tl
 from triton.runtime.jit import JITFunction
@@ -38,7 +41,7 @@ def masks(tasks: int) -> tuple[int, ...]:
     return tuple(sum(1 << task for task in subset) for subset in layout.subsets(tasks))
 
 
-def kernel(function):
+def kernel(function: Callable[..., None]) -> Any:
     """``triton.jit`` for code that does not depend on the values of its arguments.
 
     Triton compiles a kernel again for integers that are 1 or multiples of 16, and for pointers that are. Sizes and
