@@ -22,7 +22,7 @@ Input = str | Sequence[str]
 
 
 class Cascade:
-    """Finds entities and relations in texts, or in sentences of words.
+    """Finds entities and relations in texts, or in sentences of words::
 
         cascade = Cascade.from_pretrained("run")
         cascade("Lotte Brandt lives in Tartu.")
@@ -57,8 +57,9 @@ class Cascade:
             options: override fields of the configuration, as of ``load_model``.
 
         Raises:
-            ConfigError: invalid options, a device that is not there, or another kind of model. DataError: a tokenizer
-                that does not fit. OSError: no model there, or not all of one.
+            ConfigError: invalid options, a device that is not there, or another kind of model.
+            DataError: a tokenizer that does not fit.
+            OSError: no model there, or not all of one.
         """
         return cls(load_predictor(folder, device, dtype, options, batch_size, object_batch_size))
 
