@@ -350,7 +350,7 @@ def given(args: object) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if value is not None}
 
 
-def predictor_of(args: RunArguments, batches: BatchArguments, overrides: SavedModelArguments) -> Predictor:
+def predictor_of(args: RunArguments, batches: object, overrides: object) -> Predictor:
     predictor = load_predictor(args.model, args.device, args.dtype, given(overrides), **vars(batches))
     if args.dtype == "auto" and predictor.dtype is not None:
         print("cascade: products in bfloat16, which this processor has (--dtype float32: in float32)", file=sys.stderr)

@@ -139,9 +139,10 @@ def _side(sentence: Sentence) -> _Side:
 def _stacked(intervals: Sequence[tuple[int, int]]) -> list[int]:
     """For each interval the first level, from 1, above all those before it that it meets."""
     levels: list[int] = []
+    highest = [0] * (1 + max((end for _, end in intervals), default=0))  # so far, at each place
     for start, end in intervals:
-        met = (level for other, level in zip(intervals, levels, strict=False) if other[0] <= end and start <= other[1])
-        levels.append(1 + max(met, default=0))
+        levels.append(1 + max(highest[start : end + 1]))
+        highest[start : end + 1] = [levels[-1]] * (end + 1 - start)
     return levels
 
 
@@ -152,8 +153,9 @@ def _ports(relations: Sequence[Relation], bars: Mapping[Entity, int]) -> dict[in
     farthest foremost. Several between the same two words enclose one another.
     """
     keys: dict[int, list[tuple[int, int, int, int, int]]] = defaultdict(list)
+    anchors = _anchors(bars)
     for index, relation in enumerate(relations):
-        words = _anchor(relation.subject, bars), _anchor(relation.object, bars)
+        words = anchors[relation.subject], anchors[relation.object]
         for end, word in enumerate(words):
             away = words[1 - end] - word
             side = (away > 0) - (away < 0)
@@ -161,12 +163,18 @@ def _ports(relations: Sequence[Relation], bars: Mapping[Entity, int]) -> dict[in
     return {word: [key[-2:] for key in sorted(found)] for word, found in keys.items()}
 
 
-def _anchor(entity: Entity, bars: Mapping[Entity, int]) -> int:
+def _anchors(bars: Mapping[Entity, int]) -> dict[Entity, int]:
     """The word at which an entity's arcs end: the middle one of those with no other bar on the way, if any is."""
-    beyond = [other for other, distance in bars.items() if distance > bars[entity]]
-    words = range(entity.start, entity.end + 1)
-    free = [word for word in words if not any(other.start <= word <= other.end for other in beyond)] or words
-    return free[len(free) // 2]
+    farthest: Counter[int] = Counter()  # bar over each word
+    for entity, distance in bars.items():
+        for word in range(entity.start, entity.end + 1):
+            farthest[word] = max(farthest[word], distance)
+    anchors = {}
+    for entity, distance in bars.items():
+        words = range(entity.start, entity.end + 1)
+        free = [word for word in words if farthest[word] <= distance] or words
+        anchors[entity] = free[len(free) // 2]
+    return anchors
 
 
 def _columns(words: int, sides: Sequence[_Side]) -> list[int]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from .data.forms import FORMS
 from .model import CascadeConfig, ExtractorConfig, TableConfig
 from .prediction import Predictor
 from .scoring import SYMMETRIC
@@ -133,7 +132,7 @@ class PredictArguments(RunArguments):
         "standard output."
     )
     resume: bool = option("Go on where an interrupted run left off: behind the lines in `output.partial`.", False)
-    format: Literal[FORMS] | None = option(
+    format: Literal["dygie", "spert", "records"] | None = option(
         "What is written: DyGIE++'s form, SpERT's, or records with what was found; default: records of texts, DyGIE++'s "
         "form of sentences."
     )

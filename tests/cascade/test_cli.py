@@ -336,8 +336,10 @@ def test_a_page_shows_a_corpus_predictions_or_both(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, saved: Path, corpora: tuple[Path, Path]
 ) -> None:
     gold, predicted, page = corpora[1], tmp_path / "predicted.jsonl", tmp_path / "page.html"
-    main(["predict", "--model", str(saved), "--file", str(gold), "--output", str(predicted)])
+    thresholds = ("--thresholds", "0.02", "0", "0.02")
+    main(["predict", "--model", str(saved), "--file", str(gold), "--output", str(predicted), *thresholds])
     corpus, found = read_corpus(gold), read_predictions(predicted)
+    assert any(sentence.entities for sentence in found.sentences())
     for options, expected in (
         (("--file", gold), html_page("dev.jsonl", corpus)),
         (("--predictions", predicted), html_page("predicted.jsonl", predicted=found)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -20,6 +21,7 @@ from cascade.data import (
 )
 from cascade.data.dygie import UNKNOWN_END
 from cascade.data.forms import FORMS, dygie_record
+from cascade.options import PredictArguments
 
 ADA, TURIN = Entity(0, 0, "Person", 0.75), Entity(2, 3, "Place", 0.5)
 FOUND = Sentence(("Ada", "visits", "Turin", "\u2116"), (ADA, TURIN), (Relation(ADA, TURIN, "IN", 0.25),))
@@ -113,3 +115,7 @@ def test_a_line_is_known_by_its_document_and_form(form: str | None) -> None:
         different = set(FORMS) - {form or "dygie"} if sentences else ()
         assert not any(PredictionLines(other).is_of(line, document) for other in different)
     assert not lines.is_of("", DOCUMENTS[1][0]) and not lines.is_of("[1", DOCUMENTS[1][0])
+
+
+def test_the_command_line_knows_every_form() -> None:
+    assert set(get_args(get_type_hints(PredictArguments)["format"])[0].__args__) == set(FORMS)

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import combinations
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -309,3 +309,12 @@ def test_documents_and_sentences_are_in_order() -> None:
 def test_other_sentences_are_refused_before_the_first_line() -> None:
     with pytest.raises(DataError, match="expected the words"):
         next(html_page("T", corpus(sentence("a b"), sentence("c")), corpus(sentence("a b"), sentence("d"))))
+
+
+def test_a_model_that_finds_everything_does_not_take_forever() -> None:
+    """Untrained ones find every span: 1275 of 50 words."""
+    words = tuple(f"w{n}" for n in range(50))
+    entities = tuple(Entity(start, end, "X") for start in range(50) for end in range(start, 50))
+    relations = tuple(Relation(one, other, "R") for one, other in pairwise(entities))
+    page = "".join(html_page("all", predicted=Corpus((Document("d", (Sentence(words, entities, relations),)),))))
+    assert page.count('class="bar e0"') == len(entities) + 1  # and in the legend

@@ -106,12 +106,6 @@ def test_a_record_is_of_one_backend(new: NewBackend, file: Path) -> None:
     assert proof.unproven(new, torch.device("cuda", 0)) == UNPROVEN
 
 
-def test_nothing_is_proved_where_there_is_no_gpu(new: NewBackend) -> None:
-    assert proof.unproven(new, torch.device("cpu")) == (
-        "it runs by name only where there is no GPU: its tests are of GPUs"
-    )
-
-
 @pytest.mark.usefixtures("new")
 def test_a_call_on_a_cpu_looks_nothing_up(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """It reads neither the records, which are unreadable here, nor a device's capability."""
