@@ -29,7 +29,7 @@ PROCEDURES = (LATE, PACKED_FUSION, BATCHED)
 SETTING = Setting("cpu", torch.float32)
 LABELS = LabelSet(("Person", "Place"), ("IN", "OF"))
 BEGIN, END = "<!-- scaling: begin -->", "<!-- scaling: end -->"
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Point:
 
 
 TABLES = {
-    "words": [Point(words=words) for words in (16, 32, 64, 128, 256, 320)],
-    "batch": [Point(batch=batch) for batch in (1, 2, 8, 32, 128)],
-    "subjects": [Point(subjects=subjects) for subjects in (1, 2, 4, 8, 16)],
+    "words": [Point(words=words) for words in (16, 32, 64, 128, 256)],
+    "batch": [Point(batch=batch) for batch in (1, 2, 8, 32)],
+    "subjects": [Point(subjects=subjects) for subjects in (1, 2, 4, 8)],
 }
 
 

@@ -13,7 +13,6 @@ from argparse import SUPPRESS, Action
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
@@ -187,7 +186,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         raise ConfigError("file: expected a labelled corpus, found none")
     if (args.model is None) == (args.predictions is None):
         raise ConfigError(f"model and predictions: expected one of them, found {'both' if args.model else 'none'}")
-    if args.predictions is not None and (unused := given(overrides)):
+    if args.predictions is not None and (unused := [*given(overrides), *changed(args, batches)]):
         raise ConfigError(f"{', '.join(unused)}: expected a model to which that applies, found predictions")
     with nullcontext() if args.output is None else opened(args.output, resume=None) as output:
         predictor = None if args.model is None else predictor_of(args, batches, overrides)
@@ -199,7 +198,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         if args.errors:
             found = list(errors(corpus, predicted))
             print("", error_table(found), "", *found, "", sep="\n")
-        print(values)
+        print(values, flush=True)  # before what goes to the same stream by its descriptor
         if output is not None:
             output.write(values)
 
@@ -211,7 +210,7 @@ def show(arguments: Sequence[str]) -> None:
     with opened(args.output, resume=None) as output:
         gold = read(args.file, drop_unknown_ends=args.drop_unknown_ends) if args.file else None
         predicted = read_predicted(args.predictions) if args.predictions else None
-        title = " beside ".join(Path(name).name for name in (args.predictions, args.file) if name)
+        title = " beside ".join(on_one_line(Path(name).name) for name in (args.predictions, args.file) if name)
         for line in html_page(title, gold, predicted):
             output.write(line)
 
@@ -269,17 +268,16 @@ def skip_predicted(documents: Iterator[Document], path: str, lines: PredictionLi
     """Goes past the documents whose predictions an interrupted run has left in ``output``.
 
     Raises:
-        DataError: they are predictions of other documents, or in another form.
+        DataError: a line is of another document, or in another form.
     """
-    count, last = 0, None
-    for last in islice(documents, output.resumed):
-        count += 1
-        lines.passed(last)
-    if output.resumed and (count < output.resumed or not lines.is_of(output.last_line.decode(), last)):
-        raise DataError(
-            f"resume: expected the predictions of the first {output.resumed} documents of {path} in what an interrupted "
-            "run has left, found others"
-        )
+    for number, line in enumerate(output.earlier(), 1):
+        document = next(documents, None)
+        if document is None or not lines.is_of(line, document):
+            raise DataError(
+                f"resume: expected the predictions of the first {output.resumed} documents of {path} in what an "
+                f"interrupted run has left, found others in line {number}"
+            )
+        lines.passed(document)
 
 
 def benchmark(arguments: Sequence[str]) -> None:
@@ -348,6 +346,12 @@ class Parser(HfArgumentParser):
 def given(args: object) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in vars(args).items() if value is not None}
+
+
+def changed(args: RunArguments, batches: object) -> list[str]:
+    """The options of how a model runs that are not as they are by default."""
+    usual = {"device": None, "dtype": "auto", **vars(BatchArguments())}
+    return [name for name, value in {**vars(args), **vars(batches)}.items() if name in usual and value != usual[name]]
 
 
 def predictor_of(args: RunArguments, batches: object, overrides: object) -> Predictor:

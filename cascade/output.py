@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from .data import DataError
+from .files import replacing
 
 STANDARD_OUTPUT = "-"
 PARTIAL = ".partial"
@@ -19,14 +21,20 @@ PARTIAL = ".partial"
 
 @dataclass
 class Output:
-    """Lines that are written as they are made. ``resumed``: how many an earlier, interrupted run left; the last of them
-    is ``last_line``."""
+    """Lines that are written as they are made. ``resumed``: how many an earlier, interrupted run left, which are
+    ``earlier``."""
 
     file: BinaryIO
     name: str
     resumed: int = 0
-    last_line: bytes = b""
     written: int = 0
+
+    def earlier(self) -> Iterator[bytes]:
+        """Lines with their ends, one at a time; what is written comes behind them."""
+        if self.resumed:
+            self.file.seek(0)
+            yield from islice(self.file, self.resumed)
+            self.file.seek(0, os.SEEK_END)
 
     def write(self, line: str) -> None:
         """A line without its end. Another process sees it after ``flush``. Raises OSError, as ``flush`` does."""
@@ -49,8 +57,8 @@ def opened(path: str | None, *, resume: bool | None = False, end: str | None = N
     the run before, they stay there.
 
     Args:
-        resume: go on after the whole lines that ``path.partial`` holds, if there is one. None: nothing can go on, so that
-            what is there is replaced, and nothing stays when the run is stopped.
+        resume: go on after the whole lines that ``path.partial`` holds, if there is one. None: nothing is to go on later,
+            so that there is no such file, and nothing stays when the run is stopped.
         end: a line that may close the file, and behind which nothing goes on: it is written again.
 
     Raises:
@@ -63,7 +71,9 @@ def opened(path: str | None, *, resume: bool | None = False, end: str | None = N
     descriptor = 1 if path in (None, STANDARD_OUTPUT) else _descriptor(path)
     target = None if descriptor is not None else Path(os.path.realpath(path))
     if descriptor is None and (target.is_file() or not target.exists()):
-        with _replacing_when_complete(path, target, resume, end) as output:
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
+        with _whole(path, target) if resume is None else _going_on(path, target, resume, end) as output:
             yield output
         return
     name = path or "the standard output"
@@ -93,28 +103,34 @@ def _stream(descriptor: int) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replacing_when_complete(path: str, target: Path, resume: bool | None, end: str | None) -> Iterator[Output]:
+def _whole(path: str, target: Path) -> Iterator[Output]:
+    with replacing(target) as written, written.open("xb") as file:
+        output = Output(file, path)
+        yield output
+        output.flush()
+
+
+@contextmanager
+def _going_on(path: str, target: Path, resume: bool, end: str | None) -> Iterator[Output]:
     partial = target.with_name(target.name + PARTIAL)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
     output = Output(partial.open("r+b" if partial.exists() else "x+b"), path)
     _lock(output.file, partial)
+    size = _find_lines(output, end)
+    if not resume and os.fstat(output.file.fileno()).st_size:
+        output.file.close()
+        raise DataError(
+            f"output: {partial} holds {output.resumed} lines of an interrupted run; continue it with `--resume`, "
+            "or remove the file"
+        )
     try:
-        if resume is None:
-            output.file.truncate()
-        else:
-            _find_lines(output, end)
-        if output.resumed and not resume:
-            raise DataError(
-                f"output: {partial} holds {output.resumed} lines of an interrupted run; continue it with `--resume`, "
-                "or remove the file"
-            )
+        output.file.seek(size)
+        output.file.truncate()
         yield output
         output.flush()
         os.fsync(output.file.fileno())
         partial.rename(target)
     except BaseException:
-        if output.written and resume is not None:
+        if output.written:
             print(
                 f"cascade: {output.resumed + output.written} lines are in {partial}; `--resume` goes on behind them",
                 file=sys.stderr,
@@ -122,7 +138,7 @@ def _replacing_when_complete(path: str, target: Path, resume: bool | None, end: 
         raise
     finally:
         _close(output.file)
-        if resume is None or not output.resumed + output.written:
+        if not output.resumed + output.written:
             partial.unlink(missing_ok=True)
 
 
@@ -149,17 +165,16 @@ def _lock(file: BinaryIO, partial: Path) -> None:
         raise OSError(f"cannot write {partial}: another run is writing it") from None
 
 
-def _find_lines(output: Output, end: str | None) -> None:
-    """Counts the whole lines of the file and goes behind them; a last line without an end, and ``end``, are cut off."""
+def _find_lines(output: Output, end: str | None) -> int:
+    """Counts the whole lines of the file but for ``end``, and returns the bytes that they take."""
+    closing = None if end is None else f"{end}\n".encode()
     size = 0
     for line in output.file:
-        if not line.endswith(b"\n") or line.decode("utf-8", "replace") == f"{end}\n":
+        if not line.endswith(b"\n") or line == closing:
             break
         size += len(line)
         output.resumed += 1
-        output.last_line = line
-    output.file.seek(size)
-    output.file.truncate()
+    return size
 
 
 def _descriptor(path: str) -> int | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from .data.alignment import Sentences, aligned
-from .data.types import Entity, Relation, Sentence
+from .data.types import Entity, Relation, Sentence, on_one_line
 
 SYMMETRIC = ("CONJUNCTION", "COMPARE")
 
@@ -88,8 +88,8 @@ class Scores:
         """For people: ratios in per cent, the counts beside them, and the gold counts, which reveal the protocol."""
         rows = [_row(heading, getattr(self, name)) for name, heading in LINES.items()]
         if by_type:
-            rows += [_row(f"NER: {label}", score) for label, score in self.ner_by_type.items()]
-            rows += [_row(f"RE: {label}", score) for label, score in self.re_by_type.items()]
+            rows += [_row(f"NER: {on_one_line(label)}", score) for label, score in self.ner_by_type.items()]
+            rows += [_row(f"RE: {on_one_line(label)}", score) for label, score in self.re_by_type.items()]
         headers = ("", "P %", "R %", "F1 %", "correct", "predicted", "gold")
         outside = 100 * self.ner_out_of_triple.gold / self.ner.gold if self.ner.gold else 0.0
         gold = f"gold: {self.sentences} sentences, {self.ner.gold} entities ({outside:.1f} % out of triple)"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from torch.utils.data import Dataset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .data import Sentence, split_text, text_record
 from .pipeline import Cascade, Input
 from .prediction import Predictor
 
@@ -20,8 +20,9 @@ class EntityRelationPipeline(Pipeline):
     """``Cascade`` with the interface of ``transformers``: what it takes and gives is the same.
 
     Sentences are grouped by length, ``batch_size`` (32) of them a batch, however they are spread over the inputs.
-    ``language``, an ISO 639 code, says how texts are split, in a call or for all of them. Raises DataError for a
-    language that is no code, TypeError for an input that is neither text nor a list of words.
+    ``language``, an ISO 639 code, says how texts are split, in a call or for all of them. Products have the precision of
+    the weights (``dtype``). Raises DataError for a language that is no code, TypeError for an input that is neither text
+    nor a list of words.
     """
 
     _load_tokenizer = True
@@ -31,12 +32,15 @@ class EntityRelationPipeline(Pipeline):
         super().__init__(*args, batch_size=BATCH_SIZE if batch_size is None else batch_size, **kwargs)
 
     def __call__(self, inputs: str | Iterable[Input], **options: Any) -> Any:
-        """The record of a text; a list of those of a list or tuple; an iterator over those of a generator or dataset."""
-        inputs = list(inputs) if isinstance(inputs, tuple) else inputs
-        return [] if inputs == [] else super().__call__(inputs, **options)  # which looks at the first
-
-    def _sanitize_parameters(self, language: str | None = None) -> tuple[dict[str, Any], dict, dict]:
-        return ({} if language is None else {"language": language}), {}, {}
+        """The record of a text; a list of those of a list or tuple; an iterator over those of an iterator or dataset."""
+        if isinstance(inputs, tuple | list):
+            return super().__call__(list(inputs), **options) if inputs else []  # it looks at the first
+        if isinstance(inputs, Iterator):
+            return super().__call__((one for one in inputs), **options)
+        if isinstance(inputs, Dataset):
+            return super().__call__(inputs, **options)
+        [record] = super().__call__([inputs], **options)
+        return record
 
     def get_iterator(
         self,
@@ -47,21 +51,23 @@ class EntityRelationPipeline(Pipeline):
         forward_params: dict[str, Any],
         postprocess_params: dict[str, Any],
     ) -> Iterator[dict[str, Any]]:
-        """Of several inputs, in place of a ``DataLoader``, whose batches would hold what happens to come together."""
-        return self._cascade(batch_size).stream(inputs, **preprocess_params)
+        """All that is done to inputs, in place of a ``DataLoader``, whose batches would hold what happens to come together."""
+        cascade = Cascade(Predictor(self.model, self.tokenizer, batch_size=batch_size))
+        return cascade.stream(inputs, **preprocess_params)
 
-    def preprocess(self, inputs: str, **options: Any) -> tuple[str, tuple[Sentence, ...]]:
-        return inputs, split_text(inputs, **options)
+    def _sanitize_parameters(self, language: str | None = None) -> tuple[dict[str, Any], dict, dict]:
+        return ({} if language is None else {"language": language}), {}, {}
 
-    def _forward(self, inputs: tuple[str, tuple[Sentence, ...]]) -> tuple[str, list[Sentence]]:
-        text, sentences = inputs
-        return text, self._cascade(self._batch_size).predictor(sentences)
+    # The steps of one input, which ``get_iterator`` takes all at once.
 
-    def postprocess(self, outputs: tuple[str, list[Sentence]]) -> dict[str, Any]:
-        return text_record(*outputs)
+    def preprocess(self, inputs: Any) -> Any:
+        raise NotImplementedError
 
-    def _cascade(self, batch_size: int) -> Cascade:
-        return Cascade(Predictor(self.model, self.tokenizer, batch_size=batch_size))
+    def _forward(self, inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def postprocess(self, outputs: Any) -> Any:
+        raise NotImplementedError
 
 
 PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=EntityRelationPipeline, pt_model=AutoModel, type="text")

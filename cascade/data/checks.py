@@ -85,6 +85,16 @@ def want_key(value: object, place: Place, path: Steps) -> str:
     return want_text(value, place, path, "a name (a string or a whole number)", empty=True)
 
 
+def probability(value: object) -> float | None:
+    """A number from 0 to 1; None for anything else."""
+    return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
+
+
+def key_of(name: object, otherwise: str) -> str:
+    """A name that a record may have for other purposes, as the key of its document, if it can be one."""
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) and name != "" else otherwise
+
+
 def want_words(value: object, place: Place, path: Steps) -> tuple[str, ...]:
     words = want_list(value, place, path, "a list of words")
     return tuple(want_text(word, place, (*path, i), "a word (a string, not empty)") for i, word in enumerate(words))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from .checks import (
     Place,
     Steps,
+    probability,
     shown,
     want_field,
     want_index,
@@ -140,7 +141,7 @@ def _per_sentence(record: dict[str, Any], name: str, count: int, place: Place) -
 
 def _probability(scores: list[Any]) -> float | None:
     """Of a prediction, as ``_scores`` has it; None where other numbers stand, or none."""
-    return float(scores[1]) if len(scores) == 2 and scores[1] is not None and 0 <= scores[1] <= 1 else None
+    return probability(scores[1]) if len(scores) == 2 else None
 
 
 class _SentenceReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .dygie import PREDICTED, UNKNOWN_END, encode_document, encode_entities, encode_relations
@@ -28,13 +29,15 @@ def dygie_record(document: Document, predicted: Sequence[Sentence]) -> dict[str,
     DyGIE++ does not take them.
     """
     if is_text(document.record):
-        rest = {f"_{name}": value for name, value in document.record.items() if name != "doc_key"}
-        record = rest | split_record(document.key, document.sentences)
+        record = split_record(document.record.get("doc_key", document.key), document.sentences)
+        for name, value in document.record.items():
+            if name != "doc_key":
+                record[f"_{name}" if f"_{name}" not in record else f"__{name}"] = value
     else:
         record = document.record or encode_document(document)
     return {
         **record,
-        PREDICTED.entities: encode_entities(predicted),
+        PREDICTED.entities: encode_entities(map(_ends_first, predicted)),
         PREDICTED.relations: encode_relations(predicted),
     }
 
@@ -101,10 +104,10 @@ class PredictionLines:
         """Goes on as if the line of this document were written."""
         self._before = "," if document.sentences or self._before == "," else ""
 
-    def is_of(self, line: str, document: Document) -> bool:
+    def is_of(self, line: bytes, document: Document) -> bool:
         """Whether ``line`` was written of the same document in the same form."""
         try:
-            found = json.loads(f"[{line.lstrip('[,')}]" if self.form == SPERT else line)
+            found = json.loads(b"[%b]" % line.lstrip(b"[,") if self.form == SPERT else line)
             return self._identity(found) == self._identity(self._record(document, document.sentences))
         except (ValueError, TypeError, KeyError):
             return False
@@ -125,9 +128,18 @@ class PredictionLines:
             return [(item["orig_id"], item["tokens"]) for item in record]
         if is_text(record):
             return record["text"]
-        return record["doc_key"], [
-            {"words": sentence["words"]} if isinstance(sentence, dict) else sentence for sentence in record["sentences"]
-        ]
+        sentences = record["sentences"]
+        if PREDICTED.entities in record:
+            return DYGIE, record["doc_key"], sentences
+        return RECORDS, record["doc_key"], [sentence["words"] for sentence in sentences]
+
+
+def _ends_first(sentence: Sentence) -> Sentence:
+    """Of several types of a span, the one that it has in a relation comes first: readers take that for the relation's."""
+    ends = {end for relation in sentence.relations for end in (relation.subject, relation.object)}
+    ordered = sorted(sentence.entities, key=lambda entity: (entity.span, entity not in ends))
+    several = len({entity.span for entity in sentence.entities}) < len(sentence.entities)
+    return replace(sentence, entities=tuple(ordered)) if several else sentence
 
 
 def _score(score: float | None) -> dict[str, float | None]:

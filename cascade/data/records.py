@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .dygie import DIGITS
+from .dygie import DIGITS, PREDICTED
 from .text import is_text
 from .types import Document, Entity, Sentence
 
@@ -41,7 +41,11 @@ def document_record(document: Document, sentences: Sequence[Sentence]) -> dict[s
     ``words_record`` for each of its ``sentences``, after its key and its fields that are not interpreted."""
     if is_text(document.record):
         return {**document.record, **text_record(document.record["text"], sentences)}
-    return {**document.extra, "doc_key": document.key, "sentences": [words_record(sentence) for sentence in sentences]}
+    # earlier predictions are replaced; entities and relations in SpERT's form are the source's
+    old = {PREDICTED.entities, PREDICTED.relations}
+    rest = {name: value for name, value in document.extra.items() if name not in old}
+    rest = {f"_{name}" if name in ("entities", "relations") else name: value for name, value in rest.items()}
+    return {**rest, "doc_key": document.key, "sentences": [words_record(sentence) for sentence in sentences]}
 
 
 def rounded(score: float | None) -> float | None:

@@ -8,6 +8,8 @@ from typing import Any
 from .checks import (
     Place,
     Steps,
+    key_of,
+    probability,
     shown,
     want_field,
     want_index,
@@ -26,11 +28,11 @@ from .dygie import (
     encode_entities,
     encode_relations,
 )
-from .text import ENGLISH, document_from_text, document_from_words
+from .text import ENGLISH, document_from_words, split_text
 from .types import Document, Entity, Relation, Sentence
 
 ENDS = ("head", "tail")
-READ = {"entities": {"type", "start", "end"}, "relations": {"type", *ENDS}}
+READ = {"entities": {"type", "start", "end", "score"}, "relations": {"type", *ENDS, "score"}}
 
 
 def parse_item(
@@ -68,7 +70,7 @@ def parse_item(
     # entities and relations that say more than we read, such as a score, are kept beside what we make of them
     read |= {name for name, fields in READ.items() if not any(value.keys() - fields for value in item.get(name, ()))}
     extra = {name: value for name, value in item.items() if name not in read}
-    key = _key(item, index)
+    key = key_of(item.get("orig_id"), str(index))
     record: dict[str, Any] = {"doc_key": key, "sentences": [list(words)]}
     if "entities" in item:
         record["ner"] = encode_entities([sentence])
@@ -85,12 +87,8 @@ def _unlabelled(item: list[Any] | str, index: int, place: Place, labelled: bool,
         raise place.error((), "a sentence (a JSON object with `tokens`)", found)
     if isinstance(item, list):
         return document_from_words([want_words(item, place, ())], str(index))
-    return document_from_text(want_text(item, place, (), "text", empty=True), str(index), language)
-
-
-def _key(item: dict[str, Any], index: int) -> str:
-    name = item.get("orig_id")
-    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) and name != "" else str(index)
+    text = want_text(item, place, (), "text", empty=True)
+    return Document(str(index), split_text(text, language), record={"id": index, "text": text})
 
 
 def _objects(item: dict[str, Any], name: str, place: Place) -> list[tuple[dict[str, Any], Steps]]:
@@ -111,7 +109,7 @@ def _entities(item: dict[str, Any], length: int, place: Place) -> list[Entity]:
             )
         if start >= end:
             raise place.error((*path, "start"), f"a start before its end ({end}, exclusive)", shown(start))
-        entities.append(Entity(start, end - 1, label))
+        entities.append(Entity(start, end - 1, label, probability(value.get("score"))))
     return entities
 
 
@@ -131,7 +129,8 @@ def _relations(
             # an end without a span cannot be kept: it is refused in predictions too, where nothing is dropped
             hint = f" ({HOW_TO_DROP})" if unknown_ends == "refuse" else ""
             raise place.error((*path, unknown[0]), expected, shown(indices[unknown[0]]) + hint)
-        relation = Relation(*(entities[index] for index in indices.values()), label)
+        subject, object_ = (entities[index] for index in indices.values())
+        relation = Relation(subject, object_, label, probability(value.get("score")))
         if relation in found:
             dropped[DUPLICATE_RELATION] += 1
         found[relation] = None

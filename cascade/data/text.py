@@ -21,7 +21,7 @@ from typing import Any
 import regex
 from sentencex import get_sentence_boundaries
 
-from .checks import Place, want_text
+from .checks import Place, key_of, want_key, want_text
 from .types import DataError, Document, Sentence
 
 ENGLISH = "en"
@@ -94,7 +94,7 @@ def document_from_text(text: str, key: str = "text", language: str = ENGLISH) ->
     return Document(key, sentences, record=split_record(key, sentences))
 
 
-def split_record(key: str, sentences: Sequence[Sentence]) -> dict[str, Any]:
+def split_record(key: str | int, sentences: Sequence[Sentence]) -> dict[str, Any]:
     """The record, in DyGIE++'s form, of a text that was split into ``sentences``."""
     return {
         "doc_key": key,
@@ -111,8 +111,11 @@ def is_text(record: object) -> bool:
 def parse_text(record: dict[str, Any], place: Place, language: str) -> Document:
     """A record with a ``text`` as a document; its key is the record's ``doc_key`` or ``id``, or its place."""
     text = want_text(record["text"], place, ("text",), "text (a string)", empty=True)
-    key = record.get("doc_key", record.get("id", place.record))
-    return Document(str(key), split_text(text, language), record=record)
+    if "doc_key" in record:
+        key = want_key(record["doc_key"], place, ("doc_key",))
+    else:
+        key = key_of(record.get("id"), place.record)
+    return Document(key, split_text(text, language), record=record)
 
 
 def document_from_words(words: Sequence[Sequence[str]], key: str = "text") -> Document:

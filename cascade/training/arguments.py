@@ -65,6 +65,8 @@ class CascadeTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default=BEST, metadata={"help": "What decides which checkpoint is best."})
 
     def __post_init__(self) -> None:
+        if self.output_dir is None:  # transformers would take a folder of its own choice
+            raise ConfigError("output_dir: expected a folder for checkpoints and the model, found none")
         # our examples are dictionaries whose fields the collator needs, none of them an argument of `forward`
         self.remove_unused_columns = False
         self.label_names = ["example_ids"]

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from tabulate import tabulate
 from srn_kernels import __version__
 
 from ..data import Corpus
+from ..data.types import on_one_line
 from ..model import ExtractionModel, ExtractorConfig
 from ..scoring import LINES
 from .arguments import CascadeTrainingArguments
@@ -45,7 +47,7 @@ def model_card(
     trunk: str,
     train: Corpus,
     dev: Corpus | None = None,
-    scores: Mapping[str, float] | None = None,
+    scores: Mapping[str, float] = MappingProxyType({}),
 ) -> str:
     """A card in the form of the Hugging Face Hub: metadata as YAML, then Markdown.
 
@@ -56,14 +58,16 @@ def model_card(
         scores: of ``dev``, as ``Trainer.evaluate`` gives them.
     """
     local = Path(trunk).exists()
-    name = Path(args.output_dir).resolve().name
+    trunk = on_one_line(Path(trunk).name if local else trunk)
+    name = on_one_line(Path(args.output_dir).resolve().name)
+    scored = dev is not None and "eval_ner_f1" in scores  # which `prediction_loss_only` leaves out
     data = ModelCardData(
         library_name=LIBRARY,
         pipeline_tag="token-classification",
         tags=["entity-relation-extraction", "named-entity-recognition", "relation-extraction", model.config.model_type],
         base_model=None if local else trunk,
         model_name=name,
-        eval_results=None if dev is None or not scores else _results(dev, scores),
+        eval_results=_results(dev, scores) if scored else None,
     )
     parts = [
         f"---\n{data.to_yaml()}\n---",
@@ -74,13 +78,11 @@ def model_card(
         "## Data",
         _data(train, dev),
     ]
-    if dev is not None and scores:
-        parts += [
-            "## Scores",
-            f"Of {_file(dev)}, by which the checkpoint was chosen: they are better than those of new text will be.",
-            _scores(scores),
-        ]
-    parts += ["## Settings", _settings(model, args, Path(trunk).name if local else trunk)]
+    if scored:
+        chosen = ", by which the checkpoint was chosen: they are better than those of new text will be"
+        told = f"Of {_file(dev)}{chosen if args.load_best_model_at_end else ''}."
+        parts += ["## Scores", told, _scores(scores)]
+    parts += ["## Settings", _settings(model, args, trunk)]
     parts += ["## Versions", _versions()]
     return "\n\n".join(parts) + "\n"
 
@@ -105,12 +107,12 @@ def _named(labels: tuple[str, ...]) -> str:
 
 
 def _file(corpus: Corpus) -> str:
-    return f"`{Path(corpus.source).name or 'corpus'}`"
+    return f"`{on_one_line(Path(corpus.source).name) or 'corpus'}`"
 
 
 def _data(train: Corpus, dev: Corpus | None) -> str:
     rows = []
-    for use, corpus in (("training", train), ("choice of the checkpoint", dev)):
+    for use, corpus in (("training", train), ("scores", dev)):
         if corpus is not None:
             sentences = list(corpus.sentences())
             entities, relations = (sum(len(getattr(s, kind)) for s in sentences) for kind in ("entities", "relations"))

@@ -191,6 +191,11 @@ def test_errors_of_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, corpo
     assert failed(capsys, *train_arguments(train, tmp_path / "out", "--architecture", "table")) == (
         "options: the table architecture has no tag_size"
     )
+    nowhere = train_arguments(train, tmp_path / "out")
+    place = nowhere.index("--output_dir")
+    assert failed(capsys, *nowhere[:place], *nowhere[place + 2 :]) == (
+        "output_dir: expected a folder for checkpoints and the model, found none"
+    )
     scored = train_arguments(train, tmp_path / "out", "--dev_file", dev)
     assert "requires the save and eval strategy to match" in failed(capsys, *scored, "--save_strategy", "steps")
     assert failed(capsys, *train_arguments(train, tmp_path / "out", "--eval_strategy", "epoch")) == (
@@ -338,8 +343,10 @@ def test_predictions_in_a_file_are_scored_as_those_of_the_model(
     assert failed(capsys, *evaluate, "--predictions", str(gold)).endswith(
         "(the fields are: doc_key, ner, relations, sentences)"
     )
-    useless = failed(capsys, *evaluate, "--predictions", str(predicted), "--thresholds", "0", "0", "0")
-    assert useless == "thresholds: expected a model to which that applies, found predictions"
+    useless = ("--thresholds", "0", "0", "0", "--dtype", "float32", "--batch_size", "7")
+    assert failed(capsys, *evaluate, "--predictions", str(predicted), *useless) == (
+        "thresholds, dtype, batch_size: expected a model to which that applies, found predictions"
+    )
 
 
 def test_a_page_shows_a_corpus_predictions_or_both(
@@ -519,9 +526,18 @@ def test_an_interrupted_prediction_goes_on(
     ]
     assert "holds 3 lines of an interrupted run" in failed(capsys, *arguments, "--output", str(output))
     other = ["predict", "--model", str(saved), "--file", str(corpora[1]), "--output", str(output), "--resume"]
-    for wrong in ([*other, "--format", form], [*arguments[:-1], "records" if form == "spert" else "spert", *other[5:]]):
-        assert failed(capsys, *wrong).startswith("resume: expected the predictions of the first 3 documents of ")
-    main([*arguments, "--output", str(output), "--resume"])
+    resumed = ["--output", str(output), "--resume"]
+    for wrong in ([*other, "--format", form], [*arguments[:-1], "records" if form == "spert" else "spert", *resumed]):
+        error = failed(capsys, *wrong)
+        assert error.startswith("resume: expected the predictions of the first 3 documents of ")
+        assert error.endswith("found others in line 1")
+    # every line counts, not the last alone
+    partial = Path(f"{output}.partial")
+    lines = partial.read_bytes().splitlines(keepends=True)
+    partial.write_bytes(b"".join([lines[0], b"\xff\n", lines[2]]))
+    assert failed(capsys, *arguments, *resumed).endswith("found others in line 2")
+    partial.write_bytes(b"".join(lines))
+    main([*arguments, *resumed])
     whole = output.read_bytes()
     assert whole == (tmp_path / "whole.jsonl").read_bytes()
     # the last line was written, and the file did not get its name
@@ -542,8 +558,7 @@ def test_many_texts_in_a_file(
     main(arguments)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     if form == "array":
-        assert [len(line["sentences"]) for line in lines] == [1, 0, 2, 1]
-        return
+        records = [{"id": n, "text": text} for n, text in enumerate(texts)]
     for record, line in zip(records, lines, strict=True):
         main(["predict", "--model", str(saved), "--text", record["text"], "--language", "de"])
         assert line == {**record, **json.loads(capsys.readouterr().out)}
@@ -683,6 +698,7 @@ def test_no_value_of_any_option_ends_in_a_traceback(
         "train": train_arguments(corpora[1], tmp_path / "run", "--save_strategy", "no", "--num_train_epochs", 1),
         "tune": ["tune", "--model", str(copied), "--file", str(corpora[1]), "--device", "cpu", *few],
         "evaluate": ["evaluate", "--model", str(saved), "--file", str(corpora[1]), "--device", "cpu", *few],
+        "show": ["show", "--file", str(corpora[1])],
         "predict": ["predict", "--model", str(saved), "--file", str(corpora[1]), "--device", "cpu", *few],
     }[verb]
     options: dict[str, object] = {}
@@ -707,7 +723,7 @@ def test_no_value_of_any_option_ends_in_a_traceback(
                 assert sum(line.startswith("cascade: error: ") for line in lines) == 1, (option, value, lines)
             except BaseException as error:
                 raise AssertionError(f"{option} {value}: {type(error).__name__}: {error}") from error
-    assert len(ended) > len(options) / 2
+    assert len(ended) >= len(options) / 2
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -9,6 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from cascade.data import (
+    DataError,
     Document,
     Entity,
     PredictionLines,
@@ -46,7 +47,9 @@ def written(form: str | None, path: Path, documents: list[tuple[Document, list[S
 @pytest.mark.parametrize("form", ["dygie", "spert"])
 def test_predictions_can_be_read_again(form: str, tmp_path: Path) -> None:
     read = read_predictions(written(form, tmp_path / "predicted"))
-    assert list(read.sentences()) == [FOUND, EMPTY, WAITS, WAITS]
+    found = list(read.sentences())
+    assert found == [FOUND, EMPTY, WAITS, WAITS]
+    assert [item.score for item in (*found[0].entities, *found[0].relations)] == [0.75, 0.5, 0.25]
 
 
 def test_an_array_without_sentences_is_empty(tmp_path: Path) -> None:
@@ -108,14 +111,44 @@ def test_a_text_has_characters_as_records_and_sentences_in_the_other_forms(tmp_p
 def test_a_line_is_known_by_its_document_and_form(form: str | None) -> None:
     lines = PredictionLines(form)
     for document, sentences in DOCUMENTS[1:]:
-        line = lines.line(document, sentences)
+        line = lines.line(document, sentences).encode()
         assert lines.is_of(line, document)
         others = [other for other, _ in DOCUMENTS if other.key != document.key]
         assert others and not any(lines.is_of(line, other) for other in others)
-        different = set(FORMS) - {form or "dygie"} if sentences else ()
+        different = set(FORMS) - {form or "dygie"}
         assert not any(PredictionLines(other).is_of(line, document) for other in different)
-    assert not lines.is_of("", DOCUMENTS[1][0]) and not lines.is_of("[1", DOCUMENTS[1][0])
+    assert not any(lines.is_of(line, DOCUMENTS[1][0]) for line in (b"", b"[1", b"{}", b"\xff"))
 
 
 def test_the_command_line_knows_every_form() -> None:
     assert set(get_args(get_type_hints(PredictArguments)["format"])[0].__args__) == set(FORMS)
+
+
+def test_the_type_that_a_span_has_in_a_relation_is_read_again(tmp_path: Path) -> None:
+    person, place = Entity(0, 0, "Person", 0.6), Entity(0, 0, "Place", 0.9)
+    sentence = Sentence(FOUND.words, (person, place, TURIN), (Relation(place, TURIN, "IN"),))
+    document = document_from_words([FOUND.words])
+    [read] = read_predictions(written("dygie", tmp_path / "x", [(document, [sentence])])).sentences()
+    assert set(read.entities) == set(sentence.entities)
+    assert read.relations == sentence.relations
+
+
+def test_records_replace_what_was_predicted_before(tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    old = {"doc_key": "a", "sentences": [["Ada"]], "predicted_ner": [[]], "predicted_relations": [[]], "note": 1}
+    path.write_text(json.dumps(old))
+    [document] = read_documents(path, labelled=False)
+    record = json.loads(PredictionLines("records").line(document, document.sentences))
+    assert record.keys() == {"doc_key", "sentences", "note"}
+
+
+def test_a_text_keeps_its_key_and_a_field_by_the_name_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(json.dumps({"text": "Ada.", "doc_key": 7, "offsets": [1], "id": [2]}))
+    [document] = read_documents(path, labelled=False)
+    record = dygie_record(document, document.sentences)
+    assert (document.key, record["doc_key"], record["_id"]) == ("7", 7, [2])
+    assert (record["_offsets"], record["__offsets"]) == ([[[0, 3], [3, 4]]], [1])
+    path.write_text(json.dumps({"text": "Ada.", "doc_key": None}))
+    with pytest.raises(DataError, match=r"doc_key: expected a name \(a string or a whole number\), found null"):
+        list(read_documents(path, labelled=False))

@@ -92,7 +92,7 @@ def test_lists_of_words_and_texts_to_predict_on(tmp_path: Path) -> None:
     ]
     assert [document.key for document in documents] == ["0", "1", "2", "3", "4"]
     assert documents[1].sentences[1].offsets == ((11, 16), (17, 22))
-    assert documents[1].record["_offsets"] == [[[0, 3], [4, 8], [8, 9]], [[11, 16], [17, 22]]]
+    assert documents[1].record == {"id": 1, "text": "Ada left.  Turin waits"}
     assert documents[0].record == {"doc_key": "0", "sentences": [["Ada", "v.", "-LRB-"]]}
 
 

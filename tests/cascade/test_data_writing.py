@@ -129,7 +129,7 @@ def test_spert_input_becomes_documents_of_one_sentence(tmp_path: Path) -> None:
 
 
 def test_what_spert_says_beside_labels_is_kept(tmp_path: Path) -> None:
-    entities = [{"type": "Place", "start": 0, "end": 1, "score": 0.5}, {"type": "Act", "start": 1, "end": 2}]
+    entities = [{"type": "Place", "start": 0, "end": 1, "note": 0.5}, {"type": "Act", "start": 1, "end": 2}]
     item = {"tokens": ["Turin", "waits"], "entities": entities, "relations": [{"type": "In", "head": 1, "tail": 0}]}
     path, target = tmp_path / "a.json", tmp_path / "out.jsonl"
     path.write_text(json.dumps([item]))

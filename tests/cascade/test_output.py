@@ -116,7 +116,7 @@ def test_what_was_written_before_an_interruption_is_kept_and_continued(
         write(str(path), "c")
     partial.write_text("a\nb\nhalf a li")
     with opened(str(path), resume=True) as output:
-        assert (output.resumed, output.last_line) == (2, b"b\n")
+        assert (output.resumed, list(output.earlier())) == (2, [b"a\n", b"b\n"])
         output.write("c")
     assert path.read_text() == "a\nb\nc\n"
     assert not partial.exists()
@@ -148,7 +148,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path) 
 
 def test_two_runs_do_not_mix(tmp_path: Path) -> None:
     path = str(tmp_path / "out.jsonl")
-    with opened(path) as output:
+    with opened(path, resume=False) as output:
         output.write("first")
         output.flush()
         with pytest.raises(OSError, match="another run is writing it"):
@@ -157,22 +157,31 @@ def test_two_runs_do_not_mix(tmp_path: Path) -> None:
     assert Path(path).read_text() == "first\nstill first\n"
 
 
-def test_what_cannot_go_on_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_go_on_leaves_nothing_behind_and_spares_what_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, partial = tmp_path / "page.html", tmp_path / "page.html.partial"
+    partial.write_text("lines of a run\nthat was interrupted\n")
     with pytest.raises(KeyboardInterrupt), opened(str(path), resume=None) as output:
         output.write("a")
         raise KeyboardInterrupt
-    assert not path.exists() and not partial.exists()
+    assert [file.name for file in tmp_path.iterdir()] == [partial.name]
     assert capsys.readouterr().err == ""
-    partial.write_text("what a run left\nthat was killed\n")
     write(str(path), "b", resume=None)
-    assert path.read_text() == "b\n" and not partial.exists()
+    assert (path.read_text(), partial.read_text()) == ("b\n", "lines of a run\nthat was interrupted\n")
+
+
+def test_a_file_by_the_name_of_a_partial_one_is_spared(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").write_text("of something else, without an end of a line")
+    with pytest.raises(DataError, match="holds 0 lines of an interrupted run"):
+        write(str(tmp_path / "out"), "a")
+    assert (tmp_path / "out.partial").read_text().startswith("of something else")
 
 
 def test_a_line_that_closes_the_file_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "array.json"
     (tmp_path / "array.json.partial").write_text("[1\n,2\n]\n")
     with opened(str(path), resume=True, end="]") as output:
-        assert (output.resumed, output.last_line) == (2, b",2\n")
+        assert (output.resumed, list(output.earlier())) == (2, [b"[1\n", b",2\n"])
         output.write("]")
     assert path.read_text() == "[1\n,2\n]\n"

@@ -137,6 +137,10 @@ def test_transformers_knows_the_task(saved: Path, cascade: Cascade) -> None:
         pipe(german, language="German")
     with pytest.raises(TypeError, match="language_code"):
         pipe(german, language_code="de")
+    assert list(pipe(iter(TEXTS))) == cascade(TEXTS)
+    for wrong in (5, {"text": german}, [german, 5]):
+        with pytest.raises(TypeError, match="expected a text or the words of a sentence"):
+            pipe(wrong)
 
 
 def test_a_task_has_its_batches_and_language_from_the_beginning(saved: Path) -> None:
@@ -145,5 +149,8 @@ def test_a_task_has_its_batches_and_language_from_the_beginning(saved: Path) -> 
     pipe.model.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(int(inputs[0].batch_sizes[0])))
     with pytest.raises(DataError, match="language: expected a code"):
         pipe(TEXTS)
-    pipe(WORDS)
+    pipe(WORDS, language="en")
     assert max(sizes) == 2
+    sizes.clear()
+    pipe(" ".join(TEXTS), language="en", batch_size=1)
+    assert max(sizes) == 1
