@@ -82,9 +82,8 @@ def _marks(sides: Sides) -> dict[str, dict[Item, str]]:
     items = {name: {*side.entities, *side.relations} for name, side in sides.items()}
     if len(sides) == 1:
         return {name: dict.fromkeys(found, "") for name, found in items.items()}
-    entities = set(sides[PREDICTED].entities)
-    incomplete = {r for r in sides[PREDICTED].relations if not {r.subject, r.object} <= entities}
-    right = items[GOLD] & items[PREDICTED] - incomplete
+    predicted = sides[PREDICTED]
+    right = items[GOLD] & {*predicted.entities, *predicted.complete_relations()}
     wrong = {GOLD: MISSING, PREDICTED: SPURIOUS}
     return {name: {item: RIGHT if item in right else wrong[name] for item in found} for name, found in items.items()}
 

@@ -22,6 +22,7 @@ from typing import TypeVar
 from tabulate import tabulate
 
 from .data.alignment import Sentences, aligned
+from .data.overlaps import share_words
 from .data.types import Corpus, Entity, Relation, Sentence, on_one_line
 
 BOUNDARY, TYPE, END_TYPE, DIRECTION = "boundary", "type", "end type", "direction"
@@ -77,7 +78,7 @@ _KINDS = (ENTITY_KINDS, RELATION_KINDS)
 
 def _entity_errors(gold: Sentence, predicted: Sentence) -> list[tuple[str, Entity | None, Entity | None]]:
     def faults(ours: Entity, theirs: Entity) -> list[str] | None:
-        if not _overlap(ours, theirs):
+        if not share_words(ours, theirs):
             return None
         return [BOUNDARY] * (ours.span != theirs.span) + [TYPE] * (ours.label != theirs.label)
 
@@ -89,8 +90,9 @@ def _relation_errors(gold: Sentence, predicted: Sentence) -> list[tuple[str, Rel
     entities = set(predicted.entities)
 
     def faults(ours: Relation, theirs: Relation) -> list[str] | None:
-        straight = _overlap(ours.subject, theirs.subject) and _overlap(ours.object, theirs.object)
-        if not straight and not (_overlap(ours.subject, theirs.object) and _overlap(ours.object, theirs.subject)):
+        straight = share_words(ours.subject, theirs.subject) and share_words(ours.object, theirs.object)
+        crossed = share_words(ours.subject, theirs.object) and share_words(ours.object, theirs.subject)
+        if not (straight or crossed):
             return None
         ends = (theirs.subject, theirs.object) if straight else (theirs.object, theirs.subject)
         pairs = tuple(zip((ours.subject, ours.object), ends, strict=True))
@@ -104,8 +106,7 @@ def _relation_errors(gold: Sentence, predicted: Sentence) -> list[tuple[str, Rel
     def missing(relation: Relation) -> str:
         return MISSING if {relation.subject, relation.object} <= entities else MISSING_END
 
-    complete = {relation for relation in predicted.relations if {relation.subject, relation.object} <= entities}
-    right = set(gold.relations) & complete
+    right = set(gold.relations) & predicted.complete_relations()
     return _paired(set(gold.relations) - right, set(predicted.relations) - right, faults, missing)
 
 
@@ -128,10 +129,6 @@ def _paired(
     result += [(missing(item), item, None) for item in left]
     result += [(SPURIOUS, None, item) for item in over]
     return sorted(result, key=lambda error: (error[1] or error[2], error[0]))
-
-
-def _overlap(one: Entity, other: Entity) -> bool:
-    return one.start <= other.end and other.start <= one.end
 
 
 def _shown(item: Entity | Relation, words: tuple[str, ...]) -> str:

@@ -121,7 +121,7 @@ def score(gold: Sentences, predicted: Sentences, *, symmetric: Collection[str] =
         out_of_triple.add(gold_entities - gold_inside, entities - inside)
 
         gold_relations, relations = set(ours.relations), set(theirs.relations)
-        complete = {r for r in relations if r.subject in entities and r.object in entities}
+        complete = theirs.complete_relations()
         re.add(gold_relations, relations, _label, eligible=complete)
         re_symmetric.add(
             {_sorted_ends(r, mirrored) for r in gold_relations},

@@ -11,9 +11,13 @@ TYPES, NESTED, CROSSING = OVERLAPS = ("types", "nested", "crossing")
 NO_OVERLAPS = "none"
 
 
+def share_words(a: Entity, b: Entity) -> bool:
+    return a.start <= b.end and b.start <= a.end
+
+
 def overlap(a: Entity, b: Entity) -> str | None:
     """The kind of overlap between two entities of one sentence; None where they share no word, or are the same."""
-    if a == b or a.end < b.start or b.end < a.start:
+    if a == b or not share_words(a, b):
         return None
     if a.span == b.span:
         return TYPES

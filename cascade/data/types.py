@@ -64,6 +64,11 @@ class Sentence:
     relations: tuple[Relation, ...] = ()
     offsets: tuple[tuple[int, int], ...] | None = None
 
+    def complete_relations(self) -> set[Relation]:
+        """Those whose ends are both among the entities: of predictions, the only ones that can be right."""
+        entities = set(self.entities)
+        return {relation for relation in self.relations if {relation.subject, relation.object} <= entities}
+
 
 @dataclass(frozen=True)
 class Document:
