@@ -41,7 +41,8 @@ class Point:
     batch: int = 8
 
     def corpus(self) -> SpeedCorpus:
-        return SpeedCorpus("alike", *[[self._sentence(n) for n in range(self.batch)]] * 2, LABELS)
+        sentences = [self._sentence(n) for n in range(self.batch)]
+        return SpeedCorpus("alike", sentences, sentences, LABELS)
 
     def _sentence(self, seed: int) -> Sentence:
         draw = torch.Generator().manual_seed(seed)
@@ -82,25 +83,22 @@ def measured(point: Point, tiny: bool) -> Iterator[dict[str, Any]]:
         }
 
 
-def page(path: Path, results: dict[str, Any]) -> str:
+def filled(page: Path, results: dict[str, Any]) -> str:
     """The text of the page with the tables of ``results``."""
     parts = []
     for name, points in TABLES.items():
+        found = {(result[name], result["procedure"]): result for result in results[name]}
         rows = []
-        for point in points:
-            found = {
-                result["procedure"]: result
-                for result in results[name]
-                if {key: result[key] for key in vars(point)} == vars(point)
-            }
-            numbers = [f"{found[each][unit]:.3g}" for unit in ("milliseconds", "megabytes") for each in PROCEDURES]
-            rows.append((getattr(point, name), *numbers))
+        for value in (getattr(point, name) for point in points):
+            units = [f"{found[value, each][unit]:.3g}" for unit in ("milliseconds", "megabytes") for each in PROCEDURES]
+            rows.append((value, *units))
         fixed = ", ".join(f"{value} {key}" for key, value in vars(Point()).items() if key != name)
         headers = (name, *(f"{each}, {unit}" for unit in ("ms", "MB") for each in PROCEDURES))
         parts += [f"Against {name}, with {fixed}:", tabulate(rows, headers, tablefmt="github", disable_numparse=True)]
-    before, _, rest = path.read_text("utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
-    assert found, f"{path}: expected the lines {BEGIN} and {END}"
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not closed:
+        raise SystemExit(f"{page}: expected the lines {BEGIN} and {END}")
     body = "\n\n".join([*parts, f"Measured on: {summary(results['machine'])}."])
     return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
 
@@ -117,8 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results[name] = [result for point in points for result in measured(point, options.tiny)]
         options.out.write_text(json.dumps(results, indent=1) + "\n")
     if options.page:
-        file, results = options.page[0], json.loads(options.page[1].read_text())
-        file.write_text(page(file, results), "utf-8")
+        page, file = options.page
+        page.write_text(filled(page, json.loads(file.read_text())), "utf-8")
 
 
 if __name__ == "__main__":

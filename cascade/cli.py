@@ -13,6 +13,7 @@ from argparse import SUPPRESS, Action
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
@@ -350,8 +351,9 @@ def given(args: object) -> dict[str, Any]:
 
 def changed(args: RunArguments, batches: object) -> list[str]:
     """The options of how a model runs that are not as they are by default."""
-    usual = {"device": None, "dtype": "auto", **vars(BatchArguments())}
-    return [name for name, value in {**vars(args), **vars(batches)}.items() if name in usual and value != usual[name]]
+    values = {**vars(args), **vars(batches)}
+    usual = {field.name: field.default for each in (RunArguments, BatchArguments) for field in fields(each)}
+    return [name for name, default in usual.items() if name != "model" and values[name] != default]
 
 
 def predictor_of(args: RunArguments, batches: object, overrides: object) -> Predictor:

@@ -7,7 +7,8 @@ if(NOT SRN_SANITIZE MATCHES "^(address,undefined|thread|)$")
   message(FATAL_ERROR "SRN_SANITIZE is \"${SRN_SANITIZE}\"; expected \"address,undefined\", \"thread\" or none")
 endif()
 if(SRN_SANITIZE)
-  set(options -fsanitize=${SRN_SANITIZE} -fno-sanitize-recover=all -g1 -Og) # -g1: lines, for reports; -Og compiles in half of the time of -O1
+  # -g1: lines, for reports. -Og compiles the kernels in half of the time of -O1, and they run nearly as fast.
+  set(options -fsanitize=${SRN_SANITIZE} -fno-sanitize-recover=all -g1 -Og)
   if(SRN_SANITIZE MATCHES "undefined")
     # AddressSanitizer finds these too, and they take half of the time to compile.
     list(APPEND options -fno-sanitize=null,object-size,pointer-overflow)

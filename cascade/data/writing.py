@@ -20,8 +20,8 @@ def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: S
 
     ``predicted`` holds the same sentences in the same order, those without words included, with what was predicted. The
     form is DyGIE++'s: ``[start, end, label]`` and ``[subject start, subject end, object start, object end, label]``, words
-    counted through the document, ends inclusive, each followed by a logit and a probability if its score is known. A document without a record is written with the labels it
-    has. Predictions that the input already held are replaced.
+    counted through the document, ends inclusive, each followed by a logit and a probability if its score is known. A
+    document without a record is written with the labels it has. Predictions that the input already held are replaced.
 
     Raises DataError when the sentences differ, OSError when the file cannot be written; then nothing has changed.
     """

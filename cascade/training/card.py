@@ -25,15 +25,9 @@ from .arguments import CascadeTrainingArguments
 LIBRARY = "srn-kernels"
 METRICS = {"ner_f1": "NER F1", "re_f1": "RE F1"}
 ARGUMENTS = (
-    *(
-        "num_train_epochs",
-        "max_steps",
-        "learning_rate",
-        "trunk_learning_rate",
-        "per_device_train_batch_size",
-        "world_size",
-    ),
-    *("gradient_accumulation_steps", "warmup_steps", "weight_decay", "train_sampling_strategy", "bf16", "fp16", "seed"),
+    *("num_train_epochs", "max_steps", "learning_rate", "trunk_learning_rate", "warmup_steps", "weight_decay"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "train_sampling_strategy"),
+    *("bf16", "fp16", "seed"),
 )
 ELSEWHERE = (  # of a configuration's arguments: what the card tells otherwise, and what the trunk decides
     *("self", "kwargs", "trunk", "entity_types", "relation_types"),
@@ -103,7 +97,7 @@ def _results(dev: Corpus, scores: Mapping[str, float]) -> list[EvalResult]:
 
 
 def _named(labels: tuple[str, ...]) -> str:
-    return ", ".join(f"`{label}`" for label in labels) or "none"
+    return ", ".join(f"`{on_one_line(label)}`" for label in labels) or "none"
 
 
 def _file(corpus: Corpus) -> str:

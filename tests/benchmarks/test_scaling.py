@@ -23,8 +23,17 @@ def test_points_are_measured_and_fill_a_page(tmp_path: Path, monkeypatch: pytest
     assert all(few["megabytes"] < many["megabytes"] for few, many in zip(short, long, strict=True))
     text = page.read_text()
     assert "old" not in text and text.startswith("# Title") and text.endswith("More.\n")
+    page.write_text("no markers")
+    with pytest.raises(SystemExit, match=f"{page}: expected the lines {scaling.BEGIN} and {scaling.END}"):
+        scaling.main(["--page", str(page), str(file)])
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
     assert rows[0] == "words" and rows[2:] == ["4", "40"]
+
+
+def test_the_page_in_the_repository_shows_its_results() -> None:
+    root = Path(scaling.__file__).parents[1]
+    page, results = root / "docs" / "scaling.md", root / "benchmarks/results/xeon-avx512-2-cores/scaling.json"
+    assert scaling.filled(page, json.loads(results.read_text())) == page.read_text("utf-8")
 
 
 def test_sentences_are_alike_and_have_their_subjects() -> None:

@@ -712,7 +712,8 @@ def test_no_value_of_any_option_ends_in_a_traceback(
         patch.setattr(cli.Parser, "parse_args_into_dataclasses", spied)
         failed(capsys, verb, "--no-such-option")
     ended = {}
-    for option in sorted(options.keys() - {"-h", "--help-all", "--output_dir", "--use_cpu"}):
+    tried = sorted(options.keys() - {"-h", "--help-all", "--output_dir", "--use_cpu"})
+    for option in tried:
         for value in ("-1", "nan", "no-such") if options[option] in (int, float) else ("no-such",):
             try:
                 main([*base, option, value])
@@ -723,7 +724,7 @@ def test_no_value_of_any_option_ends_in_a_traceback(
                 assert sum(line.startswith("cascade: error: ") for line in lines) == 1, (option, value, lines)
             except BaseException as error:
                 raise AssertionError(f"{option} {value}: {type(error).__name__}: {error}") from error
-    assert len(ended) >= len(options) / 2
+    assert len(ended) > len(tried) / 2
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -23,17 +23,9 @@ def test_a_training_that_is_killed_goes_on_as_if_it_was_not(tmp_path: Path, effo
     files = {split: tmp_path / f"{split}.jsonl" for split in ("train", "dev")}
     for split, path in files.items():
         write_corpus(path, sample_corpus(split))
-    arguments = [
-        "--train_file",
-        files["train"],
-        "--dev_file",
-        files["dev"],
-        "--trunk",
-        tiny_trunk(),
-        "--hidden_size",
-        8,
-    ]
-    arguments += ["--tag_size", 4, "--per_device_train_batch_size", 4, "--num_train_epochs", 8, "--use_cpu", "true"]
+    data = ("--train_file", files["train"], "--dev_file", files["dev"], "--trunk", tiny_trunk())
+    sizes = ("--hidden_size", 8, "--tag_size", 4, "--per_device_train_batch_size", 4)
+    arguments = (*data, *sizes, "--num_train_epochs", 8, "--use_cpu", "true")
     done = subprocess.run(
         [sys.executable, SCRIPT, *map(str, (tmp_path / "runs", 3 * effort, seeded, *arguments))],
         cwd=Path(__file__).parents[2],
@@ -45,6 +37,7 @@ def test_a_training_that_is_killed_goes_on_as_if_it_was_not(tmp_path: Path, effo
     assert done.returncode == 0, done.stderr[-4000:]
     killed = json.loads(done.stdout)
     assert len(killed) == 3 * effort
+    assert killed[0][1] is not None, "no training was resumed from a checkpoint"
     runs = [folder for folder in (tmp_path / "runs").iterdir() if folder.name != "whole"]
     assert runs
     expected = load_file(tmp_path / "runs" / "whole" / "model" / "model.safetensors")
