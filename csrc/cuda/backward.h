@@ -17,11 +17,10 @@ class BackwardPass {
   using Stored = typename Element::Stored;
   using Unit = Cell<float, N, Approximate>;
   static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
-  // Numbers that a thread asks for ahead; more would not fit its registers.
-  static constexpr int kAhead = 4, kItemsAhead = 1;
 
  public:
   using Shared = BackwardShared<Element, kRows, N>;
+  using Item = typename Team<Block>::Item;
 
   SRN_BODY BackwardPass(const Block& block, const Plan& plan, const BackwardCall& call, const Shared& shared)
       : block_(block),
@@ -31,6 +30,7 @@ class BackwardPass {
         team_(block, plan, call, shared.team),
         place_(team_.place()),
         direction_(call.direction[place_.team % call.sizes.directions]),
+        clip_(float(direction_.cell_clip)),
         H_(call.sizes.hidden) {}
 
   SRN_BODY void run() {
@@ -54,52 +54,58 @@ class BackwardPass {
     const Stored* const hh = static_cast<const Stored*>(direction_.weights.hh);
     const Stored* const mc = static_cast<const Stored*>(direction_.weights.mc);
     const int64_t H = H_, first = place_.first;
-    team_.load(
-        M, G, [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); },
+    team_.template load<M, G>(
+        [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); },
         [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); });
+    block_.sync();
   }
 
   SRN_BODY void sequence(const RowGroup& group) {
-    start(group);
     const bool reverse = direction_.reverse;
+    // The step that the forward pass visited before another; none has no rows.
+    const auto before = [&](int step) {
+      const int other = reverse ? step + 1 : step - 1;
+      return other >= 0 && other < group.steps ? group.at(other, kRows) : StepRows();
+    };
+    const int first = reverse ? 0 : group.steps - 1;
+    Rows rows = {group.at(first, kRows), before(first)};
+    start(group, rows);
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? i : group.steps - 1 - i;
-      begin(group, step);
+      begin(group, rows);
       block_.stamp(srn::persistent::kBegin);
       // While the gradients of c are on their way.
-      recompute(group, step);
+      recompute(group, rows);
       block_.stamp(srn::persistent::kRecompute);
       team_.exchange().await_gathered();
-      block_.sync();
       block_.stamp(srn::persistent::kAwaitDc);
       team_.multiply_gathered();
       block_.sync();
       block_.stamp(srn::persistent::kMultiplyDc);
-      collect(group, step);
-      block_.sync();
-      block_.stamp(srn::persistent::kCollect);
-      differentiate(group, step);
+      differentiate(group, rows);
       block_.sync();
       block_.stamp(srn::persistent::kDifferentiate);
       team_.multiply_owned_and_scatter();
       block_.stamp(srn::persistent::kMultiplyDz);
       // While the partial sums are on their way, work that no other block waits for.
-      const bool last = i + 1 == group.steps;
-      const int next = reverse ? step + 1 : step - 1;
-      Asked asked = {};
-      if (!last) ask(group, next, asked);
-      keep(group, step);
+      const Rows next = {rows.before, before(reverse ? step + 1 : step - 1)};
+      if (i + 1 < group.steps) ask(group, next);
+      keep(rows.now);
       block_.stamp(srn::persistent::kKeepDz);
       team_.exchange().await_scattered();
-      if (!last) take(group, next, asked);
-      block_.sync();
+      finish(rows.now);
       block_.stamp(srn::persistent::kAwaitDh);
-      finish(group, step);
+      rows = next;
     }
     end(group);
   }
 
-  SRN_BODY void start(const RowGroup& group) {
+  // The rows of a step, and of the one that the forward pass visited before it.
+  struct Rows {
+    StepRows now, before;
+  };
+
+  SRN_BODY void start(const RowGroup& group, const Rows& rows) {
     const Stored* const grad_h_n = static_cast<const Stored*>(direction_.grad_h_n);
     const Stored* const grad_c_n = static_cast<const Stored*>(direction_.grad_c_n);
     const auto last = [&](const Stored* grad, int row, int unit) {
@@ -107,185 +113,149 @@ class BackwardPass {
       const bool has = grad != nullptr && sequence < call_.sizes.batch;
       return has ? Element::load(grad[sequence * H_ + place_.first + unit]) : 0.0f;
     };
-    team_.each_unit([&](int item, int unit, int row) {
-      at(shared_.dh)[item] = last(grad_h_n, row, unit);
-      at(shared_.dc_before)[item] = last(grad_c_n, row, unit);
-      at(shared_.grad_output)[item] = 0;  // where there is none
+    team_.each_item([&](const Item& item) {
+      at(shared_.dh)[item.index] = last(grad_h_n, item.row, item.unit);
+      at(shared_.dc_before)[item.index] = last(grad_c_n, item.row, item.unit);
     });
-    block_.sync();
-    const int step = direction_.reverse ? 0 : group.steps - 1;
-    Asked asked = {};
-    ask(group, step, asked);
-    take(group, step, asked);
-    block_.sync();
+    ask(group, rows);
   }
 
-  // A thread's first numbers of each kind that the forward pass and the caller left for a step, on their way.
+  // What the forward pass and the caller left of an item, on its way until it is used.
   struct Asked {
-    Stored gates[kAhead], grad_memories[kAhead], cells[kItemsAhead], cells_before[kItemsAhead],
-        grad_output[kItemsAhead];
+    Stored gates[G], grad_memories[M], c, c_before, grad_output;
   };
 
-  SRN_BODY void ask(const RowGroup& group, int step, Asked& asked) const {
-    const int rows = group.active(step, kRows);
-    each_kind(group, step, asked, [&](auto& numbers, int blocks, const auto& load, const auto&) {
-      team_.ask(numbers, blocks, rows, load);
-    });
-  }
-  SRN_BODY void take(const RowGroup& group, int step, Asked& asked) const {
-    const int rows = group.active(step, kRows);
-    each_kind(group, step, asked, [&](auto& numbers, int blocks, const auto& load, const auto& to) {
-      team_.take(numbers, blocks, rows, load,
-                 [&](int index, int row, int, int unit, float number) { to(index, unit * kRows + row) = number; });
-    });
-  }
-
-  // f(numbers, blocks, load, to) for each kind: load(row, a, unit) is a number, to(index, item) where it goes.
-  template <typename F>
-  SRN_BODY void each_kind(const RowGroup& group, int step, Asked& asked, const F& f) const {
-    const int64_t first = group.row(step), H = H_;
-    const auto units_of = [&](const void* buffer) { return static_cast<const Stored*>(buffer) + place_.first; };
-    f(
-        asked.gates, G,
-        [&](int row, int g, int unit) { return units_of(direction_.gates)[((first + row) * G + g) * H + unit]; },
-        [&](int index, int) -> float& { return at(shared_.gates)[index]; });
-    if (direction_.grad_memories != nullptr) {
-      f(
-          asked.grad_memories, M,
-          [&](int row, int m, int unit) {
-            return units_of(direction_.grad_memories)[(first + row) * direction_.grad_memories_row_stride +
-                                                      m * direction_.grad_memory_stride + unit];
-          },
-          [&](int index, int) -> float& { return at(shared_.ds)[index]; });
-    }
-    f(
-        asked.cells, 1, [&](int row, int, int unit) { return units_of(direction_.cells)[(first + row) * H + unit]; },
-        [&](int, int item) -> float& { return at(shared_.c)[item]; });
-    // The step visited before this one in the forward pass, where a row took part in it.
-    const int before = direction_.reverse ? step + 1 : step - 1;
-    const bool any = before >= 0 && before < group.steps;
-    const int rows_before = any ? group.active(before, kRows) : 0;
-    const int64_t first_before = any ? group.row(before) : 0;
-    f(
-        asked.cells_before, 1,
-        [&](int row, int, int unit) {
-          return row < rows_before ? units_of(direction_.cells)[(first_before + row) * H + unit]
-                                   : units_of(direction_.c0)[int64_t(group.first + row) * H + unit];
-        },
-        [&](int, int item) -> float& { return at(shared_.c_before)[item]; });
+  SRN_BODY void ask(const RowGroup& group, const Rows& rows, const Item& item) {
+    if (item.row >= rows.now.count) return;
+    const int row = item.row, unit = item.unit;
+    const int64_t first = rows.now.first;
+    const auto units_of = [&](const void* buffer, int64_t before) {
+      return static_cast<const Stored*>(buffer) + before + place_.first;
+    };
+    Asked& asked = asked_[item.lane];
+    const Stored* const gates = units_of(direction_.gates, first * G * H_) + row * G * H_ + unit;
+    SRN_UNROLL(G)
+    for (int g = 0; g < G; ++g) asked.gates[g] = gates[g * H_];
+    asked.c = units_of(direction_.cells, first * H_)[row * H_ + unit];
+    const Stored* const before = row < rows.before.count ? units_of(direction_.cells, rows.before.first * H_)
+                                                         : units_of(direction_.c0, int64_t(group.first) * H_);
+    asked.c_before = before[row * H_ + unit];
     if (direction_.grad_output != nullptr) {
-      f(
-          asked.grad_output, 1,
-          [&](int row, int, int unit) {
-            return units_of(direction_.grad_output)[(first + row) * direction_.grad_output_stride + unit];
-          },
-          [&](int, int item) -> float& { return at(shared_.grad_output)[item]; });
+      asked.grad_output = units_of(direction_.grad_output, (first + row) * direction_.grad_output_stride)[unit];
     }
+    if (direction_.grad_memories != nullptr) {
+      const Stored* const grad_memories =
+          units_of(direction_.grad_memories, (first + row) * direction_.grad_memories_row_stride) + unit;
+      SRN_UNROLL(M)
+      for (int m = 0; m < M; ++m) asked.grad_memories[m] = grad_memories[m * direction_.grad_memory_stride];
+    }
+  }
+  // That of a thread's first item, a step ahead; of its others when it is used.
+  SRN_BODY void ask(const RowGroup& group, const Rows& rows) {
+    team_.each_item([&](const Item& item) {
+      if (item.turn == 0) ask(group, rows, item);
+    });
+  }
+  // f(item, asked, active), each item with what was asked for if the step has its row; after(group).
+  template <typename F, typename After>
+  SRN_BODY void each_asked(const RowGroup& group, const Rows& rows, bool first_time, const F& f, const After& after) {
+    const auto with_asked = [&](const Item& item) {
+      if (team_.several() && (item.turn > 0 || !first_time)) ask(group, rows, item);
+      f(item, asked_[item.lane], item.row < rows.now.count);
+    };
+    team_.each_item(with_asked, after);
+  }
+  template <typename F>
+  SRN_BODY void each_asked(const RowGroup& group, const Rows& rows, const F& f) {
+    each_asked(group, rows, false, f, [](int) {});
   }
 
   // Eq. 9 differentiated: the gradient of c_t, for all members. Inactive rows have none.
-  SRN_BODY void begin(const RowGroup& group, int step) {
-    const int rows = group.active(step, kRows);
-    Stored* const dc_rows = static_cast<Stored*>(direction_.dc) + group.row(step) * H_ + place_.first;
-    team_.each_unit([&](int item, int unit, int row) {
-      float dc = 0;
-      if (row < rows) {
-        const float dh = at(shared_.dh)[item] + at(shared_.grad_output)[item];
-        const float output_gate = at(shared_.gates)[(row * G + kOutput) * plan_.units + unit];
-        dc = Unit::cell_gradient(output_gate, at(shared_.c)[item], dh, at(shared_.dc_before)[item],
-                                 float(direction_.cell_clip));
-        at(shared_.dh_whole)[item] = dh;
-      }
-      team_.exchange().gather(item, dc);
-      if (row < rows) dc_rows[int64_t(row) * H_ + unit] = Element::store(dc);
-    });
-    team_.exchange().send_gathered();
+  SRN_BODY void begin(const RowGroup& group, const Rows& rows) {
+    Stored* const dc_rows = static_cast<Stored*>(direction_.dc) + rows.now.first * H_ + place_.first;
+    const auto differentiate_h = [&](const Item& item, const Asked& asked, bool active) {
+      if (!active) return team_.exchange().gather(item.unit, item.row, 0.0f);
+      const float grad = direction_.grad_output == nullptr ? 0.0f : Element::load(asked.grad_output);
+      const float dh = at(shared_.dh)[item.index] + grad;
+      const float dc = Unit::cell_gradient(Element::load(asked.gates[kOutput]), Element::load(asked.c), dh,
+                                           at(shared_.dc_before)[item.index], clip_);
+      at(shared_.dh_whole)[item.index] = dh;
+      team_.exchange().gather(item.unit, item.row, dc);
+      dc_rows[item.row * H_ + item.unit] = Element::store(dc);
+    };
+    each_asked(group, rows, true, differentiate_h, [&](int items) { team_.exchange().send_gathered(items); });
   }
 
   // The memories before tanh (Eq. 6, 7), and what the gradients of tanh(s) (Eq. 10) add to ds.
-  SRN_BODY void recompute(const RowGroup& group, int step) {
-    const int rows = group.active(step, kRows);
-    Stored* const s_rows = static_cast<Stored*>(direction_.s) + group.row(step) * M * H_ + place_.first;
-    team_.each_unit([&](int item, int unit, int row) {
-      if (row >= rows) return;
+  SRN_BODY void recompute(const RowGroup& group, const Rows& rows) {
+    Stored* const s_rows = static_cast<Stored*>(direction_.s) + rows.now.first * M * H_ + place_.first;
+    each_asked(group, rows, [&](const Item& item, const Asked& asked, bool active) {
+      if (!active) return;
       float gates[G], s[M];
-      load_gates(row, unit, gates);
-      Unit::memories(gates, at(shared_.c_before)[item], s);
-      unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
-        constexpr int m = decltype(memory)::value;
-        s_rows[(int64_t(row) * M + m) * H_ + unit] = Element::store(s[m]);
-        float& ds = at(shared_.ds)[(row * M + m) * plan_.units + unit];
-        if (direction_.grad_memories != nullptr) {
-          const float t = Approximate::tanh(s[m]);
-          ds *= 1 - t * t;
-        } else {
-          ds = 0;
-        }
-      });
-    });
-  }
-
-  // Eq. 8 differentiated: the gradients of the memories.
-  SRN_BODY void collect(const RowGroup& group, int step) {
-    team_.each_of(M, group.active(step, kRows), [&](int index, int row, int m, int unit) {
-      at(shared_.ds)[index] += team_.total(row, m * plan_.units + unit);
-    });
-  }
-
-  // Eq. 1 to 7 differentiated.
-  SRN_BODY void differentiate(const RowGroup& group, int step) {
-    const int rows = group.active(step, kRows);
-    team_.each_unit([&](int item, int unit, int row) {
-      float dz[G] = {};
-      if (row < rows) {
-        float gates[G], ds[M];
-        load_gates(row, unit, gates);
-        unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
-          constexpr int m = decltype(memory)::value;
-          ds[m] = at(shared_.ds)[(row * M + m) * plan_.units + unit];
-        });
-        at(shared_.dc_before)[item] =
-            Unit::backward(gates, at(shared_.c_before)[item], at(shared_.c)[item], at(shared_.dh_whole)[item], ds, dz);
+      load_gates(asked, gates);
+      Unit::memories(gates, Element::load(asked.c_before), s);
+      Stored* const to = s_rows + item.row * M * H_ + item.unit;
+      SRN_UNROLL(M)
+      for (int m = 0; m < M; ++m) to[m * H_] = Element::store(s[m]);
+      if (direction_.grad_memories == nullptr) return;
+      SRN_UNROLL(M)
+      for (int m = 0; m < M; ++m) {
+        const float t = Approximate::tanh(s[m]);
+        at(shared_.ds)[m * team_.items() + item.index] = Element::load(asked.grad_memories[m]) * (1 - t * t);
       }
-      unrolled<0, G>([&](auto gate) SRN_INLINE_LAMBDA {
-        constexpr int g = decltype(gate)::value;
-        const int column = g * plan_.units + unit;
-        team_.owned(row, column) = Element::operand(dz[g]);
-        at(shared_.dz)[row * G * plan_.units + column] = dz[g];
-      });
     });
   }
 
-  SRN_BODY void keep(const RowGroup& group, int step) {
-    Stored* const dz = static_cast<Stored*>(direction_.dz) + group.row(step) * G * H_ + place_.first;
-    team_.each_of(G, group.active(step, kRows), [&](int index, int row, int g, int unit) {
-      dz[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.dz)[index]);
+  // Eq. 8 and 1 to 7 differentiated: the gradients of the memories, and of the gates. Of inactive rows the operand keeps
+  // what was there; nobody reads their sums.
+  SRN_BODY void differentiate(const RowGroup& group, const Rows& rows) {
+    each_asked(group, rows, [&](const Item& item, const Asked& asked, bool active) {
+      if (!active) return;
+      float gates[G], ds[M], dz[G];
+      team_.totals(item.index, ds);
+      if (direction_.grad_memories != nullptr) {
+        SRN_UNROLL(M)
+        for (int m = 0; m < M; ++m) ds[m] += at(shared_.ds)[m * team_.items() + item.index];
+      }
+      load_gates(asked, gates);
+      at(shared_.dc_before)[item.index] = Unit::backward(gates, Element::load(asked.c_before), Element::load(asked.c),
+                                                         at(shared_.dh_whole)[item.index], ds, dz);
+      team_.own(item.unit, item.row, dz);
+      SRN_UNROLL(G)
+      for (int g = 0; g < G; ++g) at(shared_.dz)[g * team_.items() + item.index] = Element::store(dz[g]);
     });
   }
 
-  SRN_BODY void finish(const RowGroup& group, int step) {
-    const int rows = group.active(step, kRows);
-    team_.each_unit([&](int item, int, int row) {
-      if (row < rows) at(shared_.dh)[item] = team_.exchange().scattered(item);
+  SRN_BODY void keep(const StepRows& rows) {
+    Stored* const dz = static_cast<Stored*>(direction_.dz) + rows.first * G * H_ + place_.first;
+    team_.each_item([&](const Item& item) {
+      if (item.row >= rows.count) return;
+      Stored* const to = dz + item.row * G * H_ + item.unit;
+      SRN_UNROLL(G)
+      for (int g = 0; g < G; ++g) to[g * H_] = at(shared_.dz)[g * team_.items() + item.index];
+    });
+  }
+
+  SRN_BODY void finish(const StepRows& rows) {
+    team_.each_item([&](const Item& item) {
+      if (item.row < rows.count) at(shared_.dh)[item.index] = team_.exchange().scattered(item.unit, item.row);
     });
   }
 
   SRN_BODY void end(const RowGroup& group) {
     Stored* const grad_h0 = static_cast<Stored*>(direction_.grad_h0);
     Stored* const grad_c0 = static_cast<Stored*>(direction_.grad_c0);
-    team_.each_unit([&](int item, int unit, int row) {
-      const int64_t sequence = group.first + row;
+    team_.each_item([&](const Item& item) {
+      const int64_t sequence = group.first + item.row;
       if (sequence >= call_.sizes.batch) return;
-      grad_h0[sequence * H_ + place_.first + unit] = Element::store(at(shared_.dh)[item]);
-      grad_c0[sequence * H_ + place_.first + unit] = Element::store(at(shared_.dc_before)[item]);
+      grad_h0[sequence * H_ + place_.first + item.unit] = Element::store(at(shared_.dh)[item.index]);
+      grad_c0[sequence * H_ + place_.first + item.unit] = Element::store(at(shared_.dc_before)[item.index]);
     });
   }
 
-  SRN_BODY void load_gates(int row, int unit, float (&gates)[G]) const {
-    const int first = row * G * plan_.units + unit;
-    unrolled<0, G>([&](auto gate) SRN_INLINE_LAMBDA {
-      gates[decltype(gate)::value] = at(shared_.gates)[first + decltype(gate)::value * plan_.units];
-    });
+  static SRN_BODY void load_gates(const Asked& asked, float (&gates)[G]) {
+    SRN_UNROLL(G)
+    for (int g = 0; g < G; ++g) gates[g] = Element::load(asked.gates[g]);
   }
 
   const Block& block_;
@@ -295,7 +265,9 @@ class BackwardPass {
   Team<Block> team_;
   const Place place_;
   const BackwardDirection& direction_;
+  const float clip_;
   const int H_;
+  typename Block::template PerLane<Asked> asked_;  // of the items that are computed next
 };
 
 }  // namespace persistent

@@ -7,19 +7,25 @@
 //   kExchange           how its team exchanges numbers
 //   index()             its number in the grid
 //   memory()            its shared memory
-//   thread(), threads() which thread of the block this is, and of how many: a phase deals its items to them in turn
+//   thread(), threads() which thread of the block this is, and of how many: a loop deals what it does to them in turn
+//   first_group(), groups()   which items a thread takes, kLanes at a time: its first such group, and how many there are
+//                       to the next
 //   sync()              a barrier of the block's threads, after which all see what each wrote
 //   each_warp(f)        f(warp) for this thread's warps: one on the device
 //   PerWarp<X>          an X for each of them, in registers on the device
+//   each_lane(f)        f(lane) for each of kLanes items that a warp takes at a time: one for each of its threads
+//   PerLane<X>          an X for each of these, in registers on the device
+//   sync_warp()         a barrier of the threads that take such items together
 //   Tile                a tile of weights, kTileRows by Element::kDepth
 //   Rows                what it is multiplied with, kRows by Element::kDepth
 //   Sum                 the product, kTileRows by kRows, of floats
 //   fill(tile, f)       tile = f(row, depth), Operands
 //   keep(tile, p), kept(tile, p)     to shared memory and back
-//   rows_start(p, stride), rows(rows, start, stride)   read Rows from shared memory, `stride` words from one to the
-//                       next: where this thread reads its part of a tile; then, there or some tiles on, the part
-//   clear(sum), multiply(sum, tile, rows), add(sum, other)
+//   rows_start(p), rows(rows, start)   read Rows from shared memory, [row][depth]: where this thread reads its part of a
+//                       tile's; then, there or some tiles on, the part
+//   clear(sum), multiply(sum, tile, rows)
 //   pairs(sum, f)       f(row, column, sum, sum of the next column), for every even column
+//   quads(sum, f)       f(row, column, four sums), for every fourth column
 //   write(word, n words), read(...)  of the mailbox: whole words, in any order, never cached
 //   sync_cluster()      a barrier of all threads of the team's blocks, where the team is a cluster
 //   open(gate), expect(gate, bytes)  of a gate in shared memory: makes it, by one thread; tells it how many bytes its
@@ -35,23 +41,24 @@
 #include "cuda/shared.h"
 #include "cuda/stamps.h"
 
-#define SRN_TEXT(x) #x
 #if defined(__CUDACC__)
+#define SRN_TEXT(x) #x
 #define SRN_BODY __device__ __forceinline__
 #define SRN_UNROLL(times) _Pragma(SRN_TEXT(unroll times))
 #else
 #define SRN_BODY inline
-#define SRN_UNROLL(times) _Pragma(SRN_TEXT(GCC unroll times))
+#define SRN_UNROLL(times)
 #endif
 
 namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
+using srn::persistent::Chunk;
 using srn::persistent::kResident;
-using srn::persistent::kTileWords;
-using srn::persistent::Span;
 using srn::persistent::Tiles;
+
+constexpr int kLanes = 32;
 
 // A block's place: the team whose rows it works on, and the hidden units that it owns.
 struct Place {
@@ -65,6 +72,14 @@ struct Place {
     units = hidden - first < plan.units ? hidden - first : plan.units;
   }
 };
+
+// Where a number of a team's row lies in the operand of a product, tile by tile as the tensor cores read it.
+template <typename Block>
+SRN_BODY int operand_place(int row, int depth) {
+  constexpr uint32_t kDepth = Block::Element::kDepth;
+  const uint32_t k = uint32_t(depth);
+  return int((k / kDepth * Block::kRows + uint32_t(row)) * kDepth + k % kDepth);
+}
 
 // The items 0 to count - 1, dealt to the threads of the block.
 template <typename Block, typename F>

@@ -17,6 +17,7 @@ namespace persistent {
 
 using srn::persistent::Call;
 using srn::persistent::kMessageUnits;
+using srn::persistent::kMostMembers;
 
 template <typename Block>
 class Cluster {
@@ -45,16 +46,17 @@ class Cluster {
   // After the last exchange: no block ends while its messages may be on their way.
   SRN_BODY void end() const { block_.sync_cluster(); }
 
-  // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.
+  // scatterer()(unit, row, four): sends the partial sums of four adjacent rows to the owner of their unit.
   struct Scatterer {
     const Block& block;
     const Plan& plan;
     float* const slot;
     uint64_t* const gate;
 
-    SRN_BODY void operator()(int unit, int row, float one, float next) const {
+    SRN_BODY void operator()(int unit, int row, const float (&four)[4]) const {
       const int owner = plan.by_units.quotient(unit), local = unit - owner * plan.units;
-      const uint32_t words[] = {bits_as<uint32_t>(one), bits_as<uint32_t>(next)};
+      const uint32_t words[] = {bits_as<uint32_t>(four[0]), bits_as<uint32_t>(four[1]), bits_as<uint32_t>(four[2]),
+                                bits_as<uint32_t>(four[3])};
       block.send(owner, slot + local * kRows + row, words, gate);
     }
   };
@@ -62,40 +64,54 @@ class Cluster {
     return {block_, plan_, at(shared_.slots) + place_.member * plan_.units * kRows, scattered_gate()};
   }
 
-  // To be followed by a barrier, and then by `scattered`.
+  // To be followed by `scattered`.
   SRN_BODY void await_scattered() { pass(scattered_gate(), scattered_phase_, scattered_bytes()); }
 
-  // The sum for an item of this member: item = unit * kRows + row.
-  SRN_BODY float scattered(int item) const {
-    const float* const first = at(shared_.slots) + item;
-    float sum = first[0];
-    for (int source = 1; source < plan_.members; ++source) sum += first[source * plan_.units * kRows];
-    return sum;
+  // The sum for a row of a unit of this member: all loads are under way at once, and no chain of sums is long.
+  SRN_BODY float scattered(int unit, int row) const {
+    const float* const first = at(shared_.slots) + unit * kRows + row;
+    const int each = plan_.units * kRows;
+    float sums[kMostMembers];
+    SRN_UNROLL(kMostMembers)
+    for (int source = 0; source < kMostMembers; ++source) {
+      sums[source] = source < plan_.members ? first[source * each] : 0.0f;
+    }
+    SRN_UNROLL(kMostMembers)
+    for (int apart = kMostMembers / 2; apart > 0; apart /= 2) {
+      SRN_UNROLL(kMostMembers)
+      for (int i = 0; i < apart; ++i) sums[i] += sums[i + apart];
+    }
+    return sums[0];
   }
 
-  // Sends an item's number to all members; each item once an exchange, then `send_gathered` and `await_gathered` by all
-  // threads.
-  SRN_BODY void gather(int item, float value) const {
-    at(shared_.outbox)[item % kRows * plan_.units + item / kRows] = Element::operand(value);
+  // Sends a number of a row of a unit of this member to all members; each once an exchange, then `send_gathered` for
+  // each group of items, and `await_gathered` by all threads.
+  SRN_BODY void gather(int unit, int row, float value) const {
+    at(shared_.outbox)[row * plan_.units + unit] = Element::operand(value);
   }
 
-  // A message is a few units of a row. Each member begins with itself, so that not all send to one at once.
-  SRN_BODY void send_gathered() const {
-    block_.sync();
-    const int stride = plan_.gathered.stride() * (4 / int(sizeof(Operand)));
-    each(block_, plan_.members * int(plan_.by_messages.divisor), [&](int i) {
-      const int turn = plan_.by_messages.quotient(i), message = plan_.by_messages.remainder(i);
-      const int row = message % kRows, local = message / kRows * kMessageUnits, unit = place_.first + local;
-      if (unit >= hidden_) return;
-      const int shifted = place_.member + turn, member = shifted < plan_.members ? shifted : shifted - plan_.members;
+  // A message is a few units of a row: a group of items has one for each of its rows, and the warp that has computed
+  // them sends them. Each member begins with itself, so that not all send to one at once.
+  SRN_BODY void send_gathered(int group) const {
+    static_assert(kLanes == kMessageUnits * kRows, "a group of items has the units of a message");
+    block_.sync_warp();
+    const int local = group * kMessageUnits, unit = place_.first + local;
+    if (unit >= hidden_) return;
+    block_.each_lane([&](int lane) {
+      const int row = lane % kRows;
       uint32_t words[kMessageWords];
       memcpy(words, __builtin_assume_aligned(at(shared_.outbox) + row * plan_.units + local, sizeof(words)),
              sizeof(words));
-      block_.send(member, at(shared_.gathered) + row * stride + unit, words, gathered_gate());
+      Operand* const to = at(shared_.gathered) + operand_place<Block>(row, unit);
+      SRN_UNROLL(4)
+      for (int turn = lane / kRows; turn < plan_.members; turn += kLanes / kRows) {
+        const int member = place_.member + turn;
+        block_.send(member < plan_.members ? member : member - plan_.members, to, words, gathered_gate());
+      }
     });
   }
 
-  // Waits for all members' numbers in the operand of the first product. To be followed by a barrier.
+  // Waits for all members' numbers in the operand of the first product.
   SRN_BODY void await_gathered() { pass(gathered_gate(), gathered_phase_, gathered_bytes()); }
 
  private:

@@ -64,6 +64,9 @@ class DeviceBlock {
     X value_;
   };
 
+  template <typename X>
+  using PerLane = PerWarp<X>;  // a lane is a thread
+
   __device__ __forceinline__ int index() const { return int(blockIdx.x); }
   __device__ __forceinline__ unsigned char* memory() const {
     extern __shared__ __align__(16) unsigned char memory[];
@@ -72,10 +75,19 @@ class DeviceBlock {
   __device__ __forceinline__ int thread() const { return int(threadIdx.x); }
   __device__ __forceinline__ int threads() const { return kWarps * 32; }
   __device__ __forceinline__ void sync() const { __syncthreads(); }
+  // The shuffle tells the compiler that all threads of the warp have the same number.
   template <typename F>
   __device__ __forceinline__ void each_warp(const F& f) const {
-    f(int(threadIdx.x) / 32);
+    f(__shfl_sync(~0u, int(threadIdx.x) / 32, 0));
   }
+
+  __device__ __forceinline__ int first_group() const { return int(threadIdx.x) / kLanes; }
+  __device__ __forceinline__ int groups() const { return kWarps; }
+  template <typename F>
+  __device__ __forceinline__ void each_lane(const F& f) const {
+    f(lane());
+  }
+  __device__ __forceinline__ void sync_warp() const { __syncwarp(); }
 
   // Words 0 and 1 are of rows `lane / 4` and 8 more, in the first half of this thread's part of the depth; 2 and 3 in
   // the second.
@@ -101,24 +113,21 @@ class DeviceBlock {
     tile.words[0] = words.x, tile.words[1] = words.y, tile.words[2] = words.z, tile.words[3] = words.w;
   }
 
-  __device__ __forceinline__ const Operand* rows_start(const Operand* operand, int stride) const {
-    return operand + (lane_group() * stride + 2 * place()) * (4 / int(sizeof(Operand)));
+  // A thread reads eight bytes, next to its neighbour's.
+  __device__ __forceinline__ const Operand* rows_start(const Operand* operand) const {
+    return operand + lane() * (8 / int(sizeof(Operand)));
   }
-  __device__ __forceinline__ void rows(Rows& rows, const Operand* start, int stride) const {
+  __device__ __forceinline__ void rows(Rows& rows, const Operand* start) const {
     const uint32_t* const words = reinterpret_cast<const uint32_t*>(start);
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
-      const uint2 pair = *reinterpret_cast<const uint2*>(words + column * 8 * stride);
+      const uint2 pair = *reinterpret_cast<const uint2*>(words + column * 64);
       rows.words[column][0] = pair.x, rows.words[column][1] = pair.y;
     }
   }
   __device__ __forceinline__ void clear(Sum& sum) const {
 #pragma unroll
     for (int i = 0; i < kColumns * 4; ++i) sum.numbers[i / 4][i % 4] = 0;
-  }
-  __device__ __forceinline__ void add(Sum& sum, const Sum& other) const {
-#pragma unroll
-    for (int i = 0; i < kColumns * 4; ++i) sum.numbers[i / 4][i % 4] += other.numbers[i / 4][i % 4];
   }
   __device__ __forceinline__ void multiply(Sum& sum, const Tile& tile, const Rows& rows) const {
 #pragma unroll
@@ -135,13 +144,29 @@ class DeviceBlock {
       f(lane_group() + 8, column * 8 + 2 * place(), numbers[2], numbers[3]);
     }
   }
+  // Of two neighbouring threads, which hold two numbers of two rows each, one gets four of the first, the other four of
+  // the second.
+  template <typename F>
+  __device__ __forceinline__ void quads(const Sum& sum, const F& f) const {
+    const bool odd = place() % 2 != 0;
+#pragma unroll
+    for (int column = 0; column < kColumns; ++column) {
+      const float (&own)[4] = sum.numbers[column];
+      const float first = __shfl_xor_sync(~0u, odd ? own[0] : own[2], 1);
+      const float next = __shfl_xor_sync(~0u, odd ? own[1] : own[3], 1);
+      const float four[4] = {odd ? first : own[0], odd ? next : own[1], odd ? own[2] : first, odd ? own[3] : next};
+      f(lane_group() + (odd ? 8 : 0), column * 8 + place() / 2 * 4, four);
+    }
+  }
 
   // Relaxed, at the scope of the device: past the first-level cache, and unordered except within a word.
   __device__ __forceinline__ void write(uint32_t* to, uint32_t word) const {
     asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
   }
-  __device__ __forceinline__ void write(uint32_t* to, uint32_t word, uint32_t next) const {
-    asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(word), "r"(next) : "memory");
+  __device__ __forceinline__ void write(uint32_t* to, const uint32_t (&words)[4]) const {
+    asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words[0]), "r"(words[1]),
+                 "r"(words[2]), "r"(words[3])
+                 : "memory");
   }
   __device__ __forceinline__ void read(const uint32_t* from, uint32_t (&words)[4]) const {
     asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"

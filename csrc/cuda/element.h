@@ -33,6 +33,14 @@ struct BFloat16 {
   static SRN_INLINE Operand operand(float value) { return store(value); }
   static SRN_INLINE Operand operand_of(Stored stored) { return stored; }
   static SRN_INLINE float multiplied(Operand operand) { return load(operand); }
+  static SRN_INLINE void operands(float one, float next, Operand* to) {
+#if defined(__CUDA_ARCH__)
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(one, next);  // one instruction
+    memcpy(to, &pair, sizeof(pair));
+#else
+    to[0] = operand(one), to[1] = operand(next);
+#endif
+  }
 };
 
 struct Float16 {
@@ -64,6 +72,14 @@ struct Float16 {
   static SRN_INLINE Operand operand(float value) { return store(value); }
   static SRN_INLINE Operand operand_of(Stored stored) { return stored; }
   static SRN_INLINE float multiplied(Operand operand) { return load(operand); }
+  static SRN_INLINE void operands(float one, float next, Operand* to) {
+#if defined(__CUDA_ARCH__)
+    const __half2 pair = __floats2half2_rn(one, next);
+    memcpy(to, &pair, sizeof(pair));
+#else
+    to[0] = operand(one), to[1] = operand(next);
+#endif
+  }
 };
 
 struct TensorFloat32 {
@@ -86,7 +102,26 @@ struct TensorFloat32 {
   }
   static SRN_INLINE Operand operand_of(Stored stored) { return operand(stored); }
   static SRN_INLINE float multiplied(Operand operand) { return bits_as<float>(operand); }
+  static SRN_INLINE void operands(float one, float next, Operand* to) { to[0] = operand(one), to[1] = operand(next); }
 };
+
+// Numbers that are stored or loaded at once; 16 bytes at a time is the most that there is.
+template <typename X, int kCount>
+struct alignas(sizeof(X) * kCount < 16 ? sizeof(X) * kCount : 16) Together {
+  X numbers[kCount];
+};
+
+// Numbers as they are multiplied, stored at once; `to` is aligned to all of them.
+template <typename Element, int kCount>
+SRN_INLINE void store_operands(const float* numbers, typename Element::Operand* to) {
+  if constexpr (kCount == 1) {
+    *to = Element::operand(*numbers);
+  } else {
+    Together<typename Element::Operand, kCount> operands;
+    for (int i = 0; i < kCount; i += 2) Element::operands(numbers[i], numbers[i + 1], operands.numbers + i);
+    *reinterpret_cast<Together<typename Element::Operand, kCount>*>(to) = operands;
+  }
+}
 
 }  // namespace persistent
 }  // namespace SRN_ISA

@@ -17,10 +17,10 @@ class ForwardPass {
   using Stored = typename Element::Stored;
   using Unit = Cell<float, N, Approximate>;
   static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;
-  static constexpr int kAhead = kRows / 2;  // numbers of a step's input that a thread asks for ahead
 
  public:
   using Shared = ForwardShared<Element, kRows, N>;
+  using Item = typename Team<Block>::Item;
 
   SRN_BODY ForwardPass(const Block& block, const Plan& plan, const ForwardCall& call, const Shared& shared)
       : block_(block),
@@ -30,6 +30,7 @@ class ForwardPass {
         team_(block, plan, call, shared.team),
         place_(team_.place()),
         direction_(call.direction[place_.team % call.sizes.directions]),
+        clip_(float(direction_.cell_clip)),
         H_(call.sizes.hidden) {}
 
   SRN_BODY void run() {
@@ -53,8 +54,8 @@ class ForwardPass {
     const Stored* const hh = static_cast<const Stored*>(direction_.weights.hh);
     const Stored* const mc = static_cast<const Stored*>(direction_.weights.mc);
     const int64_t H = H_, first = place_.first;
-    team_.load(
-        G, M, [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); },
+    team_.template load<G, M>(
+        [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); },
         [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); });
     const Stored* const b_hh = static_cast<const Stored*>(direction_.weights.b_hh);
     const Stored* const b_mc = static_cast<const Stored*>(direction_.weights.b_mc);
@@ -71,160 +72,153 @@ class ForwardPass {
   }
 
   SRN_BODY void sequence(const RowGroup& group) {
-    start(group);
     const bool reverse = direction_.reverse;
+    StepRows rows = group.at(reverse ? group.steps - 1 : 0, kRows);
+    start(group, rows);
     for (int i = 0; i < group.steps; ++i) {
-      const int step = reverse ? group.steps - 1 - i : i;
       const bool last = i + 1 == group.steps;
       team_.exchange().await_gathered();
-      block_.sync();
       block_.stamp(srn::persistent::kAwaitH);
       team_.multiply_gathered();
       block_.sync();
       block_.stamp(srn::persistent::kMultiplyH);
-      activate();
-      block_.sync();
-      block_.stamp(srn::persistent::kActivate);
-      select();
+      select(rows);
       block_.sync();
       block_.stamp(srn::persistent::kSelect);
       team_.multiply_owned_and_scatter();
       block_.stamp(srn::persistent::kMultiplyS);
       // While the partial sums are on their way, work that no other block waits for.
-      const Input next(*this, group, last ? step : reverse ? step - 1 : step + 1);
-      Stored asked[kAhead] = {};
-      if (!last) next.ask(asked);
-      keep(group, step);
+      StepRows next;
+      if (!last) next = group.at(reverse ? group.steps - 2 - i : i + 1, kRows), ask(next);
+      keep(rows);
       block_.stamp(srn::persistent::kKeep);
       team_.exchange().await_scattered();
-      block_.sync();
       block_.stamp(srn::persistent::kAwaitC);
-      finish(group, step, last);
-      if (!last) next.take(asked);
+      finish(rows, last);
       block_.stamp(srn::persistent::kFinish);
+      rows = next;
     }
     end(group);
   }
 
   // Initial states, zeros for rows that the batch does not have; h goes to all members.
-  SRN_BODY void start(const RowGroup& group) {
+  SRN_BODY void start(const RowGroup& group, const StepRows& rows) {
     const Stored* const h0 = static_cast<const Stored*>(direction_.h0);
     const Stored* const c0 = static_cast<const Stored*>(direction_.c0);
-    team_.each_unit([&](int item, int unit, int row) {
-      const int64_t sequence = group.first + row, index = sequence * H_ + place_.first + unit;
+    const auto init = [&](const Item& item) {
+      const int64_t sequence = group.first + item.row, index = sequence * H_ + place_.first + item.unit;
       const bool has = sequence < call_.sizes.batch;
-      at(shared_.h)[item] = has ? Element::load(h0[index]) : 0.0f;
-      at(shared_.c)[item] = has ? Element::load(c0[index]) : 0.0f;
-      team_.exchange().gather(item, at(shared_.h)[item]);
-    });
-    team_.exchange().send_gathered();
-    const Input first(*this, group, direction_.reverse ? group.steps - 1 : 0);
-    Stored asked[kAhead] = {};
-    first.ask(asked);
-    first.take(asked);
+      at(shared_.h)[item.index] = has ? Element::load(h0[index]) : 0.0f;
+      at(shared_.c)[item.index] = has ? Element::load(c0[index]) : 0.0f;
+      team_.exchange().gather(item.unit, item.row, at(shared_.h)[item.index]);
+    };
+    team_.each_item(init, [&](int items) { team_.exchange().send_gathered(items); });
+    ask(rows);
   }
 
-  // A step's share of the input's product.
-  struct Input {
-    const ForwardPass& pass;
-    const Stored* const z;
-    const int rows;
-
-    SRN_BODY Input(const ForwardPass& pass, const RowGroup& group, int step)
-        : pass(pass),
-          z(static_cast<const Stored*>(pass.direction_.z) + group.row(step) * G * pass.H_ + pass.place_.first),
-          rows(group.active(step, kRows)) {}
-
-    SRN_BODY Stored load(int row, int g, int unit) const { return z[(int64_t(row) * G + g) * pass.H_ + unit]; }
-    SRN_BODY void ask(Stored (&asked)[kAhead]) const {
-      pass.team_.ask(asked, G, rows, [&](int row, int g, int unit) { return load(row, g, unit); });
-    }
-    SRN_BODY void take(const Stored (&asked)[kAhead]) const {
-      pass.team_.take(
-          asked, G, rows, [&](int row, int g, int unit) { return load(row, g, unit); },
-          [&](int index, int, int, int, float number) { pass.at(pass.shared_.z)[index] = number; });
-    }
+  // An item's share of the input's product, on its way until it is used.
+  struct Asked {
+    Stored z[G] = {};
   };
-
-  // Eq. 1, 3. Inactive rows hold what was there before, as they do in z; nothing reads them.
-  SRN_BODY void activate() {
-    team_.each_of(G, kRows, [&](int index, int row, int g, int unit) {
-      const int column = g * plan_.units + unit;
-      const float z = team_.total(row, column) + at(shared_.z)[index] + at(shared_.bias)[column];
-      at(shared_.gates)[index] = g == kCandidate ? Approximate::tanh(z) : Approximate::sigmoid(z);
+  SRN_BODY void ask(const StepRows& rows, const Item& item) {
+    if (item.row >= rows.count) return;
+    const Stored* const z =
+        static_cast<const Stored*>(direction_.z) + rows.first * G * H_ + place_.first + item.row * G * H_ + item.unit;
+    SRN_UNROLL(G)
+    for (int g = 0; g < G; ++g) asked_[item.lane].z[g] = z[g * H_];
+  }
+  // That of a thread's first item, a step ahead.
+  SRN_BODY void ask(const StepRows& rows) {
+    team_.each_item([&](const Item& item) {
+      if (item.turn == 0) ask(rows, item);
     });
   }
 
-  // Eq. 2, 4 to 7.
-  SRN_BODY void select() {
-    team_.each_unit([&](int item, int unit, int row) {
-      float gates[G], s[M];
-      const int first = row * G * plan_.units + unit;
-      unrolled<0, G>([&](auto g) SRN_INLINE_LAMBDA {
-        gates[decltype(g)::value] = at(shared_.gates)[first + decltype(g)::value * plan_.units];
-      });
-      Unit::memories(gates, at(shared_.c)[item], s);
-      unrolled<0, M>([&](auto memory) SRN_INLINE_LAMBDA {
-        constexpr int m = decltype(memory)::value;
-        const int column = m * plan_.units + unit;
-        team_.owned(row, column) = Element::operand(s[m]);
-        at(shared_.s)[row * M * plan_.units + column] = s[m];
-      });
+  // Eq. 1 to 7. Inactive rows hold what was there before; nothing reads them.
+  SRN_BODY void select(const StepRows& rows) {
+    team_.each_item([&](const Item& item) {
+      if (item.turn > 0) ask(rows, item);
+      float z[G], gates[G], s[M];
+      team_.totals(item.index, z);
+      SRN_UNROLL(G)
+      for (int g = 0; g < G; ++g) {
+        z[g] += Element::load(asked_[item.lane].z[g]) + at(shared_.bias)[g * plan_.units + item.unit];
+      }
+      Unit::activate(z, gates);
+      Unit::memories(gates, at(shared_.c)[item.index], s);
+      team_.own(item.unit, item.row, s);
+      at(shared_.output_gate)[item.index] = gates[kOutput];
+      if (direction_.gates != nullptr) {
+        SRN_UNROLL(G)
+        for (int g = 0; g < G; ++g) at(shared_.gates)[g * team_.items() + item.index] = Element::store(gates[g]);
+      }
+      if (direction_.memories != nullptr) {
+        SRN_UNROLL(M)
+        for (int m = 0; m < M; ++m) at(shared_.s)[m * team_.items() + item.index] = s[m];
+      }
     });
   }
 
   // Eq. 10, and what the backward pass needs.
-  SRN_BODY void keep(const RowGroup& group, int step) {
-    const int rows = group.active(step, kRows);
-    const int64_t first = group.row(step);
+  SRN_BODY void keep(const StepRows& rows) {
     if (direction_.gates != nullptr) {
-      Stored* const gates = static_cast<Stored*>(direction_.gates) + first * G * H_ + place_.first;
-      team_.each_of(G, rows, [&](int index, int row, int g, int unit) {
-        gates[(int64_t(row) * G + g) * H_ + unit] = Element::store(at(shared_.gates)[index]);
+      Stored* const gates = static_cast<Stored*>(direction_.gates) + rows.first * G * H_ + place_.first;
+      team_.each_item([&](const Item& item) {
+        if (item.row >= rows.count) return;
+        Stored* const to = gates + item.row * G * H_ + item.unit;
+        SRN_UNROLL(G)
+        for (int g = 0; g < G; ++g) to[g * H_] = at(shared_.gates)[g * team_.items() + item.index];
       });
     }
     if (direction_.memories != nullptr) {
       Stored* const memories =
-          static_cast<Stored*>(direction_.memories) + first * direction_.memories_row_stride + place_.first;
-      team_.each_of(M, rows, [&](int index, int row, int m, int unit) {
-        memories[row * direction_.memories_row_stride + m * direction_.memory_stride + unit] =
-            Element::store(Approximate::tanh(at(shared_.s)[index]));
+          static_cast<Stored*>(direction_.memories) + rows.first * direction_.memories_row_stride + place_.first;
+      team_.each_item([&](const Item& item) {
+        if (item.row >= rows.count) return;
+        Stored* const to = memories + item.row * direction_.memories_row_stride + item.unit;
+        SRN_UNROLL(M)
+        for (int m = 0; m < M; ++m) {
+          to[m * direction_.memory_stride] =
+              Element::store(Approximate::tanh(at(shared_.s)[m * team_.items() + item.index]));
+        }
       });
     }
   }
 
   // Eq. 8, 9; inactive rows keep their state. What other members wait for goes first.
-  SRN_BODY void finish(const RowGroup& group, int step, bool last) {
-    const int rows = group.active(step, kRows);
-    const int64_t first = group.row(step);
-    Stored* const output = static_cast<Stored*>(direction_.output) + first * direction_.output_stride + place_.first;
-    Stored* const cells = static_cast<Stored*>(direction_.cells);
-    team_.each_unit([&](int item, int unit, int row) {
-      const bool active = row < rows;
-      float h = at(shared_.h)[item], c = 0;
-      if (active) {
-        c = Unit::clipped(team_.exchange().scattered(item) + at(shared_.bias_mc)[unit], float(direction_.cell_clip));
-        h = Unit::hidden(at(shared_.gates)[(row * G + kOutput) * plan_.units + unit], c);
+  SRN_BODY void finish(const StepRows& rows, bool last) {
+    const auto update = [&](const Item& item) {
+      float h = at(shared_.h)[item.index];
+      if (item.row < rows.count) {
+        const float sum = team_.exchange().scattered(item.unit, item.row) + at(shared_.bias_mc)[item.unit];
+        at(shared_.c)[item.index] = Unit::clipped(sum, clip_);
+        h = Unit::hidden(at(shared_.output_gate)[item.index], at(shared_.c)[item.index]);
+        at(shared_.h)[item.index] = h;
       }
-      if (!last) team_.exchange().gather(item, h);
-      if (active) {
-        at(shared_.c)[item] = c;
-        at(shared_.h)[item] = h;
-        output[row * direction_.output_stride + unit] = Element::store(h);
-        if (direction_.gates != nullptr) cells[(first + row) * H_ + place_.first + unit] = Element::store(c);
-      }
+      if (!last) team_.exchange().gather(item.unit, item.row, h);
+    };
+    team_.each_item(update, [&](int items) {
+      if (!last) team_.exchange().send_gathered(items);
     });
-    if (!last) team_.exchange().send_gathered();
+    Stored* const output =
+        static_cast<Stored*>(direction_.output) + rows.first * direction_.output_stride + place_.first;
+    Stored* const cells = static_cast<Stored*>(direction_.cells);
+    team_.each_item([&](const Item& item) {
+      if (item.row >= rows.count) return;
+      output[item.row * direction_.output_stride + item.unit] = Element::store(at(shared_.h)[item.index]);
+      if (direction_.gates == nullptr) return;
+      cells[(rows.first + item.row) * H_ + place_.first + item.unit] = Element::store(at(shared_.c)[item.index]);
+    });
   }
 
   SRN_BODY void end(const RowGroup& group) {
     Stored* const h_n = static_cast<Stored*>(direction_.h_n);
     Stored* const c_n = static_cast<Stored*>(direction_.c_n);
-    team_.each_unit([&](int item, int unit, int row) {
-      const int64_t sequence = group.first + row;
+    team_.each_item([&](const Item& item) {
+      const int64_t sequence = group.first + item.row;
       if (sequence >= call_.sizes.batch) return;
-      h_n[sequence * H_ + place_.first + unit] = Element::store(at(shared_.h)[item]);
-      c_n[sequence * H_ + place_.first + unit] = Element::store(at(shared_.c)[item]);
+      h_n[sequence * H_ + place_.first + item.unit] = Element::store(at(shared_.h)[item.index]);
+      c_n[sequence * H_ + place_.first + item.unit] = Element::store(at(shared_.c)[item.index]);
     });
   }
 
@@ -235,7 +229,9 @@ class ForwardPass {
   Team<Block> team_;
   const Place place_;
   const ForwardDirection& direction_;
+  const float clip_;
   const int H_;
+  typename Block::template PerLane<Asked> asked_;  // of the items that are computed next
 };
 
 }  // namespace persistent

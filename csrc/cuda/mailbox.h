@@ -76,19 +76,21 @@ class Mailbox {
   SRN_BODY void begin() const {}
   SRN_BODY void end() const {}
 
-  // scatterer()(unit, row, one, next): sends the partial sums of two adjacent rows to the owner of their unit.
+  // scatterer()(unit, row, four): sends the partial sums of four adjacent rows to the owner of their unit.
   struct Scatterer {
     const Block& block;
     Word* const slice;
     const Word phase;
 
-    SRN_BODY void operator()(int unit, int row, float one, float next) const {
-      block.write(slice + unit * kRows + row, encode(one, phase), encode(next, phase));
+    SRN_BODY void operator()(int unit, int row, const float (&four)[4]) const {
+      const Word words[4] = {encode(four[0], phase), encode(four[1], phase), encode(four[2], phase),
+                             encode(four[3], phase)};
+      block.write(slice + unit * kRows + row, words);
     }
   };
   SRN_BODY Scatterer scatterer() const { return {block_, scatter_slot() + place_.member * slice(), scatter_.phase()}; }
 
-  // Adds up the partial sums for this member into a few. To be followed by a barrier, and then by `scattered`.
+  // Adds up the partial sums for this member into a few, to be followed by `scattered`.
   SRN_BODY void await_scattered() {
     const int quads = place_.units * (kRows / 4), splits = ceil_div(plan_.members, kScatterBatch);
     const Word* const mine = scatter_slot() + place_.first * kRows;
@@ -109,29 +111,31 @@ class Mailbox {
       }
     }
     scatter_.next();
+    block_.sync();
   }
 
-  // The sum for an item of this member: item = unit * kRows + row.
-  SRN_BODY float scattered(int item) const {
+  // The sum for a row of a unit of this member.
+  SRN_BODY float scattered(int unit, int row) const {
     const int splits = ceil_div(plan_.members, kScatterBatch), each = plan_.units * kRows;
+    const float* const first = at(shared_.sums) + unit * kRows + row;
     float sum = 0;
-    for (int split = 0; split < splits; ++split) sum += at(shared_.sums)[split * each + item];
+    SRN_UNROLL(4)
+    for (int split = 0; split < splits; ++split) sum += first[split * each];
     return sum;
   }
 
-  // Sends an item's number to all members; each item once an exchange, then `send_gathered` and `await_gathered` by all
-  // threads.
-  SRN_BODY void gather(int item, float value) const {
-    block_.write(gather_slot() + place_.first * kRows + item, encode(value, gather_.phase()));
+  // Sends a number of a row of a unit of this member to all members; each once an exchange, then `send_gathered` for
+  // each group of items, and `await_gathered` by all threads.
+  SRN_BODY void gather(int unit, int row, float value) const {
+    block_.write(gather_slot() + (place_.first + unit) * kRows + row, encode(value, gather_.phase()));
   }
-  SRN_BODY void send_gathered() const {}
+  SRN_BODY void send_gathered(int) const {}
 
-  // Reads all members' numbers into the operand of the first product. To be followed by a barrier.
+  // Reads all members' numbers into the operand of the first product.
   SRN_BODY void await_gathered() {
     constexpr int kBatch = 4, kQuads = kRows / 4;
     const int count = call_.sizes.hidden * kQuads, threads = block_.threads();
     Operand* const operand = at(shared_.gathered);
-    const int stride = plan_.gathered.stride() * (4 / int(sizeof(Operand)));
     for (int i = block_.thread(); i < count; i += kBatch * threads) {
       const int left = ceil_div(count - i, threads);
       float numbers[kBatch][4];
@@ -141,11 +145,13 @@ class Mailbox {
         constexpr int k = decltype(index)::value;
         if (k < left) {
           const int quad = i + k * threads, unit = quad / kQuads, row = quad % kQuads * 4;
-          for (int j = 0; j < 4; ++j) operand[(row + j) * stride + unit] = Element::operand(numbers[k][j]);
+          Operand* const to = operand + operand_place<Block>(row, unit);
+          for (int j = 0; j < 4; ++j) to[j * Element::kDepth] = Element::operand(numbers[k][j]);
         }
       });
     }
     gather_.next();
+    block_.sync();
   }
 
  private:

@@ -36,9 +36,13 @@ enum class Exchange { kMailbox, kCluster };
 
 constexpr int kWarps = 8;      // of a block
 constexpr int kTileRows = 16;  // of a tile of weights
-constexpr int kTileWords = 8;  // of 32 bits, for a tile's depth in a row of its other operand
-constexpr int kTileBytes = kTileRows * kTileWords * 4;
-constexpr int kResident = 16;  // tiles of each product that a warp keeps in registers, the rest in shared memory
+constexpr int kTileBytes = 512;
+constexpr int kColumnRows = 8;  // rows of a team that the tensor cores take at a time
+
+// Tile rows that a warp multiplies at a time: as many chains of sums, and each number read serves them all.
+constexpr int kPassRows = 3;
+constexpr int kResidentDepths = 6;  // of a warp's first tile rows: the tiles that it keeps in registers
+constexpr int kResident = kPassRows * kResidentDepths;
 constexpr int kStagingBytes = kWarps * kResident * kTileBytes;  // of shared memory, while registers are filled
 constexpr int kScatterBatch = 4;                                // sources that one thread adds up
 
@@ -64,41 +68,71 @@ struct Divisor {
   SRN_PLAN int remainder(int x) const { return x - quotient(x) * int(divisor); }
 };
 
-// Marks of a warp's batches of tiles (product.h), including one after the last.
-SRN_PLAN int mark_count(int extra, int rows) { return (kResident + extra) * rows / 32 + 1; }
-
-// A product's weights in tiles: `tile_rows` of kTileRows rows, each of `depths` tiles, in that order.
+// A product's weights in tiles, and how they are dealt to the warps. The depth is cut into 2^split_bits parts; as many
+// warps, one for each part, share a strip of `rows_each` tile rows, and their partial sums are added up afterwards.
 struct Tiles {
   int tile_rows = 0, depths = 0;
+  int split_bits = 0;
+  int rows_each = 0, depths_each = 0;  // of a warp, at most
+
+  Tiles() = default;
+  SRN_PLAN Tiles(int tile_rows, int depths, int split_bits)
+      : tile_rows(tile_rows),
+        depths(depths),
+        split_bits(split_bits),
+        rows_each(ceil_div(tile_rows, kWarps >> split_bits)),
+        depths_each(ceil_div(depths, 1 << split_bits)) {}
 
   SRN_PLAN int count() const { return tile_rows * depths; }
-  // Words from one row of the other operand to the next: an odd multiple of a tile's, so that rows read together lie in
-  // different banks.
-  SRN_PLAN int stride() const { return (depths | 1) * kTileWords; }
+  SRN_PLAN int splits() const { return 1 << split_bits; }
+  // Weights from one part of the partial sums' rows to the next.
+  SRN_PLAN int rows() const { return tile_rows * kTileRows; }
 };
 
-struct Span {
-  int first, count;
+// A warp's tiles: none, if `rows` or `depths` is not positive.
+struct Share {
+  int first_row, rows, first_depth, depths, split;
+
+  SRN_PLAN Share(const Tiles& tiles, int warp)
+      : first_row((warp >> tiles.split_bits) * tiles.rows_each),
+        rows(least(tiles.rows_each, tiles.tile_rows - first_row)),
+        first_depth((warp & (tiles.splits() - 1)) * tiles.depths_each),
+        depths(least(tiles.depths_each, tiles.depths - first_depth)),
+        split(warp & (tiles.splits() - 1)) {}
+
+ private:
+  static SRN_PLAN int least(int a, int b) { return a < b ? a : b; }
 };
 
-// First product: tiles are dealt out evenly, wherever tile rows begin, and their partial sums added up afterwards.
-SRN_PLAN Span even_span(const Tiles& tiles, int warp) {
-  const int each = ceil_div(tiles.count(), kWarps), first = warp * each < tiles.count() ? warp * each : tiles.count();
-  return {first, tiles.count() - first < each ? tiles.count() - first : each};
-}
-SRN_PLAN int first_warp_of(const Tiles& tiles, int tile_row) {
-  return tile_row * tiles.depths / ceil_div(tiles.count(), kWarps);
-}
-SRN_PLAN int partials_of(const Tiles& tiles, int tile_row) {
-  const int each = ceil_div(tiles.count(), kWarps);
-  return ((tile_row + 1) * tiles.depths - 1) / each - first_warp_of(tiles, tile_row) + 1;
+// Tiles that a warp has in shared memory: in its first tile rows the deepest, and all of the others.
+SRN_PLAN int extra_tiles(const Tiles& tiles) {
+  const int rows = tiles.rows_each, depths = tiles.depths_each;
+  return rows * depths - (rows < kPassRows ? rows : kPassRows) * (depths < kResidentDepths ? depths : kResidentDepths);
 }
 
-// Second product: whole tile rows, as its sums leave the block at once.
-SRN_PLAN Span whole_span(const Tiles& tiles, int warp) {
-  const int first = warp * tiles.tile_rows / kWarps, last = (warp + 1) * tiles.tile_rows / kWarps;
-  return {first * tiles.depths, (last - first) * tiles.depths};
+// Depths of a product's operand in shared memory: a warp reads kResidentDepths, even if it has fewer.
+SRN_PLAN int padded_depths(const Tiles& tiles) {
+  const int read = tiles.depths_each > kResidentDepths ? tiles.depths_each : kResidentDepths;
+  return (tiles.splits() - 1) * tiles.depths_each + read;
 }
+
+// What a slice owns of a unit is laid along the depth of the second product in chunks of adjacent numbers, each a power
+// of two: 9 numbers are a chunk of 8 for every unit, and then one of 1 for every unit. So a chunk is stored at once,
+// and nothing is padded. Number a of a unit is the `within`-th of the chunk that begins with number `start`.
+struct Chunk {
+  int start, size;
+
+  static constexpr SRN_PLAN Chunk of(int a, int count) {
+    Chunk chunk = {0, 1};
+    for (;;) {
+      chunk.size = 1;
+      while (2 * chunk.size <= count - chunk.start) chunk.size *= 2;
+      if (a < chunk.start + chunk.size) return chunk;
+      chunk.start += chunk.size;
+    }
+  }
+  SRN_PLAN int depth(int unit, int units) const { return start * units + unit * size; }
+};
 
 // A team's mailbox has two slots for the scattered partial sums, [source][unit][row], and two for the gathered numbers,
 // [unit][row], used in turn.
@@ -110,21 +144,14 @@ struct Plan {
   int teams = 0;       // of a direction; each takes several row groups in turn if there are more
   int row_groups = 0;  // of a direction
   Tiles gathered;      // weights of the first product
-  Tiles owned;         // weights of the second
-  int partials = 0;    // the most partial sums of a tile row of the first product
-  int extra[2] = {};   // tiles of a warp of either product that are kept in shared memory
+  Tiles owned;         // weights of the second, whose depth is not cut: its sums leave the block at once
   Divisor by_units;
-  Divisor by_messages;  // of a member to each one, once a step; of a cluster
   int64_t shared_bytes = 0;
   int64_t scatter_words = 0, gather_words = 0, team_words = 0;  // of the mailbox: slots of either kind, a team
 
   int blocks(int directions) const { return directions * teams * members; }
   int64_t mailbox_words(int directions) const { return directions * teams * team_words; }
 };
-
-// Floats from one row of the first product's partial sums to the next: 4 more than a multiple of 16, so that a warp's
-// writes at a time, eight rows of a tile row by four columns, lie in 32 banks.
-SRN_PLAN int partial_stride(const Plan& plan) { return plan.gathered.tile_rows * kTileRows + 4; }
 
 }  // namespace persistent
 }  // namespace srn

@@ -15,8 +15,6 @@ namespace persistent {
 using srn::persistent::Exchange;
 using srn::persistent::Pass;
 using srn::persistent::Sizes;
-using srn::persistent::Span;
-using srn::persistent::Tiles;
 
 struct Gpu {
   int processors;            // multiprocessors: a block needs one for itself
@@ -25,16 +23,14 @@ struct Gpu {
 
 constexpr int kMaxUnits = 64;
 
-inline int extra_tiles(const Tiles& tiles, Span (*span_of)(const Tiles&, int)) {
-  constexpr int kBatch = 4;  // Product::kChains at most: warps go through them in whole batches
-  int most = 0;
-  for (int warp = 0; warp < kWarps; ++warp) most = std::max(most, span_of(tiles, warp).count);
-  return most <= srn::persistent::kResident ? 0 : ceil_div(most - srn::persistent::kResident, kBatch) * kBatch;
-}
-
-// Whether a warp's share of a product fits the bits that describe it (product.h).
-inline bool fits_a_share(const Tiles& tiles) {
-  return tiles.tile_rows < 1 << 12 && tiles.depths < 1 << 10 && ceil_div(tiles.count(), kWarps) < 1 << 10;
+// Cycles of a product, for ranking: of two warps to each of a multiprocessor's tensor cores, which take 8 for a tile; or
+// of a chain of sums, if that is longer; or of reading the tiles that registers do not hold.
+inline double product_cycles(const Tiles& tiles, int rows) {
+  constexpr double kTile = 8, kChain = 33, kSharedPerCycle = 128;
+  const int passes = ceil_div(tiles.rows_each, srn::persistent::kPassRows);
+  const double multiplied = 2 * kTile * (rows / 8.0) * tiles.rows_each * tiles.depths_each;
+  const double read = double(extra_tiles(tiles)) * kWarps * kTileBytes / kSharedPerCycle;
+  return std::max({multiplied, kChain * tiles.depths_each * passes, read});
 }
 
 template <typename Element, int kRows, int N>
@@ -43,9 +39,13 @@ int64_t shared_bytes(Pass pass, const Plan& plan) {
                                 : BackwardShared<Element, kRows, N>(plan).bytes;
 }
 
-// The plan with kRows rows a team and `units` units a member, whether or not it fits.
+constexpr int kMostSplitBits = 3;
+static_assert(1 << kMostSplitBits == kWarps, "a part of the depth for every warp");
+
+// The plan with kRows rows a team, `units` units a member and the first product's depth in 2^split_bits parts, whether
+// or not it fits.
 template <typename Element, int kRows, int N>
-Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units) {
+Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units, int split_bits) {
   Plan plan;
   plan.exchange = exchange;
   plan.rows = kRows;
@@ -54,15 +54,9 @@ Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units) {
   plan.row_groups = ceil_div(sizes.batch, kRows);
   const int gathered = pass == Pass::kForward ? gate_blocks(N) : memory_count(N);
   const int owned = pass == Pass::kForward ? memory_count(N) : gate_blocks(N);
-  plan.gathered = {ceil_div(gathered * units, kTileRows), ceil_div(sizes.hidden, Element::kDepth)};
-  plan.owned = {ceil_div(sizes.hidden, kTileRows), ceil_div(owned * units, Element::kDepth)};
-  for (int tile_row = 0; tile_row < plan.gathered.tile_rows; ++tile_row) {
-    plan.partials = std::max(plan.partials, srn::persistent::partials_of(plan.gathered, tile_row));
-  }
-  plan.extra[0] = extra_tiles(plan.gathered, srn::persistent::even_span);
-  plan.extra[1] = extra_tiles(plan.owned, srn::persistent::whole_span);
+  plan.gathered = Tiles(ceil_div(gathered * units, kTileRows), ceil_div(sizes.hidden, Element::kDepth), split_bits);
+  plan.owned = Tiles(ceil_div(sizes.hidden, kTileRows), ceil_div(owned * units, Element::kDepth), 0);
   plan.by_units = srn::persistent::Divisor(units);
-  plan.by_messages = srn::persistent::Divisor(ceil_div(units, srn::persistent::kMessageUnits) * kRows);
   plan.shared_bytes = shared_bytes<Element, kRows, N>(pass, plan);
   if (exchange == Exchange::kCluster) return plan;
   plan.gather_words = int64_t(plan.members) * units * kRows;
@@ -73,15 +67,14 @@ Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units) {
 
 // Cycles of a call, for ranking plans.
 inline double estimate(const Plan& plan, const Sizes& sizes) {
-  constexpr double kFixed = 1800;        // barriers, pointwise work, and the latency of two exchanges
-  constexpr double kPerTile = 1.6;       // of 16 by 16 numbers, times 8 rows, on a whole multiprocessor
+  constexpr double kFixed = 1500;        // barriers, and the latency of two exchanges
+  constexpr double kItems = 250;         // pointwise work of as many items as there are threads
+  constexpr double kPartial = 36;        // adding up partial sums of the first product
   constexpr double kBytesPerCycle = 38;  // of one multiprocessor to and from the second-level cache
-  constexpr double kSharedPerCycle = 128;
-  const double rows = plan.rows / 8.0, tiles = plan.gathered.count() + plan.owned.count();
-  const double extra = double(plan.extra[0] + plan.extra[1]) * kWarps * kTileBytes / kSharedPerCycle;
+  const double products = product_cycles(plan.gathered, plan.rows) + product_cycles(plan.owned, plan.rows);
+  const double items = kItems * ceil_div(plan.units * plan.rows, kWarps * 32) + kPartial * plan.gathered.splits();
   const double moved = 3.0 * sizes.hidden * plan.rows * 4;  // partial sums out and in, gathered numbers in
-  const double step = kFixed + std::max(tiles * kPerTile * rows, extra) + moved / kBytesPerCycle;
-  return ceil_div(plan.row_groups, plan.teams) * step;
+  return ceil_div(plan.row_groups, plan.teams) * (kFixed + products + items + moved / kBytesPerCycle);
 }
 
 // Whether units can be dealt out this way: not if as many members could have fewer each. A message within a cluster
@@ -98,12 +91,13 @@ void best_of(Pass pass, const Sizes& sizes, const Gpu& gpu, Exchange exchange, P
     if (!deals_out(sizes, exchange, units)) continue;
     const int members = ceil_div(sizes.hidden, units), teams = gpu.processors / (sizes.directions * members);
     if (teams == 0 || (exchange == Exchange::kCluster && members > srn::persistent::kMostMembers)) continue;
-    Plan plan = plan_of<Element, kRows, N>(pass, sizes, exchange, units);
-    least_shared = std::min(least_shared, plan.shared_bytes);
-    if (plan.shared_bytes > gpu.shared_per_block) continue;
-    if (!fits_a_share(plan.gathered) || !fits_a_share(plan.owned)) continue;
-    plan.teams = std::min(plan.row_groups, teams);
-    if (best.rows == 0 || estimate(plan, sizes) < estimate(best, sizes)) best = plan;
+    for (int split_bits = 0; split_bits <= kMostSplitBits; ++split_bits) {
+      Plan plan = plan_of<Element, kRows, N>(pass, sizes, exchange, units, split_bits);
+      least_shared = std::min(least_shared, plan.shared_bytes);
+      if (plan.shared_bytes > gpu.shared_per_block) continue;
+      plan.teams = std::min(plan.row_groups, teams);
+      if (best.rows == 0 || estimate(plan, sizes) < estimate(best, sizes)) best = plan;
+    }
     if (members == 1) break;
   }
 }

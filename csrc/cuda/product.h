@@ -7,28 +7,15 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
-// A warp goes through its tiles in batches. A byte of shared memory marks a batch's tiles: bit c is set if tile c is
-// the last of its tile row, or does not exist, so that the next one is at the beginning of the depth; bit 4 + c if what
-// was added up is then a sum, or a partial one.
-template <int kChains>
-SRN_BODY uint8_t marks_of(const Span& span, int depths, int batch) {
-  uint32_t marks = 0;
-  for (int c = 0; c < kChains; ++c) {
-    const int i = batch * kChains + c;
-    const bool last = (span.first + i) % depths == depths - 1 || i >= span.count - 1;
-    marks |= uint32_t(last) << c | uint32_t(last && i < span.count) << (4 + c);
-  }
-  return uint8_t(marks);
-}
+using srn::persistent::kPassRows;
+using srn::persistent::kResidentDepths;
+using srn::persistent::Share;
 
-// kWhole: whether a warp has whole tile rows (the second product), or any tiles (the first).
-template <typename Block, bool kWhole>
+template <typename Block>
 class Product {
   using Operand = typename Block::Element::Operand;
   static constexpr int kDepth = Block::Element::kDepth;
-  // Sums that a warp keeps apart, so that no multiplication waits for the last one; 16 rows take two sums anyway.
-  static constexpr int kChains = 32 / Block::kRows;
-  static_assert(kResident % kChains == 0, "registers hold whole batches");
+  static constexpr int kStride = kDepth * Block::kRows;  // numbers from one tile's depth to the next
 
  public:
   // weight(row, depth, used): of tile_rows * kTileRows rows and depths * kDepth columns; zero where not used.
@@ -37,165 +24,120 @@ class Product {
   // registers, and so much unrolled code, with all its loads at once, would run out of registers.
   template <typename Weight>
   SRN_BODY void load_resident(const Block& block, const Tiles& tiles, unsigned char* staging, const Weight& weight) {
-    tiles_ = tiles;
     block.each_warp([&](int warp) {
-      Share& share = shares_[warp];
-      const Span span = span_of(warp);
-      const int tile_row = span.first / tiles.depths;
-      share.set(tile_row, span.first - tile_row * tiles.depths, ceil_div(span.count, kChains));
+      const Share share(tiles, warp);
       unsigned char* const staged = staging + warp * kResident * kTileBytes;
-      SRN_UNROLL(4)
-      for (int i = 0; i < kResident; ++i) fill(block, span, i, staged + i * kTileBytes, weight);
+      SRN_UNROLL(3)
+      for (int i = 0; i < kResident; ++i) {
+        fill(block, share, i % kPassRows, i / kPassRows, staged + i * kTileBytes, weight);
+      }
+      Resident& resident = resident_[warp];
       unrolled<0, kResident>([&](auto index) SRN_INLINE_LAMBDA {
         constexpr int i = decltype(index)::value;
-        block.kept(share.resident[i], staged + i * kTileBytes);
+        block.kept(resident.tiles[i], staged + i * kTileBytes);
       });
     });
   }
 
-  // Stores what registers do not hold in shared memory, `each` tiles a warp; and all marks, mark_count(each) a warp.
+  // Stores what registers do not hold in shared memory, in the order in which `run` reads it.
   template <typename Weight>
-  SRN_BODY void load_rest(const Block& block, unsigned char* extra, int each, uint8_t* marks, const Weight& weight) {
-    extra_each_ = each;
+  SRN_BODY void load_rest(const Block& block, const Tiles& tiles, unsigned char* extra, const Weight& weight) {
     block.each_warp([&](int warp) {
-      const Span span = span_of(warp);
-      unsigned char* const to = extra + warp * each * kTileBytes;
-      SRN_UNROLL(4)
-      for (int i = 0; i < each; ++i) fill(block, span, kResident + i, to + i * kTileBytes, weight);
-    });
-    persistent::each(block, kWarps * mark_count(each), [&](int i) {
-      const int warp = i / mark_count(each), batch = i % mark_count(each);
-      marks[i] = marks_of<kChains>(span_of(warp), tiles_.depths, batch);
+      const Share share(tiles, warp);
+      unsigned char* to = of_warp(extra, tiles, warp);
+      for (int first = 0; first < share.rows; first += kPassRows) {
+        for (int depth = first == 0 ? kResidentDepths : 0; depth < share.depths; ++depth) {
+          for (int row = first; row < share.rows && row < first + kPassRows; ++row) {
+            fill(block, share, row, depth, to, weight);
+            to += kTileBytes;
+          }
+        }
+      }
     });
   }
 
-  // use(warp, tile_row, sum) for every tile row that a warp has, in part or whole.
+  // use(split, tile_row, sum) for every tile row of a warp. Behind the operand lie zeros, as padded_depths says.
   template <typename Use>
-  SRN_BODY void run(const Block& block, const Operand* operand, const unsigned char* extra, const uint8_t* marks,
+  SRN_BODY void run(const Block& block, const Tiles& tiles, const Operand* operand, unsigned char* extra,
                     const Use& use) const {
     block.each_warp([&](int warp) {
-      const Share& share = shares_[warp];
-      Walk<Use> walk(block, operand, tiles_.stride(), marks + warp * mark_count(extra_each_), warp, share, use);
-      unrolled<0, kResident / kChains>([&](auto index) SRN_INLINE_LAMBDA {
-        constexpr int batch = decltype(index)::value;
-        if (batch < share.batches()) walk.batch(batch, share.resident + batch * kChains);
-      });
-      const unsigned char* kept = extra + warp * extra_each_ * kTileBytes;
-      for (int batch = kResident / kChains; batch < share.batches(); ++batch) {
-        typename Block::Tile tiles[kChains];
-        unrolled<0, kChains>([&](auto index) SRN_INLINE_LAMBDA {
-          constexpr int c = decltype(index)::value;
-          block.kept(tiles[c], kept + c * kTileBytes);
-        });
-        walk.batch(batch, tiles);
-        kept += kChains * kTileBytes;
+      const Share share(tiles, warp);
+      const Resident& resident = resident_[warp];
+      const Operand* const start = block.rows_start(operand) + share.first_depth * kStride;
+      const unsigned char* kept = of_warp(extra, tiles, warp);
+      if (share.rows >= kPassRows) {
+        pass<kPassRows, true>(block, share, 0, resident, start, kept, use);
+      } else if (share.rows > 0) {
+        pass<kPassRows - 1, true>(block, share, 0, resident, start, kept, use);
+      }
+      SRN_UNROLL(1)
+      for (int first = kPassRows; first < share.rows; first += kPassRows) {
+        pass<kPassRows, false>(block, share, first, resident, start, kept, use);
       }
     });
   }
 
  private:
-  // A warp's tiles, and where the first of them is.
-  struct Share {
-    uint32_t packed;  // one register for three numbers: the weights leave few
-    typename Block::Tile resident[kResident];
-
-    SRN_BODY void set(int tile_row, int depth, int batches) {
-      packed = uint32_t(tile_row) << 20 | uint32_t(depth) << 10 | uint32_t(batches);
-    }
-    SRN_BODY int tile_row() const { return int(packed >> 20); }
-    SRN_BODY int depth() const { return int(packed >> 10 & 1023); }
-    SRN_BODY int batches() const { return int(packed & 1023); }
+  struct Resident {
+    typename Block::Tile tiles[kResident];  // zero where the warp has none
   };
 
-  static SRN_BODY int mark_count(int extra_each) { return srn::persistent::mark_count(extra_each, Block::kRows); }
-
-  SRN_BODY Span span_of(int warp) const {
-    return kWhole ? srn::persistent::whole_span(tiles_, warp) : srn::persistent::even_span(tiles_, warp);
+  // Multiplies tile rows of a warp from `first` on, at most kCount of them: nothing stands between the multiplications,
+  // so where there are fewer, the last one is multiplied again.
+  template <int kCount, bool kFirst, typename Use>
+  SRN_BODY void pass(const Block& block, const Share& share, int first, const Resident& resident, const Operand* start,
+                     const unsigned char*& kept, const Use& use) const {
+    const int rows = share.rows - first < kCount ? share.rows - first : kCount;
+    typename Block::Sum sums[kCount];
+    SRN_UNROLL(kCount)
+    for (int row = 0; row < kCount; ++row) block.clear(sums[row]);
+    if constexpr (kFirst) {
+      typename Block::Rows numbers[kResidentDepths];  // all on their way before the first is used
+      SRN_UNROLL(kResidentDepths)
+      for (int depth = 0; depth < kResidentDepths; ++depth) block.rows(numbers[depth], start + depth * kStride);
+      SRN_UNROLL(kResidentDepths)
+      for (int depth = 0; depth < kResidentDepths; ++depth) {
+        if (depth == kResidentDepths - 1 && share.depths <= depth) break;  // often so; otherwise tiles may be zero
+        SRN_UNROLL(kCount)
+        for (int row = 0; row < kCount; ++row) {
+          block.multiply(sums[row], resident.tiles[depth * kPassRows + row], numbers[depth]);
+        }
+      }
+    }
+    SRN_UNROLL(2)  // while one depth is multiplied, the next is read
+    for (int depth = kFirst ? kResidentDepths : 0; depth < share.depths; ++depth) {
+      typename Block::Rows numbers;
+      typename Block::Tile tiles[kCount];
+      block.rows(numbers, start + depth * kStride);
+      SRN_UNROLL(kCount)
+      for (int row = 0; row < kCount; ++row) block.kept(tiles[row], kept + (row < rows ? row : rows - 1) * kTileBytes);
+      SRN_UNROLL(kCount)
+      for (int row = 0; row < kCount; ++row) block.multiply(sums[row], tiles[row], numbers);
+      kept += rows * kTileBytes;
+    }
+    SRN_UNROLL(kCount)
+    for (int row = 0; row < kCount; ++row) {
+      if (row < rows) use(share.split, share.first_row + first + row, sums[row]);
+    }
   }
 
+  static SRN_BODY unsigned char* of_warp(unsigned char* extra, const Tiles& tiles, int warp) {
+    return extra + warp * srn::persistent::extra_tiles(tiles) * kTileBytes;
+  }
+
+  // A tile of a warp's share, by its place there.
   template <typename Weight>
-  SRN_BODY void fill(const Block& block, const Span& span, int i, unsigned char* to, const Weight& weight) const {
-    const int index = span.first + i, tile_row = index / tiles_.depths, depth = index - tile_row * tiles_.depths;
+  SRN_BODY void fill(const Block& block, const Share& share, int row, int depth, unsigned char* to,
+                     const Weight& weight) const {
+    const bool used = (row < share.rows) & (depth < share.depths);
     typename Block::Tile tile;
-    block.fill(tile, [&](int row, int column) {
-      return weight(tile_row * kTileRows + row, depth * kDepth + column, i < span.count);
+    block.fill(tile, [&](int i, int k) {
+      return weight((share.first_row + row) * kTileRows + i, (share.first_depth + depth) * kDepth + k, used);
     });
     block.keep(tile, to);
   }
 
-  // A warp on its way through its tiles. Rows are read a batch ahead of their multiplication.
-  template <typename Use>
-  struct Walk {
-    const Block& block;
-    const Use& use;
-    const Operand* const start;
-    const uint8_t* const marks;
-    const int warp, stride;
-    const Operand* at;  // where the rows of the next tile lie
-    int tile_row;       // of the next tile to be multiplied
-    uint32_t mark;      // of the batch whose rows are read
-    typename Block::Rows rows[kChains];
-    typename Block::Sum sums[kChains];
-
-    SRN_BODY Walk(const Block& block, const Operand* operand, int stride, const uint8_t* marks, int warp,
-                  const Share& share, const Use& use)
-        : block(block),
-          use(use),
-          start(block.rows_start(operand, stride)),
-          marks(marks),
-          warp(warp),
-          stride(stride),
-          at(start + share.depth() * kDepth),
-          tile_row(share.tile_row()) {
-      clear();
-      if (share.batches() > 0) read(0);
-    }
-
-    SRN_BODY void batch(int index, const typename Block::Tile* tiles) {
-      const uint32_t current = mark;
-      if (current >> 4 == 0) {  // mostly: with nothing between the multiplications
-        unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA {
-          constexpr int c = decltype(i)::value;
-          block.multiply(sums[c], tiles[c], rows[c]);
-        });
-      } else {
-        unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA {
-          constexpr int c = decltype(i)::value;
-          block.multiply(sums[c], tiles[c], rows[c]);
-          if (current >> (4 + c) & 1) finish();
-        });
-      }
-      read(index + 1);
-    }
-
-   private:
-    // What is read for the batch after the last one is not used.
-    SRN_BODY void read(int batch) {
-      mark = marks[batch];
-      unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA {
-        constexpr int c = decltype(i)::value;
-        block.rows(rows[c], at, stride);
-        at = mark >> c & 1 ? start : at + kDepth;
-      });
-    }
-
-    SRN_BODY void finish() {
-      for (int apart = 1; apart < kChains; apart *= 2) {
-        for (int c = 0; c < kChains; c += 2 * apart) block.add(sums[c], sums[c + apart]);
-      }
-      use(warp, tile_row, sums[0]);
-      clear();
-      ++tile_row;
-    }
-
-    SRN_BODY void clear() {
-      unrolled<0, kChains>([&](auto i) SRN_INLINE_LAMBDA { block.clear(sums[decltype(i)::value]); });
-    }
-  };
-
-  Tiles tiles_;
-  int extra_each_ = 0;
-  typename Block::template PerWarp<Share> shares_;
+  typename Block::template PerWarp<Resident> resident_;
 };
 
 }  // namespace persistent

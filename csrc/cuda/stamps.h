@@ -5,9 +5,9 @@
 namespace srn {
 namespace persistent {
 
-enum ForwardPart { kAwaitH, kMultiplyH, kActivate, kSelect, kMultiplyS, kKeep, kAwaitC, kFinish, kForwardParts };
+enum ForwardPart { kAwaitH, kMultiplyH, kSelect, kMultiplyS, kKeep, kAwaitC, kFinish, kForwardParts };
 constexpr const char* kForwardPartNames[kForwardParts] = {
-    "await h", "first product", "gates", "memories", "second product, scatter", "ask for z, keep", "await c", "state",
+    "await h", "first product", "gates, memories", "second product, scatter", "ask for z, keep", "await c", "state",
 };
 
 enum BackwardPart {
@@ -15,7 +15,6 @@ enum BackwardPart {
   kRecompute,
   kAwaitDc,
   kMultiplyDc,
-  kCollect,
   kDifferentiate,
   kMultiplyDz,
   kKeepDz,
@@ -23,15 +22,8 @@ enum BackwardPart {
   kBackwardParts
 };
 constexpr const char* kBackwardPartNames[kBackwardParts] = {
-    "state, gradient of c",
-    "memories",
-    "await dc",
-    "first product",
-    "gradients of memories",
-    "gradients of gates",
-    "second product, scatter",
-    "ask for more, keep",
-    "await dh",
+    "state, gradient of c",    "memories",           "await dc", "first product", "gradients of memories, gates",
+    "second product, scatter", "ask for more, keep", "await dh",
 };
 
 constexpr int kMostParts = 9;  // of either pass: numbers that a block leaves

@@ -9,6 +9,12 @@ namespace srn {
 namespace SRN_ISA {
 namespace persistent {
 
+// The rows of a group at a step: the first, and how many there are, at most those of a team.
+struct StepRows {
+  int64_t first = 0;
+  int count = 0;
+};
+
 // Rows of one group at every step. Sequences are sorted, the longest first: the group's steps are the first `steps`.
 struct RowGroup {
   const Call& call;
@@ -19,7 +25,7 @@ struct RowGroup {
     int least = 0;  // steps below it have rows of this group, those from `steps` on do not
     while (least < steps) {
       const int middle = (least + steps) / 2;
-      if (size(middle) > first) {
+      if (call.offsets[middle + 1] - call.offsets[middle] > first) {
         least = middle + 1;
       } else {
         steps = middle;
@@ -27,16 +33,11 @@ struct RowGroup {
     }
   }
 
-  SRN_BODY int size(int step) const {
-    return call.offsets == nullptr ? call.sizes.batch : call.offsets[step + 1] - call.offsets[step];
-  }
-  // How many rows the group has at a step, at most `rows`; and the first of them.
-  SRN_BODY int active(int step, int rows) const {
-    const int active = size(step) - first;
-    return active < rows ? active : rows;
-  }
-  SRN_BODY int64_t row(int step) const {
-    return (call.offsets == nullptr ? int64_t(step) * call.sizes.batch : int64_t(call.offsets[step])) + first;
+  SRN_BODY StepRows at(int step, int most) const {
+    int64_t begin = int64_t(step) * call.sizes.batch;
+    int size = call.sizes.batch;
+    if (call.offsets != nullptr) begin = call.offsets[step], size = int(call.offsets[step + 1] - begin);
+    return {begin + first, size - first < most ? size - first : most};
   }
 };
 
@@ -47,7 +48,6 @@ class Team {
   using Operand = typename Element::Operand;
   using Stored = typename Element::Stored;
   static constexpr int kRows = Block::kRows;
-  static constexpr int kPerWord = 4 / int(sizeof(Operand));
 
   SRN_BODY Team(const Block& block, const Plan& plan, const Call& call, const TeamShared<Element, kRows>& shared)
       : block_(block),
@@ -59,118 +59,123 @@ class Team {
 
   SRN_BODY const Place& place() const { return place_; }
 
-  // An item is a row of a unit of this member: f(item, unit, row).
-  template <typename F>
-  SRN_BODY void each_unit(const F& f) const {
-    SRN_UNROLL(1)  // there are hardly more items than threads
-    for (int item = block_.thread(); item < place_.units * kRows; item += block_.threads()) {
-      f(item, item / kRows, item % kRows);
-    }
-  }
+  // An item is a row of a unit of this member; they are numbered by eight rows at a time, unit by unit, as the first
+  // product leaves its sums. A warp takes kLanes of them at a time, and hardly ever more than once.
+  struct Item {
+    int turn, lane, index, unit, row;
+  };
 
-  // f(index, row, a, unit) for each of `blocks` gates or memories of each row, adjacent units in turn.
-  template <typename F>
-  SRN_BODY void each_of(int blocks, int rows, const F& f) const {
-    each(block_, rows * blocks * plan_.units, [&](int index) {
-      const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
-      if (unit < place_.units) f(index, row_and_a / blocks, row_and_a % blocks, unit);
-    });
-  }
-
-  // As each_of, from global to shared memory in two parts, so that the work between them hides the latency: `ask` loads
-  // a thread's first numbers, `take` stores them, and also loads what a large plan has beyond these.
-  // load(row, a, unit), store(index, row, a, unit, number).
-  template <int kMost, typename Load>
-  SRN_BODY void ask(Stored (&numbers)[kMost], int blocks, int rows, const Load& load) const {
-    unrolled<0, kMost>([&](auto turn) SRN_INLINE_LAMBDA {
-      constexpr int k = decltype(turn)::value;
-      each_turn(k, blocks, rows, [&](int, int row, int a, int unit) { numbers[k] = load(row, a, unit); });
-    });
-  }
-  template <int kMost, typename Load, typename Store>
-  SRN_BODY void take(const Stored (&numbers)[kMost], int blocks, int rows, const Load& load, const Store& store) const {
-    unrolled<0, kMost>([&](auto turn) SRN_INLINE_LAMBDA {
-      constexpr int k = decltype(turn)::value;
-      each_turn(k, blocks, rows,
-                [&](int index, int row, int a, int unit) { store(index, row, a, unit, Element::load(numbers[k])); });
-    });
-    const int turns = ceil_div(rows * blocks * plan_.units, block_.threads());
+  // f(item) for this thread's items, and after(group) when a group of kLanes has had its turn.
+  template <typename F, typename After>
+  SRN_BODY void each_item(const F& f, const After& after) const {
+    const int half = plan_.units * kColumnRows;
     SRN_UNROLL(1)
-    for (int k = kMost; k < turns; ++k) {
-      each_turn(k, blocks, rows, [&](int index, int row, int a, int unit) {
-        store(index, row, a, unit, Element::load(load(row, a, unit)));
+    for (int group = block_.first_group(), turn = 0; group * kLanes < items(); group += block_.groups(), ++turn) {
+      block_.each_lane([&](int lane) {
+        const int index = group * kLanes + lane;
+        const int column = kRows > kColumnRows && index >= half ? 1 : 0;
+        const int unit = int(uint32_t(index - column * half) / kColumnRows);
+        const int row = column * kColumnRows + int(uint32_t(index) % kColumnRows);
+        if (unit < place_.units) f(Item{turn, lane, index, unit, row});
       });
+      after(group);
     }
   }
+  template <typename F>
+  SRN_BODY void each_item(const F& f) const {
+    each_item(f, [](int) {});
+  }
+  SRN_BODY int items() const { return plan_.units * kRows; }
+  // Whether a thread has more than one.
+  SRN_BODY bool several() const { return items() > block_.groups() * kLanes; }
 
   // The slice of the weights in both products. `gathered(a, unit, other)` and `owned(a, unit, other)` are the weights
-  // between the a-th gate or memory of this member's unit and any unit; there are `blocks` of either. Shared memory is
-  // undefined before.
-  template <typename Gathered, typename Owned>
-  SRN_BODY void load(int gathered_blocks, int owned_blocks, const Gathered& gathered, const Owned& owned) {
+  // between the a-th gate or memory of this member's unit and any unit. Shared memory is undefined before.
+  template <int kGathered, int kOwned, typename Gathered, typename Owned>
+  SRN_BODY void load(const Gathered& gathered, const Owned& owned) {
     const Block& block = block_;
     // Outside the slice, the weight at its beginning is read and not used: no load waits for a branch.
     const auto first = [&](int row, int depth, bool used) {
       const int a = plan_.by_units.quotient(row), unit = plan_.by_units.remainder(row);
-      const bool inside = (a < gathered_blocks) & (unit < place_.units) & (depth < hidden_) & used;
+      const bool inside = (a < kGathered) & (unit < place_.units) & (depth < hidden_) & used;
       const Operand weight = gathered(inside ? a : 0, inside ? unit : 0, inside ? depth : 0);
       return inside ? weight : Operand(0);
     };
     const auto second = [&](int row, int depth, bool used) {
-      const int a = plan_.by_units.quotient(depth), unit = plan_.by_units.remainder(depth);
-      const bool inside = (a < owned_blocks) & (unit < place_.units) & (row < hidden_) & used;
+      int a = kOwned, unit = 0;
+      unrolled<0, kOwned>([&](auto index) SRN_INLINE_LAMBDA {
+        constexpr int i = decltype(index)::value;
+        constexpr Chunk chunk = Chunk::of(i, kOwned);
+        const int from_start = depth - chunk.start * plan_.units;
+        if (i != chunk.start || from_start < 0 || from_start >= chunk.size * plan_.units) return;
+        a = i + from_start % chunk.size, unit = from_start / chunk.size;
+      });
+      const bool inside = (a < kOwned) & (unit < place_.units) & (row < hidden_) & used;
       const Operand weight = owned(inside ? a : 0, inside ? unit : 0, inside ? row : 0);
       return inside ? weight : Operand(0);
     };
     first_.load_resident(block, plan_.gathered, block.memory(), first);
     second_.load_resident(block, plan_.owned, block.memory(), second);
     block.sync();  // from here on, shared memory is what the plan says
-    first_.load_rest(block, at(shared_.extra[0]), plan_.extra[0], at(shared_.marks[0]), first);
-    second_.load_rest(block, at(shared_.extra[1]), plan_.extra[1], at(shared_.marks[1]), second);
-    each(block, kRows * plan_.gathered.stride() * kPerWord, [&](int i) { at(shared_.gathered)[i] = 0; });
-    each(block, kRows * plan_.owned.stride() * kPerWord, [&](int i) { at(shared_.owned)[i] = 0; });
-    each(block, plan_.gathered.tile_rows, [&](int tile_row) {
-      at(shared_.first_warp)[tile_row] = srn::persistent::first_warp_of(plan_.gathered, tile_row);
-      at(shared_.partial_count)[tile_row] = srn::persistent::partials_of(plan_.gathered, tile_row);
-    });
+    first_.load_rest(block, plan_.gathered, at(shared_.extra[0]), first);
+    second_.load_rest(block, plan_.owned, at(shared_.extra[1]), second);
+    constexpr int kTileNumbers = kRows * Element::kDepth;
+    each(block, kTileNumbers * padded_depths(plan_.gathered), [&](int i) { at(shared_.gathered)[i] = 0; });
+    each(block, kTileNumbers * padded_depths(plan_.owned), [&](int i) { at(shared_.owned)[i] = 0; });
   }
 
-  // A number of a team's row in the operand of the second product: index = a * units + unit.
-  SRN_BODY Operand& owned(int row, int index) const {
-    return at(shared_.owned)[row * plan_.owned.stride() * kPerWord + index];
-  }
-
-  // The first product: its partial sums. To be followed by a barrier, and then by `total`.
-  SRN_BODY void multiply_gathered() {
-    const int stride = srn::persistent::partial_stride(plan_);
-    first_.run(block_, at(shared_.gathered), at(shared_.extra[0]), at(shared_.marks[0]),
-               [&](int warp, int tile_row, const typename Block::Sum& sum) {
-                 float* partial = at(shared_.partials) + (warp - at(shared_.first_warp)[tile_row]) * kRows * stride +
-                                  tile_row * kTileRows;
+  // The first product: its partial sums. To be followed by a barrier, and then by `totals`.
+  SRN_BODY void multiply_gathered() const {
+    const int rows = plan_.gathered.rows();
+    first_.run(block_, plan_.gathered, at(shared_.gathered), at(shared_.extra[0]),
+               [&](int split, int tile_row, const typename Block::Sum& sum) {
+                 float* const first =
+                     at(shared_.partials) + (split * rows * kRows + tile_row * kTileRows * kColumnRows);
                  block_.pairs(sum, [&](int row, int column, float one, float next) {
-                   partial[column * stride + row] = one;
-                   partial[(column + 1) * stride + row] = next;
+                   float* const to =
+                       first + column / kColumnRows * rows * kColumnRows + row * kColumnRows + column % kColumnRows;
+                   *reinterpret_cast<Together<float, 2>*>(to) = {{one, next}};
                  });
                });
   }
 
-  // A number of the first product: its partial sums, added up in a fixed order.
-  SRN_BODY float total(int row, int index) const {
-    const int stride = srn::persistent::partial_stride(plan_), count = at(shared_.partial_count)[index / kTileRows];
-    float sum = 0;
-    for (int partial = 0; partial < count; ++partial)
-      sum += at(shared_.partials)[(partial * kRows + row) * stride + index];
-    return sum;
+  // An item's numbers of the first product, their partial sums added up in order.
+  template <int kCount>
+  SRN_BODY void totals(int item, float (&sums)[kCount]) const {
+    const int rows = plan_.gathered.rows(), each = plan_.units * kColumnRows;
+    const int column = kRows > kColumnRows && item >= each ? 1 : 0;
+    const float* partial = at(shared_.partials) + column * (rows * kColumnRows - each) + item;
+    SRN_UNROLL(kCount)
+    for (int a = 0; a < kCount; ++a) sums[a] = partial[a * each];
+    SRN_UNROLL(1)
+    for (int split = 1; split < plan_.gathered.splits(); ++split) {
+      partial += rows * kRows;
+      SRN_UNROLL(kCount)
+      for (int a = 0; a < kCount; ++a) sums[a] += partial[a * each];
+    }
+  }
+
+  // Puts what the slice owns of an item into the operand of the second product.
+  template <int kCount>
+  SRN_BODY void own(int unit, int row, const float (&numbers)[kCount]) const {
+    unrolled<0, kCount>([&](auto a) SRN_INLINE_LAMBDA {
+      constexpr int i = decltype(a)::value;
+      constexpr Chunk chunk = Chunk::of(i, kCount);
+      if constexpr (i == chunk.start) {
+        const int depth = chunk.depth(unit, plan_.units);
+        store_operands<Element, chunk.size>(numbers + i, at(shared_.owned) + operand_place<Block>(row, depth));
+      }
+    });
   }
 
   // The second product: its sums go to the owners of their units.
-  SRN_BODY void multiply_owned_and_scatter() {
+  SRN_BODY void multiply_owned_and_scatter() const {
     const auto scatter = exchange_.scatterer();
-    second_.run(block_, at(shared_.owned), at(shared_.extra[1]), at(shared_.marks[1]),
+    second_.run(block_, plan_.owned, at(shared_.owned), at(shared_.extra[1]),
                 [&](int, int tile_row, const typename Block::Sum& sum) {
-                  block_.pairs(sum, [&](int row, int column, float one, float next) {
+                  block_.quads(sum, [&](int row, int column, const float (&four)[4]) {
                     const int unit = tile_row * kTileRows + row;
-                    if (unit < hidden_) scatter(unit, column, one, next);
+                    if (unit < hidden_) scatter(unit, column, four);
                   });
                 });
   }
@@ -178,15 +183,6 @@ class Team {
   SRN_BODY ExchangeOf<Block>& exchange() { return exchange_; }
 
  private:
-  // The k-th item that each_of deals to a thread.
-  template <typename F>
-  SRN_BODY void each_turn(int k, int blocks, int rows, const F& f) const {
-    const int index = block_.thread() + k * block_.threads();
-    const int row_and_a = plan_.by_units.quotient(index), unit = plan_.by_units.remainder(index);
-    if (index < rows * blocks * plan_.units && unit < place_.units)
-      f(index, row_and_a / blocks, row_and_a % blocks, unit);
-  }
-
   template <typename X>
   SRN_BODY X* at(const Piece<X>& piece) const {
     return piece.in(block_.memory());
@@ -198,8 +194,7 @@ class Team {
   const Place place_;
   const TeamShared<Element, kRows>& shared_;
   ExchangeOf<Block> exchange_;
-  Product<Block, false> first_;
-  Product<Block, true> second_;
+  Product<Block> first_, second_;
 };
 
 }  // namespace persistent

@@ -83,6 +83,15 @@ class HostBlock {
     X all_[srn::persistent::kWarps];
   };
 
+  template <typename X>
+  class PerLane {
+   public:
+    X& operator[](int lane) { return all_[lane]; }
+
+   private:
+    X all_[srn::SRN_ISA::persistent::kLanes];
+  };
+
   // A block's shared memory is its member's in the cluster.
   HostBlock(int index, int thread, int threads, Barrier& barrier, HostCluster& cluster, int member)
       : index_(index),
@@ -102,6 +111,15 @@ class HostBlock {
     for (int warp = thread_; warp < srn::persistent::kWarps; warp += threads_) f(warp);
   }
 
+  // A thread is a warp.
+  int first_group() const { return thread_; }
+  int groups() const { return threads_; }
+  template <typename F>
+  void each_lane(const F& f) const {
+    for (int lane = 0; lane < srn::SRN_ISA::persistent::kLanes; ++lane) f(lane);
+  }
+  void sync_warp() const {}
+
   template <typename F>
   void fill(Tile& tile, const F& weight) const {
     for (int row = 0; row < kTileRows; ++row) {
@@ -110,18 +128,9 @@ class HostBlock {
   }
   void keep(const Tile& tile, unsigned char* to) const { memcpy(to, &tile, sizeof(tile)); }
   void kept(Tile& tile, const unsigned char* from) const { memcpy(&tile, from, sizeof(tile)); }
-  const Operand* rows_start(const Operand* operand, int) const { return operand; }
-  void rows(Rows& rows, const Operand* operand, int stride) const {
-    constexpr int kPerWord = 4 / int(sizeof(Operand));
-    for (int row = 0; row < kRows; ++row) {
-      memcpy(rows.numbers[row], operand + row * stride * kPerWord, sizeof(rows.numbers[row]));
-    }
-  }
+  const Operand* rows_start(const Operand* operand) const { return operand; }
+  void rows(Rows& rows, const Operand* operand) const { memcpy(&rows, operand, sizeof(rows)); }
   void clear(Sum& sum) const { memset(&sum, 0, sizeof(sum)); }
-  void add(Sum& sum, const Sum& other) const {
-    for (int i = 0; i < kTileRows * kRows; ++i)
-      sum.numbers[i / kRows][i % kRows] += other.numbers[i / kRows][i % kRows];
-  }
   void multiply(Sum& sum, const Tile& tile, const Rows& rows) const {
     for (int i = 0; i < kTileRows; ++i) {
       for (int j = 0; j < kRows; ++j) {
@@ -138,11 +147,20 @@ class HostBlock {
         f(row, column, sum.numbers[row][column], sum.numbers[row][column + 1]);
     }
   }
+  template <typename F>
+  void quads(const Sum& sum, const F& f) const {
+    for (int row = 0; row < kTileRows; ++row) {
+      for (int column = 0; column < kRows; column += 4) {
+        float four[4];
+        memcpy(four, &sum.numbers[row][column], sizeof(four));
+        f(row, column, four);
+      }
+    }
+  }
 
   void write(uint32_t* to, uint32_t word) const { __atomic_store_n(to, word, __ATOMIC_RELAXED); }
-  void write(uint32_t* to, uint32_t word, uint32_t next) const {
-    write(to + 1, next);
-    write(to, word);
+  void write(uint32_t* to, const uint32_t (&words)[4]) const {
+    for (int i = 3; i >= 0; --i) write(to + i, words[i]);
   }
   void read(const uint32_t* from, uint32_t (&words)[4]) const {
     for (int i = 3; i >= 0; --i) words[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);

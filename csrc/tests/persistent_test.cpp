@@ -24,6 +24,7 @@ namespace test {
 namespace {
 
 using namespace srn::SRN_ISA::persistent;
+using srn::persistent::extra_tiles;
 using srn::persistent::Sizes;
 
 // How far a result may be from the exact one, besides the rounding of what is stored: in roundings of what is
@@ -73,6 +74,7 @@ class PersistentTest {
 
     const bool wide = draw.one_in(2);
     units_ = int(draw.between(ceil_div(sizes_.hidden, 6), sizes_.hidden));  // at most 6 members
+    split_bits_ = int(draw.between(0, kMostSplitBits));
     if (shape.dtype == DType::kBFloat16) {
       with_tasks<BFloat16>(wide);
     } else if (shape.dtype == DType::kFloat16) {
@@ -199,10 +201,11 @@ class PersistentTest {
   void launch(Pass pass, Call& call, const Way& way, const F& f) {
     const bool cluster = way.exchange == Exchange::kCluster;
     const int step = cluster ? srn::persistent::kMessageUnits : 1;
-    Plan plan = plan_of<Element, kRows, N>(pass, sizes_, way.exchange, ceil_div(units_, step) * step);
+    Plan plan = plan_of<Element, kRows, N>(pass, sizes_, way.exchange, ceil_div(units_, step) * step, split_bits_);
     clusters_ += cluster;
     plan.teams = std::min(way.teams, plan.row_groups);
-    shared_ += plan.members > 1, extra_ += plan.extra[0] + plan.extra[1] > 0, queued_ += plan.teams < plan.row_groups;
+    shared_ += plan.members > 1, extra_ += extra_tiles(plan.gathered) + extra_tiles(plan.owned) > 0,
+        queued_ += plan.teams < plan.row_groups;
     const Memory mailbox(size_t(plan.mailbox_words(sizes_.directions)) * sizeof(uint32_t), cases_[0].guard, 16);
     call.sizes = sizes_;
     call.offsets = ragged_ ? reinterpret_cast<const int32_t*>(offsets_.get()) : nullptr;
@@ -246,8 +249,9 @@ class PersistentTest {
   void fail(const std::string& what) {
     constexpr int kMostTold = 20;
     if (!failed_ && failures_ < kMostTold) {
-      printf("shape %llu, %s, %d directions, %d units a member: %s\n", static_cast<unsigned long long>(number_),
-             cases_[0].text().c_str(), sizes_.directions, units_, what.c_str());
+      printf("shape %llu, %s, %d directions, %d units a member, %d parts: %s\n",
+             static_cast<unsigned long long>(number_), cases_[0].text().c_str(), sizes_.directions, units_,
+             1 << split_bits_, what.c_str());
     }
     failed_ = true;
   }
@@ -257,7 +261,7 @@ class PersistentTest {
   Memory offsets_;
   Sizes sizes_ = {};
   bool ragged_ = false, failed_ = false;
-  int units_ = 0;
+  int units_ = 0, split_bits_ = 0;
   uint64_t number_ = 0;
   int shapes_ = 0, failures_ = 0, shared_ = 0, extra_ = 0, queued_ = 0, clusters_ = 0;
   double worst_ = 0;
