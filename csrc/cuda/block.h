@@ -19,7 +19,9 @@
 //   Tile                a tile of weights, kTileRows by Element::kDepth
 //   Rows                what it is multiplied with, kRows by Element::kDepth
 //   Sum                 the product, kTileRows by kRows, of floats
-//   fill(tile, f)       tile = f(row, depth), Operands
+//   tile_rows(rows, f), tile_columns(columns, f)   a TileRows of the numbers f(i) for each row of a tile, a TileColumns
+//                       for each of its depths: those that this thread needs
+//   fill(tile, rows, columns, f)     tile = f(number of the row, number of the depth), Operands
 //   keep(tile, p), kept(tile, p)     to shared memory and back
 //   rows_start(p), rows(rows, start)   read Rows from shared memory, [row][depth]: where this thread reads its part of a
 //                       tile's; then, there or some tiles on, the part

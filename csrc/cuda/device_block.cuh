@@ -44,9 +44,16 @@ class DeviceBlock {
   static constexpr int kRows = kRowCount;
   static constexpr srn::persistent::Exchange kExchange = kExchangeKind;
   static constexpr int kColumns = kRows / 8;  // of 8 rows of the team, as the tensor cores take them
+  static constexpr int kPerWord = 4 / int(sizeof(Operand));
 
   struct Tile {
     uint32_t words[4];
+  };
+  struct TileRows {
+    int of[2];
+  };
+  struct TileColumns {
+    int of[2 * kPerWord];
   };
   struct Rows {
     uint32_t words[kColumns][2];
@@ -92,16 +99,26 @@ class DeviceBlock {
   // Words 0 and 1 are of rows `lane / 4` and 8 more, in the first half of this thread's part of the depth; 2 and 3 in
   // the second.
   template <typename F>
-  __device__ __forceinline__ void fill(Tile& tile, const F& weight) const {
-    constexpr int kPerWord = 4 / int(sizeof(Operand));
+  __device__ __forceinline__ void tile_rows(TileRows& rows, const F& of) const {
+    rows.of[0] = of(lane_group()), rows.of[1] = of(lane_group() + 8);
+  }
+  template <typename F>
+  __device__ __forceinline__ void tile_columns(TileColumns& columns, const F& of) const {
+#pragma unroll
+    for (int i = 0; i < 2 * kPerWord; ++i) columns.of[i] = of(2 * place() * kPerWord + i);
+  }
+  template <typename F>
+  __device__ __forceinline__ void fill(Tile& tile, const TileRows& rows, const TileColumns& columns,
+                                       const F& weight) const {
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-      const int row = lane_group() + word % 2 * 8, depth = (2 * place() + word / 2) * kPerWord;
+      const int row = rows.of[word % 2];
+      const int* const column = columns.of + word / 2 * kPerWord;
       if constexpr (kPerWord == 2) {
-        const uint32_t low = weight(row, depth), high = weight(row, depth + 1);
+        const uint32_t low = weight(row, column[0]), high = weight(row, column[1]);
         tile.words[word] = low | high << 16;
       } else {
-        tile.words[word] = weight(row, depth);
+        tile.words[word] = weight(row, column[0]);
       }
     }
   }

@@ -53,10 +53,10 @@ class ForwardPass {
   SRN_BODY void load_weights() {
     const Stored* const hh = static_cast<const Stored*>(direction_.weights.hh);
     const Stored* const mc = static_cast<const Stored*>(direction_.weights.mc);
-    const int64_t H = H_, first = place_.first;
+    const int H = H_, first = place_.first;
     team_.template load<G, M>(
-        [&](int g, int unit, int k) { return Element::operand_of(hh[(g * H + first + unit) * H + k]); },
-        [&](int m, int unit, int j) { return Element::operand_of(mc[(j * M + m) * H + first + unit]); });
+        hh, [&](int g, int unit) { return (g * H + first + unit) * H; }, [](int k) { return k; },  //
+        mc, [&](int m, int unit) { return m * H + first + unit; }, [&](int j) { return j * M * H; });
     const Stored* const b_hh = static_cast<const Stored*>(direction_.weights.b_hh);
     const Stored* const b_mc = static_cast<const Stored*>(direction_.weights.b_mc);
     each(block_, G * plan_.units, [&](int i) {

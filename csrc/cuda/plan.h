@@ -85,7 +85,6 @@ struct Tiles {
 
   SRN_PLAN int count() const { return tile_rows * depths; }
   SRN_PLAN int splits() const { return 1 << split_bits; }
-  // Weights from one part of the partial sums' rows to the next.
   SRN_PLAN int rows() const { return tile_rows * kTileRows; }
 };
 
@@ -118,7 +117,7 @@ SRN_PLAN int padded_depths(const Tiles& tiles) {
 
 // What a slice owns of a unit is laid along the depth of the second product in chunks of adjacent numbers, each a power
 // of two: 9 numbers are a chunk of 8 for every unit, and then one of 1 for every unit. So a chunk is stored at once,
-// and nothing is padded. Number a of a unit is the `within`-th of the chunk that begins with number `start`.
+// and nothing is padded.
 struct Chunk {
   int start, size;
 

@@ -11,6 +11,19 @@ using srn::persistent::kPassRows;
 using srn::persistent::kResidentDepths;
 using srn::persistent::Share;
 
+// The weights of a slice as a product takes them: at base[row(i) + column(k)], where either is negative for what there is
+// not.
+template <typename Stored, typename Row, typename Column>
+struct SliceOf {
+  const Stored* const base;
+  const Row row;
+  const Column column;
+};
+template <typename Stored, typename Row, typename Column>
+SRN_BODY SliceOf<Stored, Row, Column> slice_of(const Stored* base, const Row& row, const Column& column) {
+  return {base, row, column};
+}
+
 template <typename Block>
 class Product {
   using Operand = typename Block::Element::Operand;
@@ -18,19 +31,14 @@ class Product {
   static constexpr int kStride = kDepth * Block::kRows;  // numbers from one tile's depth to the next
 
  public:
-  // weight(row, depth, used): of tile_rows * kTileRows rows and depths * kDepth columns; zero where not used.
-  //
   // Registers are filled by way of `staging`, kStagingBytes of shared memory: a loop cannot index an array in
   // registers, and so much unrolled code, with all its loads at once, would run out of registers.
-  template <typename Weight>
-  SRN_BODY void load_resident(const Block& block, const Tiles& tiles, unsigned char* staging, const Weight& weight) {
+  template <typename Weights>
+  SRN_BODY void load_resident(const Block& block, const Tiles& tiles, unsigned char* staging, const Weights& weights) {
     block.each_warp([&](int warp) {
       const Share share(tiles, warp);
       unsigned char* const staged = staging + warp * kResident * kTileBytes;
-      SRN_UNROLL(3)
-      for (int i = 0; i < kResident; ++i) {
-        fill(block, share, i % kPassRows, i / kPassRows, staged + i * kTileBytes, weight);
-      }
+      fill(block, share, 0, kPassRows, 0, kResidentDepths, staged, weights);
       Resident& resident = resident_[warp];
       unrolled<0, kResident>([&](auto index) SRN_INLINE_LAMBDA {
         constexpr int i = decltype(index)::value;
@@ -40,18 +48,15 @@ class Product {
   }
 
   // Stores what registers do not hold in shared memory, in the order in which `run` reads it.
-  template <typename Weight>
-  SRN_BODY void load_rest(const Block& block, const Tiles& tiles, unsigned char* extra, const Weight& weight) {
+  template <typename Weights>
+  SRN_BODY void load_rest(const Block& block, const Tiles& tiles, unsigned char* extra, const Weights& weights) {
     block.each_warp([&](int warp) {
       const Share share(tiles, warp);
       unsigned char* to = of_warp(extra, tiles, warp);
+      SRN_UNROLL(1)
       for (int first = 0; first < share.rows; first += kPassRows) {
-        for (int depth = first == 0 ? kResidentDepths : 0; depth < share.depths; ++depth) {
-          for (int row = first; row < share.rows && row < first + kPassRows; ++row) {
-            fill(block, share, row, depth, to, weight);
-            to += kTileBytes;
-          }
-        }
+        const int begin = first == 0 ? kResidentDepths : 0, left = share.rows - first;
+        to = fill(block, share, first, left < kPassRows ? left : kPassRows, begin, share.depths, to, weights);
       }
     });
   }
@@ -125,16 +130,39 @@ class Product {
     return extra + warp * srn::persistent::extra_tiles(tiles) * kTileBytes;
   }
 
-  // A tile of a warp's share, by its place there.
-  template <typename Weight>
-  SRN_BODY void fill(const Block& block, const Share& share, int row, int depth, unsigned char* to,
-                     const Weight& weight) const {
-    const bool used = (row < share.rows) & (depth < share.depths);
-    typename Block::Tile tile;
-    block.fill(tile, [&](int i, int k) {
-      return weight((share.first_row + row) * kTileRows + i, (share.first_depth + depth) * kDepth + k, used);
-    });
-    block.keep(tile, to);
+  // Puts tiles of a warp's share, depth by depth, where they belong; zeros for what the share does not have. Returns the
+  // place after them.
+  template <typename Weights>
+  static SRN_BODY unsigned char* fill(const Block& block, const Share& share, int first, int rows, int depth,
+                                      int depths, unsigned char* to, const Weights& weights) {
+    typename Block::TileRows row_places[kPassRows];
+    SRN_UNROLL(kPassRows)
+    for (int row = 0; row < kPassRows; ++row) {
+      const bool has = first + row < share.rows;
+      const int start = (share.first_row + first + row) * kTileRows;
+      block.tile_rows(row_places[row], [&](int i) { return has ? weights.row(start + i) : -1; });
+    }
+    SRN_UNROLL(1)
+    for (; depth < depths; ++depth) {
+      const bool has = depth < share.depths;
+      const int start = (share.first_depth + depth) * kDepth;
+      typename Block::TileColumns column_places;
+      block.tile_columns(column_places, [&](int k) { return has ? weights.column(start + k) : -1; });
+      SRN_UNROLL(kPassRows)
+      for (int row = 0; row < kPassRows; ++row) {
+        if (row >= rows) continue;
+        typename Block::Tile tile;
+        block.fill(tile, row_places[row], column_places, [&](int row_place, int column_place) {
+          // What there is not is read from the beginning and not used: no load waits for a branch.
+          const bool inside = (row_place >= 0) & (column_place >= 0);
+          const Operand weight = Block::Element::operand_of(weights.base[inside ? row_place + column_place : 0]);
+          return inside ? weight : Operand(0);
+        });
+        block.keep(tile, to);
+        to += kTileBytes;
+      }
+    }
+    return to;
   }
 
   typename Block::template PerWarp<Resident> resident_;

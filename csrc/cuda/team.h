@@ -89,31 +89,34 @@ class Team {
   // Whether a thread has more than one.
   SRN_BODY bool several() const { return items() > block_.groups() * kLanes; }
 
-  // The slice of the weights in both products. `gathered(a, unit, other)` and `owned(a, unit, other)` are the weights
-  // between the a-th gate or memory of this member's unit and any unit. Shared memory is undefined before.
-  template <int kGathered, int kOwned, typename Gathered, typename Owned>
-  SRN_BODY void load(const Gathered& gathered, const Owned& owned) {
+  // The slice of the weights in both products. A weight between the a-th gate or memory of a unit of this member and any
+  // other unit lies at place(a, unit) + place_of(other) of `gathered`, or of `owned`. Shared memory is undefined before.
+  template <int kGathered, int kOwned, typename A, typename B, typename C, typename D>
+  SRN_BODY void load(const Stored* gathered, const A& gathered_place, const B& gathered_place_of, const Stored* owned,
+                     const C& owned_place, const D& owned_place_of) {
     const Block& block = block_;
-    // Outside the slice, the weight at its beginning is read and not used: no load waits for a branch.
-    const auto first = [&](int row, int depth, bool used) {
-      const int a = plan_.by_units.quotient(row), unit = plan_.by_units.remainder(row);
-      const bool inside = (a < kGathered) & (unit < place_.units) & (depth < hidden_) & used;
-      const Operand weight = gathered(inside ? a : 0, inside ? unit : 0, inside ? depth : 0);
-      return inside ? weight : Operand(0);
-    };
-    const auto second = [&](int row, int depth, bool used) {
-      int a = kOwned, unit = 0;
-      unrolled<0, kOwned>([&](auto index) SRN_INLINE_LAMBDA {
-        constexpr int i = decltype(index)::value;
-        constexpr Chunk chunk = Chunk::of(i, kOwned);
-        const int from_start = depth - chunk.start * plan_.units;
-        if (i != chunk.start || from_start < 0 || from_start >= chunk.size * plan_.units) return;
-        a = i + from_start % chunk.size, unit = from_start / chunk.size;
-      });
-      const bool inside = (a < kOwned) & (unit < place_.units) & (row < hidden_) & used;
-      const Operand weight = owned(inside ? a : 0, inside ? unit : 0, inside ? row : 0);
-      return inside ? weight : Operand(0);
-    };
+    const auto first = slice_of(
+        gathered,
+        [&](int row) {
+          const int a = plan_.by_units.quotient(row), unit = plan_.by_units.remainder(row);
+          return a < kGathered && unit < place_.units ? gathered_place(a, unit) : -1;
+        },
+        [&](int depth) { return depth < hidden_ ? gathered_place_of(depth) : -1; });
+    const auto second = slice_of(
+        owned, [&](int row) { return row < hidden_ ? owned_place_of(row) : -1; },
+        [&](int depth) {
+          int place = -1;
+          unrolled<0, kOwned>([&](auto index) SRN_INLINE_LAMBDA {
+            constexpr int i = decltype(index)::value;
+            constexpr Chunk chunk = Chunk::of(i, kOwned);
+            if constexpr (i == chunk.start) {
+              const int from_start = depth - chunk.start * plan_.units;
+              const int a = i + int(uint32_t(from_start) % chunk.size), unit = int(uint32_t(from_start) / chunk.size);
+              if (from_start >= 0 && unit < place_.units) place = owned_place(a, unit);
+            }
+          });
+          return place;
+        });
     first_.load_resident(block, plan_.gathered, block.memory(), first);
     second_.load_resident(block, plan_.owned, block.memory(), second);
     block.sync();  // from here on, shared memory is what the plan says

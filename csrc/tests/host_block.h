@@ -67,6 +67,12 @@ class HostBlock {
   struct Tile {
     Operand numbers[kTileRows][kDepth];
   };
+  struct TileRows {
+    int of[kTileRows];
+  };
+  struct TileColumns {
+    int of[kDepth];
+  };
   struct Rows {
     Operand numbers[kRows][kDepth];
   };
@@ -121,9 +127,17 @@ class HostBlock {
   void sync_warp() const {}
 
   template <typename F>
-  void fill(Tile& tile, const F& weight) const {
+  void tile_rows(TileRows& rows, const F& of) const {
+    for (int i = 0; i < kTileRows; ++i) rows.of[i] = of(i);
+  }
+  template <typename F>
+  void tile_columns(TileColumns& columns, const F& of) const {
+    for (int i = 0; i < kDepth; ++i) columns.of[i] = of(i);
+  }
+  template <typename F>
+  void fill(Tile& tile, const TileRows& rows, const TileColumns& columns, const F& weight) const {
     for (int row = 0; row < kTileRows; ++row) {
-      for (int depth = 0; depth < kDepth; ++depth) tile.numbers[row][depth] = weight(row, depth);
+      for (int depth = 0; depth < kDepth; ++depth) tile.numbers[row][depth] = weight(rows.of[row], columns.of[depth]);
     }
   }
   void keep(const Tile& tile, unsigned char* to) const { memcpy(to, &tile, sizeof(tile)); }

@@ -92,7 +92,10 @@ EDITS = {
             "Element::multiplied(rows.numbers[j][k]);",
             "Element::multiplied(rows.numbers[j][k]); if (srn_fault == 2) total = SRN_ISA::as_bfloat16(total);",
         ),
-        ("= weight(row, depth);", "= srn_fault == 3 && row == 0 && depth == 0 ? Operand() : weight(row, depth);"),
+        (
+            "= weight(rows.of[row], columns.of[depth]);",
+            "= srn_fault == 3 && row == 0 && depth == 0 ? Operand() : weight(rows.of[row], columns.of[depth]);",
+        ),
     ],
 }
 """What stands in the sources, once in each file, and what takes its place. Faults have their numbers in FAULTS."""
