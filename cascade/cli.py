@@ -12,8 +12,9 @@ import sys
 from argparse import SUPPRESS, Action
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
@@ -62,11 +63,12 @@ from .options import (
 )
 from .output import Output, opened
 from .pipeline import load_predictor
-from .prediction import Predictor
+from .prediction import BATCHES_AHEAD, Predictor
 from .scoring import score
 from .tiny import make_tiny_trunk
 from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, model_card, save_model
 from .tuning import tune_thresholds
+from .workers import Workers, workers
 
 USAGE = """usage: cascade <verb> [options]
 
@@ -96,8 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Exits with 0; after an error of use with 2 and one line on the standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="cascade: %(message)s")
-    for name, capacity in KERNEL_CACHES.items():
-        os.environ.setdefault(name, capacity)  # read when the first kernel is made
+    bound_kernel_caches()
     disable_progress_bar()  # of loading and saving weights; Trainer's stays
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if arguments else sys.stderr)
@@ -123,6 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         logger.debug("%s", error, exc_info=True)
         fail(str(error))
+
+
+def bound_kernel_caches() -> None:
+    for name, capacity in KERNEL_CACHES.items():
+        os.environ.setdefault(name, capacity)  # read when the first kernel is made
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -238,10 +244,19 @@ def predict(arguments: Sequence[str]) -> None:
         raise ConfigError("resume: expected a corpus in `file`, found none")
     if args.language is not None:
         split_text("", args.language)  # refuses what is no code
+    if args.workers is not None and args.ray is None:
+        raise ConfigError("workers: expected a Ray in `ray`, found none")
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"workers: expected a number from 1 on, found {args.workers}")
     lines = PredictionLines(args.format, ascii_only=args.file is not None)
     resume = None if args.file is None else args.resume
-    with opened(args.output, resume=resume, end=lines.LAST) as output:
-        predictor = predictor_of(args, batches, overrides)
+    with ExitStack() as stack:
+        output = stack.enter_context(opened(args.output, resume=resume, end=lines.LAST))
+        predictor: Predictor | Workers
+        if args.ray is None:
+            predictor = predictor_of(args, batches, overrides)
+        else:
+            predictor = stack.enter_context(workers_of(args, batches, overrides))
         dropped: Counter[str] = Counter()
         if args.file is None:
             text = read_text(args.text)
@@ -254,8 +269,25 @@ def predict(arguments: Sequence[str]) -> None:
             print_dropped(name, counts)
 
 
+def workers_of(args: PredictArguments, batches: Any, overrides: object) -> AbstractContextManager[Workers]:
+    return workers(
+        partial(
+            predictor_in_worker, os.path.abspath(args.model), args.device, args.dtype, given(overrides), **vars(batches)
+        ),
+        batches.batch_size * BATCHES_AHEAD,
+        address=args.ray,
+        count=args.workers,
+        gpu=args.device is None or args.device.startswith("cuda"),
+    )
+
+
+def predictor_in_worker(*arguments: Any, **options: Any) -> Predictor:
+    bound_kernel_caches()
+    return load_predictor(*arguments, **options)
+
+
 def write_predicted(
-    predictor: Predictor, documents: Iterator[Document], lines: PredictionLines, output: Output
+    predictor: Predictor | Workers, documents: Iterator[Document], lines: PredictionLines, output: Output
 ) -> None:
     """Writes a line for each document, which another process sees at once, and holds a bounded number of them."""
     for document, sentences in progress(predictor.documents(documents), lambda pair: len(pair[1])):

@@ -137,6 +137,10 @@ class PredictArguments(RunArguments):
         "form of sentences."
     )
     language: str | None = option("Language of the text, for splitting it: an ISO 639 code; default: en.")
+    ray: str | None = option(
+        "Predict in worker processes of Ray: `local`, on this machine; `auto`, or an address, on those of a cluster."
+    )
+    workers: int | None = option("How many; default: one for each GPU that Ray has, or else for each processor.")
 
 
 ESSENTIAL = {

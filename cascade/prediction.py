@@ -53,10 +53,14 @@ class Predictor:
 
     def __call__(self, sentences: Corpus | Iterable[Sentence]) -> list[Sentence]:
         """The sentences, in their order, with what was found replacing what they held."""
-        lost: Counter[str] = Counter()
-        found = list(self._predicted(sentences.sentences() if isinstance(sentences, Corpus) else sentences, lost))
+        found, lost = self.found(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
         report(lost)
         return found
+
+    def found(self, sentences: Iterable[Sentence]) -> tuple[list[Sentence], Counter[str]]:
+        """As a call, and what was lost, by reason, which a call logs."""
+        lost: Counter[str] = Counter()
+        return list(self._predicted(sentences, lost)), lost
 
     def documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Sentence]]]:
         """Each of the documents, in their order, with its sentences as a call gives them.
@@ -64,8 +68,7 @@ class Predictor:
         Lazy: it holds ``BATCHES_AHEAD`` batches at a time, and the rest of the document in which they end.
         """
         lost: Counter[str] = Counter()
-        documents = iter(documents)
-        while chunk := list(_holding(documents, self.batch_size * BATCHES_AHEAD)):
+        for chunk in chunks(documents, self.batch_size * BATCHES_AHEAD):
             found = self._predicted((sentence for document in chunk for sentence in document.sentences), lost)
             for document in chunk:
                 yield document, list(islice(found, len(document.sentences)))
@@ -127,11 +130,15 @@ class Predictor:
         return merged(sentences, windows, found, self.model.config.overlaps)
 
 
-def _holding(documents: Iterator[Document], sentences: int) -> Iterator[Document]:
-    """The next documents, until they hold so many sentences."""
+def chunks(documents: Iterable[Document], sentences: int) -> Iterator[list[Document]]:
+    """The documents, as many at a time as hold so many sentences."""
+    chunk: list[Document] = []
     count = 0
     for document in documents:
-        yield document
+        chunk.append(document)
         count += len(document.sentences)
         if count >= sentences:
-            return
+            yield chunk
+            chunk, count = [], 0
+    if chunk:
+        yield chunk

@@ -18,7 +18,7 @@ LAYERS = (
     {"tokenization"},
     {"loading", "prediction", "scoring", "tiny"},
     {"creation", "error_analysis", "tuning"},
-    {"pipeline"},
+    {"pipeline", "workers"},
     {"transformers_task"},
     {"training"},
     {"output"},
