@@ -12,7 +12,7 @@ import sys
 from argparse import SUPPRESS, Action
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -248,6 +248,8 @@ def predict(arguments: Sequence[str]) -> None:
         raise ConfigError("workers: expected a Ray in `ray`, found none")
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"workers: expected a number from 1 on, found {args.workers}")
+    if args.ray is not None and args.device is not None and ":" in args.device:
+        raise ConfigError(f"device: expected none with a number, as Ray chooses the GPU, found {args.device!r}")
     lines = PredictionLines(args.format, ascii_only=args.file is not None)
     resume = None if args.file is None else args.resume
     with ExitStack() as stack:
@@ -256,7 +258,9 @@ def predict(arguments: Sequence[str]) -> None:
         if args.ray is None:
             predictor = predictor_of(args, batches, overrides)
         else:
+            stack.enter_context(redirect_stdout(sys.stderr))  # where Ray tells of deaths; the output is open already
             predictor = stack.enter_context(workers_of(args, batches, overrides))
+            say_products(args.dtype, predictor.dtype == str(torch.bfloat16))
         dropped: Counter[str] = Counter()
         if args.file is None:
             text = read_text(args.text)
@@ -390,9 +394,13 @@ def changed(args: RunArguments, batches: object) -> list[str]:
 
 def predictor_of(args: RunArguments, batches: object, overrides: object) -> Predictor:
     predictor = load_predictor(args.model, args.device, args.dtype, given(overrides), **vars(batches))
-    if args.dtype == "auto" and predictor.dtype is not None:
-        print("cascade: products in bfloat16, which this processor has (--dtype float32: in float32)", file=sys.stderr)
+    say_products(args.dtype, predictor.dtype is not None)
     return predictor
+
+
+def say_products(dtype: str | None, in_bfloat16: bool) -> None:
+    if dtype == "auto" and in_bfloat16:
+        print("cascade: products in bfloat16, which this processor has (--dtype float32: in float32)", file=sys.stderr)
 
 
 def read_text(text: str | None) -> str:

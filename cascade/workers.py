@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from itertools import cycle
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -20,27 +19,53 @@ from .windows import report
 LOCAL = "local"
 UNDER_WAY = 4  # chunks of each worker, so that it has work while an earlier one is waited for
 DEATHS = 3  # of a worker over one chunk, after which it is not tried again
+PATIENCE = 30.0  # seconds without a worker until that is said
+
+logger = logging.getLogger(__name__)
 
 
 class _Worker:
-    """What an actor does. The predictor is made where it is first needed: what its making raises is then an answer."""
+    """What an actor does. One that takes the place of a dead one makes its predictor where it is first needed."""
 
     def __init__(self, make_predictor: Callable[[], Predictor]) -> None:
         self.make_predictor = make_predictor
         self.predictor: Predictor | None = None
 
-    def predict(self, sentences: list[Sentence]) -> tuple[list[Sentence], Counter[str]]:
+    def load(self) -> tuple[str, str]:
+        """What the predictor computes on, and in what."""
         self.predictor = self.predictor or self.make_predictor()
-        return self.predictor.found(sentences)
+        return self.predictor.model.device.type, str(self.predictor.dtype or self.predictor.model.dtype)
+
+    def predict(self, sentences: list[Sentence]) -> tuple[list[Sentence], Counter[str], list[str]]:
+        """What a predictor finds and loses, and of what it warned."""
+        with warnings.catch_warnings(record=True) as caught:
+            self.load()
+            assert self.predictor is not None
+            found, lost = self.predictor.found(sentences)
+        return found, lost, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
 class Workers:
-    """Predicts documents as a :class:`Predictor` does, to the last bit: it sends what that takes at a time."""
+    """Predicts documents as a :class:`Predictor` does: it sends what that takes at a time."""
 
     def __init__(self, ray: ModuleType, actors: list[Any], sentences: int) -> None:
+        """Waits for the first worker.
+
+        Raises what making its predictor raises.
+        """
         self.ray = ray
-        self.actors = actors
         self.sentences = sentences
+        self.loading = {actor.load.remote(): actor for actor in actors}
+        self.under_way: dict[Any, int] = {}  # chunks of each worker that is ready
+        self.computing: tuple[str, str] | None = None
+        while not self._ready(PATIENCE):
+            logger.warning("still waiting for Ray to start a worker")
+
+    @property
+    def dtype(self) -> str:
+        """That of the products, such as ``torch.bfloat16``."""
+        assert self.computing is not None
+        return self.computing[1]
 
     def documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Sentence]]]:
         """Each of the documents, in their order, with its sentences; a bounded number of them is held.
@@ -48,14 +73,15 @@ class Workers:
         What reading the documents raises comes after all predictions for those before.
 
         Raises:
-            OSError: a worker died of the same chunk again and again, or the cluster fails.
+            ConfigError: workers do not compute in the same way. OSError: a worker died of the same chunk again and again,
+                or the cluster fails.
         """
         lost: Counter[str] = Counter()
-        waiting: deque[tuple[list[Document], Any]] = deque()
-        turns = cycle(self.actors)
+        said: set[str] = set()
+        waiting: deque[tuple[list[Document], Any, Any]] = deque()
         reading, failure = chunks(documents, self.sentences), None
         while True:
-            while reading is not None and len(waiting) < UNDER_WAY * len(self.actors):
+            while reading is not None and (actor := self._next(waiting)):
                 try:
                     chunk = next(reading)
                 except StopIteration:
@@ -64,12 +90,18 @@ class Workers:
                     reading, failure = None, error
                 else:
                     sentences = [sentence for document in chunk for sentence in document.sentences]
-                    waiting.append((chunk, next(turns).predict.remote(sentences)))
+                    waiting.append((chunk, actor, actor.predict.remote(sentences)))
+                    self.under_way[actor] += 1
             if not waiting:
                 break
-            chunk, answer = waiting.popleft()
-            found, of_chunk = self._get(answer, chunk)
+            chunk, actor, answer = waiting.popleft()
+            keys = " to ".join(dict.fromkeys(repr(document.key) for document in (chunk[0], chunk[-1])))
+            found, of_chunk, warned = self._get(answer, f"died {DEATHS + 1} times over the documents {keys}")
+            self.under_way[actor] -= 1
             lost += of_chunk
+            for message in set(warned) - said:
+                warnings.warn(message, UserWarning, stacklevel=2)
+            said |= set(warned)
             sentences = iter(found)
             for document in chunk:
                 yield document, [next(sentences) for _ in document.sentences]
@@ -77,17 +109,39 @@ class Workers:
             raise failure
         report(lost)
 
-    def _get(self, answer: Any, chunk: list[Document]) -> tuple[list[Sentence], Counter[str]]:
+    def _next(self, waiting: deque[tuple[list[Document], Any, Any]]) -> Any:
+        """The worker that gets the next chunk; None while all have enough, or the first answer waits to be taken."""
+        self._ready(0)
+        if waiting and self.ray.wait([waiting[0][2]], timeout=0)[0]:
+            return None
+        actor = min(self.under_way, key=lambda each: self.under_way[each])
+        return actor if self.under_way[actor] < UNDER_WAY else None
+
+    def _ready(self, seconds: float) -> bool:
+        """Whether a worker is; those that are by then join in."""
+        done = self.ray.wait(list(self.loading), timeout=seconds)[0] if self.loading else []
+        for each in done:
+            computing = self._get(each, "could not be started")
+            self.computing = self.computing or computing
+            if computing != self.computing:
+                raise ConfigError(
+                    f"ray: expected workers that compute alike, found {self.computing} and {computing}: say device and dtype"
+                )
+            self.under_way[self.loading.pop(each)] = 0
+        return bool(self.under_way)
+
+    def _get(self, answer: Any, death: str) -> Any:
         errors = self.ray.exceptions
         try:
             return self.ray.get(answer)
-        except errors.RayTaskError as error:  # raised over there
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, errors.RayError):  # what was raised over there could not be sent
+                raise OSError(f"ray: {_last_line(error.cause)}") from error
             raise error.cause from error
         except errors.RayActorError as error:
-            where = " to ".join(dict.fromkeys(repr(document.key) for document in (chunk[0], chunk[-1])))
-            raise OSError(f"ray: a worker died {DEATHS + 1} times over the documents {where}") from error
+            raise OSError(f"ray: a worker {death}: {_last_line(error)}") from error
         except errors.RayError as error:
-            raise OSError(f"ray: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+            raise OSError(f"ray: {type(error).__name__}: {_last_line(error)}") from error
 
 
 @contextmanager
@@ -104,19 +158,32 @@ def workers(
     Args:
         make_predictor: is pickled, and called once in each worker.
         sentences: how many a worker gets at a time: :meth:`Predictor.documents` takes as many.
-        address: of a Ray cluster, as ``ray.init`` takes it; ``local``: this machine, for as long as this lasts. A process
-            that is connected to Ray already stays so.
+        address: of a Ray cluster, as ``ray.init`` takes it; ``local``: this machine, whose processors the workers share,
+            for as long as this lasts. A process that is connected to Ray already stays so.
         count: of workers; None: one for each GPU that there is, or else for each processor.
         gpu: False: workers need none; otherwise each gets one, where there are any.
 
     Raises:
-        ConfigError: Ray is not installed, or the cluster has another version of it. OSError: there is no cluster.
+        ConfigError: Ray is not installed, or the cluster has another version of it or too little for so many workers; or
+            what ``make_predictor`` raises. OSError: there is no cluster.
     """
-    with redirect_stdout(sys.stderr), _connected(address, count) as ray:  # Ray tells of deaths on the standard output
-        gpus = int(ray.cluster_resources().get("GPU", 0)) if gpu else 0
-        size = count or gpus or int(ray.cluster_resources()["CPU"])
-        actor = ray.remote(_Worker).options(num_cpus=1, num_gpus=min(gpus, 1), max_restarts=-1, max_task_retries=DEATHS)
-        yield Workers(ray, [actor.remote(make_predictor) for _ in range(size)], sentences)
+    with _connected(address, count) as ray:
+        resources = ray.cluster_resources()
+        gpus, processors = int(resources.get("GPU", 0)) if gpu else 0, int(resources.get("CPU", 0))
+        size, most = count or gpus or processors, gpus or processors
+        if not 1 <= size <= most:
+            each = "GPU" if gpus else "processor"
+            raise ConfigError(f"workers: expected at most {most}, one for each {each} that Ray has, found {size}")
+        share = max(1, processors // size) if address == LOCAL and not gpus else 1  # Ray makes it the number of threads
+        actor = ray.remote(_Worker).options(
+            num_cpus=share, num_gpus=min(gpus, 1), max_restarts=-1, max_task_retries=DEATHS
+        )
+        actors = [actor.remote(make_predictor) for _ in range(size)]
+        try:
+            yield Workers(ray, actors, sentences)
+        finally:
+            for each in actors:
+                ray.kill(each)
 
 
 @contextmanager
@@ -132,12 +199,19 @@ def _connected(address: str, count: int | None) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
-    new = {"num_cpus": count, "include_dashboard": False} if address == LOCAL else {}
+    processors = max(count or 1, len(os.sched_getaffinity(0)))
+    new = {"num_cpus": processors, "include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **new)
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"ray: {str(error).splitlines()[0]}") from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise ConfigError("ray: " + " ".join(str(error).split())) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _last_line(error: Exception) -> str:
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
