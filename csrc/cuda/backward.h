@@ -72,6 +72,7 @@ class BackwardPass {
     start(group, rows);
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? i : group.steps - 1 - i;
+      const Rows next = {rows.before, before(reverse ? step + 1 : step - 1)};
       begin(group, rows);
       block_.stamp(srn::persistent::kBegin);
       // While the gradients of c are on their way.
@@ -88,7 +89,6 @@ class BackwardPass {
       team_.multiply_owned_and_scatter();
       block_.stamp(srn::persistent::kMultiplyDz);
       // While the partial sums are on their way, work that no other block waits for.
-      const Rows next = {rows.before, before(reverse ? step + 1 : step - 1)};
       if (i + 1 < group.steps) ask(group, next);
       keep(rows.now);
       block_.stamp(srn::persistent::kKeepDz);

@@ -74,6 +74,8 @@ class DeviceBlock {
   template <typename X>
   using PerLane = PerWarp<X>;  // a lane is a thread
 
+  __device__ __forceinline__ DeviceBlock() : warp_(__shfl_sync(~0u, int(threadIdx.x) / 32, 0)) {}
+
   __device__ __forceinline__ int index() const { return int(blockIdx.x); }
   __device__ __forceinline__ unsigned char* memory() const {
     extern __shared__ __align__(16) unsigned char memory[];
@@ -82,13 +84,13 @@ class DeviceBlock {
   __device__ __forceinline__ int thread() const { return int(threadIdx.x); }
   __device__ __forceinline__ int threads() const { return kWarps * 32; }
   __device__ __forceinline__ void sync() const { __syncthreads(); }
-  // The shuffle tells the compiler that all threads of the warp have the same number.
   template <typename F>
   __device__ __forceinline__ void each_warp(const F& f) const {
-    f(__shfl_sync(~0u, int(threadIdx.x) / 32, 0));
+    f(warp_);
   }
 
-  __device__ __forceinline__ int first_group() const { return int(threadIdx.x) / kLanes; }
+  // The last warps have the fewest tiles.
+  __device__ __forceinline__ int first_group() const { return kWarps - 1 - warp_; }
   __device__ __forceinline__ int groups() const { return kWarps; }
   template <typename F>
   __device__ __forceinline__ void each_lane(const F& f) const {
@@ -229,20 +231,22 @@ class DeviceBlock {
 #endif
 
 #if defined(SRN_STAMPS)
+  static constexpr unsigned kStamping = (kWarps - 1) * 32;  // a thread that has an item
+
   // One thread's ticks, in shared memory: with sums in global memory it would wait at every stamp.
   __device__ __forceinline__ void begin_stamps() const {
-    if (threadIdx.x != 0) return;
+    if (threadIdx.x != kStamping) return;
     for (int part = 0; part < kMostParts; ++part) ticks()[part] = 0;
     ticks()[kMostParts] = uint32_t(clock());
   }
   __device__ __forceinline__ void stamp(int part) const {
-    if (threadIdx.x != 0) return;
+    if (threadIdx.x != kStamping) return;
     const uint32_t now = uint32_t(clock());
     ticks()[part] += now - ticks()[kMostParts];
     ticks()[kMostParts] = now;
   }
   __device__ __forceinline__ void end_stamps(int64_t* stamps) const {
-    if (threadIdx.x != 0 || stamps == nullptr) return;
+    if (threadIdx.x != kStamping || stamps == nullptr) return;
     for (int part = 0; part < kMostParts; ++part) stamps[blockIdx.x * kMostParts + part] += ticks()[part];
   }
 #else
@@ -280,6 +284,8 @@ class DeviceBlock {
     return ticks;
   }
 #endif
+
+  const int warp_;  // by a shuffle, which tells the compiler that all threads of the warp have the same number
 
   __device__ __forceinline__ int lane() const { return int(threadIdx.x) % 32; }
   __device__ __forceinline__ int lane_group() const { return lane() / 4; }

@@ -77,6 +77,7 @@ class ForwardPass {
     start(group, rows);
     for (int i = 0; i < group.steps; ++i) {
       const bool last = i + 1 == group.steps;
+      const StepRows next = last ? StepRows() : group.at(reverse ? group.steps - 2 - i : i + 1, kRows);
       team_.exchange().await_gathered();
       block_.stamp(srn::persistent::kAwaitH);
       team_.multiply_gathered();
@@ -88,8 +89,7 @@ class ForwardPass {
       team_.multiply_owned_and_scatter();
       block_.stamp(srn::persistent::kMultiplyS);
       // While the partial sums are on their way, work that no other block waits for.
-      StepRows next;
-      if (!last) next = group.at(reverse ? group.steps - 2 - i : i + 1, kRows), ask(next);
+      if (!last) ask(next);
       keep(rows);
       block_.stamp(srn::persistent::kKeep);
       team_.exchange().await_scattered();

@@ -104,11 +104,12 @@ class Mailbox {
       float numbers[kScatterBatch][4];
       await(block_, mine + first * slice() + quad * 4, slice(), left < kScatterBatch ? left : kScatterBatch,
             scatter_.phase(), numbers);
+      Together<float, 4> sums;
       for (int j = 0; j < 4; ++j) {
-        float sum = numbers[0][j];
-        for (int k = 1; k < kScatterBatch; ++k) sum += numbers[k][j];
-        at(shared_.sums)[i * 4 + j] = sum;
+        sums.numbers[j] = numbers[0][j];
+        for (int k = 1; k < kScatterBatch; ++k) sums.numbers[j] += numbers[k][j];
       }
+      reinterpret_cast<Together<float, 4>*>(at(shared_.sums))[i] = sums;
     }
     scatter_.next();
     block_.sync();

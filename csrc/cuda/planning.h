@@ -27,8 +27,10 @@ constexpr int kMaxUnits = 64;
 // of a chain of sums, if that is longer; or of reading the tiles that registers do not hold.
 inline double product_cycles(const Tiles& tiles, int rows) {
   constexpr double kTile = 8, kChain = 33, kSharedPerCycle = 128;
-  const int passes = ceil_div(tiles.rows_each, srn::persistent::kPassRows);
-  const double multiplied = 2 * kTile * (rows / 8.0) * tiles.rows_each * tiles.depths_each;
+  using srn::persistent::kPassRows;
+  const int passes = ceil_div(tiles.rows_each, kPassRows), first_rows = tiles.rows_each < kPassRows ? 2 : kPassRows;
+  const int first = first_rows * std::max(tiles.depths_each, srn::persistent::kResidentDepths - 1);
+  const double multiplied = 2 * kTile * (rows / 8.0) * (first + (passes - 1) * kPassRows * tiles.depths_each);
   const double read = double(extra_tiles(tiles)) * kWarps * kTileBytes / kSharedPerCycle;
   return std::max({multiplied, kChain * tiles.depths_each * passes, read});
 }
@@ -69,10 +71,12 @@ Plan plan_of(Pass pass, const Sizes& sizes, Exchange exchange, int units, int sp
 inline double estimate(const Plan& plan, const Sizes& sizes) {
   constexpr double kFixed = 1500;        // barriers, and the latency of two exchanges
   constexpr double kItems = 250;         // pointwise work of as many items as there are threads
+  constexpr double kMore = 1500;         // of more: what those need is not asked for ahead
   constexpr double kPartial = 36;        // adding up partial sums of the first product
   constexpr double kBytesPerCycle = 38;  // of one multiprocessor to and from the second-level cache
   const double products = product_cycles(plan.gathered, plan.rows) + product_cycles(plan.owned, plan.rows);
-  const double items = kItems * ceil_div(plan.units * plan.rows, kWarps * 32) + kPartial * plan.gathered.splits();
+  const int turns = ceil_div(plan.units * plan.rows, kWarps * 32);
+  const double items = kItems * turns + kMore * (turns - 1) + kPartial * plan.gathered.splits();
   const double moved = 3.0 * sizes.hidden * plan.rows * 4;  // partial sums out and in, gathered numbers in
   return ceil_div(plan.row_groups, plan.teams) * (kFixed + products + items + moved / kBytesPerCycle);
 }
