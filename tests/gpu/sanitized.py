@@ -6,7 +6,9 @@ land in its neighbour and go unseen.
 
 from __future__ import annotations
 
+import os
 import sys
+from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -17,6 +19,7 @@ from gpu_calls import draw_on, problem_of
 from srn.cases import Case
 
 from srn_kernels import backends
+from srn_kernels.backends import cuda
 
 CASES = [
     (Case(steps=4, batch=3, hidden_size=17, directions=2, ragged=True), torch.bfloat16),
@@ -26,8 +29,10 @@ CASES = [
 
 
 def main(backend: str) -> int:
+    """Every case in every way in which the backend's blocks exchange numbers, where it has several."""
     served = 0
-    for case, dtype in CASES:
+    for exchange, (case, dtype) in product(cuda.EXCHANGES if backend == cuda.CUDABackend.name else [""], CASES):
+        os.environ[cuda.EXCHANGE] = exchange  # empty: as if it were not there
         call = draw_on(case, dtype)
         if backends.refusal(backends.BACKENDS[backend], problem_of(call)) is None:
             leaves = call.leaves()
