@@ -5,8 +5,9 @@
 // it. The owner of a gate says how many bytes an exchange brings it, and waits for them. So words carry no flags,
 // nothing is looked at in vain, and h arrives in the operand of the product as it is multiplied.
 //
-// No member ends before all have received what it sent. And one place for each exchange is enough: a member that sends exchange k + 1 of one kind has received from every member the other
-// kind's exchange in between, and each of them had read exchange k before it sent that.
+// No member ends before all have received what it sent. And one place for each exchange is enough: a member that sends
+// exchange k + 1 of one kind has received from every member the other kind's exchange in between, and each of them had
+// read exchange k before it sent that.
 #pragma once
 
 #include "cuda/block.h"

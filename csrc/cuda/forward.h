@@ -13,7 +13,6 @@ using srn::persistent::ForwardDirection;
 template <typename Block, int N>
 class ForwardPass {
   using Element = typename Block::Element;
-  using Operand = typename Element::Operand;
   using Stored = typename Element::Stored;
   using Unit = Cell<float, N, Approximate>;
   static constexpr int G = Unit::G, M = Unit::M, kRows = Block::kRows;

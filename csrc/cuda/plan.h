@@ -83,7 +83,6 @@ struct Tiles {
         rows_each(ceil_div(tile_rows, kWarps >> split_bits)),
         depths_each(ceil_div(depths, 1 << split_bits)) {}
 
-  SRN_PLAN int count() const { return tile_rows * depths; }
   SRN_PLAN int splits() const { return 1 << split_bits; }
   SRN_PLAN int rows() const { return tile_rows * kTileRows; }
 };

@@ -26,7 +26,8 @@ constexpr const char* kBackwardPartNames[kBackwardParts] = {
     "second product, scatter", "ask for more, keep", "await dh",
 };
 
-constexpr int kMostParts = 9;  // of either pass: numbers that a block leaves
+constexpr int kMostParts = kBackwardParts;  // of either pass: numbers that a block leaves
+static_assert(kForwardParts <= kMostParts, "the backward pass has the most");
 
 }  // namespace persistent
 }  // namespace srn
