@@ -90,7 +90,7 @@ class LayerCall(NamedTuple):
         for (name, shape), tensor in zip(expected, (c0, h0, *weights), strict=True):
             if tensor.shape != shape:
                 raise RuntimeError(f"{name} should have the shape {list(shape)}, got {list(tensor.shape)}")
-            if tensor.dtype != dtype or tensor.device != device:
+            if tensor.dtype is not dtype or tensor.device != device:
                 raise RuntimeError(
                     f"{name} should be {dtype} on {device} as the input, got {tensor.dtype} on {tensor.device}"
                 )

@@ -117,17 +117,20 @@ class SRNCell(nn.Module):
             h = c = rows.new_zeros(rows.shape[0], self.hidden_size)
         else:
             h, c = validation.pair(hx)
-            validation.cell_state_ranks((h, c), input.dim())
+            fits = h.shape == c.shape == (*input.shape[:-1], self.hidden_size)
+            if not fits:
+                validation.cell_state_ranks((h, c), input.dim())
             if not batched:
                 h, c = h.unsqueeze(0), c.unsqueeze(0)
-            validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)
+            if not fits:
+                validation.cell_state_sizes((h, c), rows.shape[0], self.hidden_size)
         registered = self._parameters  # getattr takes longer: only for a weight that a parametrization computes
         weights = [registered[name] if name in registered else getattr(self, name) for name in self._names]
         if not validation.alike(weights[0], rows, h, c):
             validation.input_dtype(rows, weights[0])
             validation.devices(rows, weights[0], (h, c))
             validation.state_dtypes((h, c), rows)
-        _, h_n, c_n, memories = srn_layer(
+        h, _, c, memories = srn_layer(  # the output of one step is its state
             rows,
             h.unsqueeze(0),
             c.unsqueeze(0),
@@ -137,10 +140,7 @@ class SRNCell(nn.Module):
             memories=return_memories,
             backend=self.backend,
         )
-        h_n, c_n = h_n[0], c_n[0]
+        c = c[0]
         if not batched:
-            h_n, c_n = h_n[0], c_n[0]
-            memories = None if memories is None else memories[0]
-        if memories is None:
-            return h_n, c_n
-        return SRNOutput(h_n, (h_n, c_n), memories, self.tasks)
+            h, c, memories = h[0], c[0], None if memories is None else memories[0]
+        return (h, c) if memories is None else SRNOutput(h, (h, c), memories, self.tasks)

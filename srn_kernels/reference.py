@@ -7,7 +7,7 @@ Extraction* (arXiv 2202.07281). Shapes are in the notation of :mod:`srn_kernels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,14 +62,14 @@ def cell(z: Tensor, c_prev: Tensor, weights: DirectionWeights, tasks: int, cell_
 
 
 class Direction(NamedTuple):
-    """What one direction of a layer produces; the last two serve the backward pass."""
+    """What one direction of a layer produces; the last two serve the backward pass. What is not wanted is None."""
 
     output: Tensor  # (S, P)
     h_n: Tensor  # (B, P)
     c_n: Tensor  # (B, H)
-    memories: Tensor  # (S, M, H)
-    gates: Tensor  # (S, G·H)
-    cells: Tensor  # (S, H)
+    memories: Tensor | None  # (S, M, H)
+    gates: Tensor | None  # (S, G·H)
+    cells: Tensor | None  # (S, H)
 
 
 def direction(call: DirectionCall) -> Direction:
@@ -99,14 +99,28 @@ def direction(call: DirectionCall) -> Direction:
 
 
 class Layer(NamedTuple):
-    """What a layer produces, directions side by side in the last dimension of ``output`` and ``memories``."""
+    """What a layer produces, directions side by side in the last dimension of ``output`` and ``memories``.
+
+    What is not wanted is None.
+    """
 
     output: Tensor  # (S, directions·P)
     h_n: Tensor  # (directions, B, P)
     c_n: Tensor  # (directions, B, H)
-    memories: Tensor  # (S, M, directions·H)
-    gates: Tensor  # (directions, S, G·H)
-    cells: Tensor  # (directions, S, H)
+    memories: Tensor | None  # (S, M, directions·H)
+    gates: Tensor | None  # (directions, S, G·H)
+    cells: Tensor | None  # (directions, S, H)
+
+    def wanted(self) -> list[Tensor]:
+        """The tensors that are there, in their order."""
+        return [tensor for tensor in self if tensor is not None]
+
+    @classmethod
+    def of(cls, wanted: Sequence[Any], memories: bool, save: bool) -> Layer:
+        """The inverse, also for a gradient of each: ``memories`` and ``save`` say what was wanted."""
+        rest = iter(wanted)
+        there = (True, True, True, memories, save, save)
+        return cls(*(next(rest) if is_there else None for is_there in there))
 
 
 def layer(

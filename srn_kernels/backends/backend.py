@@ -30,12 +30,12 @@ class Backend(ABC):
         """Why this problem cannot be served, in a sentence; None when it can. Only asked of a usable backend."""
 
     @abstractmethod
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         """Runs a layer, and writes each direction's results into its ``outs``.
 
-        Writes every element of ``outs``, whose members are views that may be strided by row but are dense in the last
-        dimension; ``memories`` only if ``memories`` says so, ``gates`` and ``cells`` only if ``save``. A backend
-        may choose the order of the gates within a step's rows: only its ``backward`` reads them.
+        Writes every element of the tensors that are there, views that may be strided by row but are dense in the last
+        dimension; ``gates`` and ``cells`` are both there or both None. A backend may choose the order of the gates
+        within a step's rows: only its ``backward`` reads them.
         """
 
     @abstractmethod

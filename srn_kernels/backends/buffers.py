@@ -59,7 +59,7 @@ def empty_row_gradients(call: DirectionCall, saved: Saved) -> RowGradients:
     )
 
 
-def forward_fields(call: DirectionCall, out: Direction, memories: bool, save: bool) -> Fields:
+def forward_fields(call: DirectionCall, out: Direction) -> Fields:
     """``ForwardBuffers`` of a dense call."""
     return {
         "weights": _weights(call),
@@ -69,11 +69,11 @@ def forward_fields(call: DirectionCall, out: Direction, memories: bool, save: bo
         "output_stride": out.output.stride(0),
         "h_n": out.h_n.data_ptr(),
         "c_n": out.c_n.data_ptr(),
-        "memories": out.memories.data_ptr() if memories else 0,
-        "memories_row_stride": out.memories.stride(0),
-        "memory_stride": out.memories.stride(1),
-        "gates": out.gates.data_ptr() if save else 0,
-        "cells": out.cells.data_ptr() if save else 0,
+        "memories": address(out.memories),
+        "memories_row_stride": 0 if out.memories is None else out.memories.stride(0),
+        "memory_stride": 0 if out.memories is None else out.memories.stride(1),
+        "gates": address(out.gates),
+        "cells": address(out.cells),
         "cell_clip": cell_clip(call),
     }
 

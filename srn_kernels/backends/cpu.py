@@ -38,9 +38,9 @@ class CPUBackend(Backend):
             return f"it serves at most {native.module().MAX_TASKS} tasks, these are {problem.tasks}"
         return None
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         for direction, out in zip(call.directions, outs, strict=True):
-            _forward(buffers.dense_call(direction), out, memories, save)
+            _forward(buffers.dense_call(direction), out)
 
     def backward(
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool
@@ -59,14 +59,14 @@ class CPUBackend(Backend):
         return results
 
 
-def _forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+def _forward(call: DirectionCall, out: Direction) -> None:
     shape = _shape(call)
     workspace = _workspaces.take(shape.forward_workspace + native.module().ALIGNMENT)
     native.module().forward(
         shape,
         input=call.input.data_ptr(),
         workspace=_aligned(workspace),
-        **buffers.forward_fields(call, out, memories, save),
+        **buffers.forward_fields(call, out),
     )
     _workspaces.give_back(workspace)
 

@@ -64,7 +64,7 @@ class CUDABackend(Backend):
             return None
         return _plan(FORWARD, problem)[1] or _plan(BACKWARD, problem)[1]
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         if not _steps(call):
             for direction, out in zip(call.directions, outs, strict=True):
                 out.h_n.copy_(direction.h0)
@@ -76,7 +76,7 @@ class CUDABackend(Backend):
             FORWARD,
             call,
             [
-                {"z": its_z.data_ptr(), "reverse": one.reverse, **buffers.forward_fields(one, out, memories, save)}
+                {"z": its_z.data_ptr(), "reverse": one.reverse, **buffers.forward_fields(one, out)}
                 for one, its_z, out in zip(calls, z, outs, strict=True)
             ],
         )

@@ -22,12 +22,10 @@ class ReferenceBackend(Backend):
     def unsupported(self, problem: Problem) -> str | None:
         return None
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
-        wanted = {"memories": memories, "gates": save, "cells": save}
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         for direction, out in zip(call.directions, outs, strict=True):
-            done = reference.direction(direction)
-            for name, target, value in zip(Direction._fields, out, done, strict=True):
-                if wanted.get(name, True):
+            for target, value in zip(out, reference.direction(direction), strict=True):
+                if target is not None:
                     target.copy_(value)
 
     def backward(

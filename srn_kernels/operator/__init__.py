@@ -62,5 +62,5 @@ def srn_layer(
     autograd.refuse_transforms(save)
     arguments = (input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend)
     through_autograd = save or compiling  # a compiler traces the operator itself
-    output, h_n, c_n, s, _, _ = LAYER(*arguments) if through_autograd else below_autograd(LAYER, *arguments)
-    return output, h_n, c_n, s if memories else None
+    output, h_n, c_n, *more = LAYER(*arguments) if through_autograd else below_autograd(LAYER, *arguments)
+    return output, h_n, c_n, more[0] if memories else None

@@ -60,25 +60,25 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: tuple, batch_sizes: Tensor | None, input: Tensor, h0: Tensor, c0: Tensor, *weights):
         done = below_autograd(LAYER, input, h0, c0, list(weights), batch_sizes, *options)
-        output, _, _, _, gates, cells = done
-        ctx.mark_non_differentiable(gates, cells)
+        _, _, memories, save, _ = options
+        out = reference.Layer.of(done, memories, save)
+        ctx.mark_non_differentiable(*(tensor for tensor in (out.gates, out.cells) if tensor is not None))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(input, h0, c0, batch_sizes, output, gates, cells, *weights)
+        ctx.save_for_backward(input, h0, c0, batch_sizes, out.output, out.gates, out.cells, *weights)
         ctx.options = options
-        return done
+        return tuple(done)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):
         """Gradients of input, h0, c0 and each weight."""
         tasks, cell_clip, memories, save, backend = ctx.options
-        grad_output, grad_h_n, grad_c_n, grad_memories = grads[:GRADS]
         if not save:
             raise RuntimeError("srn_kernels::layer was called with save=False although an argument required a gradient")
-        refuse_forward_mode(*grads[:GRADS])
+        grad = reference.Layer.of(grads, memories, save)[:GRADS]
+        refuse_forward_mode(*grad)
         input, h0, c0, batch_sizes, output, gates, cells, *weights = ctx.saved_tensors
         need_input, need_weights = ctx.needs_input_grad[2], any(ctx.needs_input_grad[5:])
-        arguments = (grad_output, grad_h_n, grad_c_n, grad_memories if memories else None)
-        arguments += (input, h0, c0, weights, batch_sizes, output, gates, cells)
+        arguments = (*grad, input, h0, c0, weights, batch_sizes, output, gates, cells)
         arguments += (tasks, cell_clip, need_input, need_weights, backend)
         twice = torch.is_grad_enabled()
         grad_input, grad_h0, grad_c0, grad_weights = (
@@ -98,7 +98,7 @@ class _Layer(torch.autograd.Function):
 @not_compiled
 def _layer(input, h0, c0, weights, batch_sizes, *options):
     if wanted(input, h0, c0, *weights):
-        return _Layer.apply(options, batch_sizes, input, h0, c0, *weights)
+        return list(_Layer.apply(options, batch_sizes, input, h0, c0, *weights))
     return below_autograd(LAYER, input, h0, c0, weights, batch_sizes, *options)
 
 

@@ -22,7 +22,7 @@ LIBRARY = get_library_allowing_overwrite("srn_kernels", "layer")
 
 LIBRARY.define(
     "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, float? cell_clip, "
-    "bool memories, bool save, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "bool memories, bool save, str backend) -> Tensor[]",
     tags=torch.Tag.pt2_compliant_tag,
 )
 LIBRARY.define(
@@ -32,6 +32,7 @@ LIBRARY.define(
     tags=torch.Tag.pt2_compliant_tag,
 )
 LAYER = torch.ops.srn_kernels.layer.default
+"""Returns output, h_n and c_n, with ``memories`` those, and with ``save`` gates and cells for the backward pass."""
 LAYER_BACKWARD = torch.ops.srn_kernels.layer_backward.default
 
 

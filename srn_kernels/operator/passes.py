@@ -25,23 +25,23 @@ def _layer(
     memories: bool,
     save: bool,
     backend: str,
-) -> tuple[Tensor, ...]:
+) -> list[Tensor]:
     call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
     chosen = backends.select(call.problem, backend)
     out = _empty_layer(input, h0, c0, tasks, memories, save)
     backends.note_run(chosen)
     with without_autocast(input):
-        chosen.forward(call, [_of_direction(out, index) for index in range(len(call.directions))], memories, save)
-    return tuple(out)
+        chosen.forward(call, [_of_direction(out, index) for index in range(len(call.directions))])
+    return out.wanted()
 
 
 @torch.library.register_fake("srn_kernels::layer", lib=LIBRARY)
 def _layer_shapes(input, h0, c0, weights, batch_sizes, tasks, cell_clip, memories, save, backend):
-    return tuple(_empty_layer(input, h0, c0, tasks, memories, save))
+    return _empty_layer(input, h0, c0, tasks, memories, save).wanted()
 
 
 def _empty_layer(input: Tensor, h0: Tensor, c0: Tensor, tasks: int, memories: bool, save: bool) -> Layer:
-    """Outputs to be written; what is not wanted has no rows."""
+    """Outputs to be written."""
     rows = input.shape[0]
     directions, batch, state = h0.shape
     hidden = c0.shape[2]
@@ -49,9 +49,9 @@ def _empty_layer(input: Tensor, h0: Tensor, c0: Tensor, tasks: int, memories: bo
         output=input.new_empty(rows, directions * state),
         h_n=input.new_empty(directions, batch, state),
         c_n=input.new_empty(directions, batch, hidden),
-        memories=input.new_empty(rows if memories else 0, layout.memory_count(tasks), directions * hidden),
-        gates=input.new_empty(directions, rows if save else 0, layout.gate_blocks(tasks) * hidden),
-        cells=input.new_empty(directions, rows if save else 0, hidden),
+        memories=input.new_empty(rows, layout.memory_count(tasks), directions * hidden) if memories else None,
+        gates=input.new_empty(directions, rows, layout.gate_blocks(tasks) * hidden) if save else None,
+        cells=input.new_empty(directions, rows, hidden) if save else None,
     )
 
 
@@ -62,9 +62,9 @@ def _of_direction(out: Layer, index: int) -> Direction:
         output=_direction_columns(out.output, index, directions),
         h_n=out.h_n[index],
         c_n=out.c_n[index],
-        memories=_direction_columns(out.memories, index, directions),
-        gates=out.gates[index],
-        cells=out.cells[index],
+        memories=None if out.memories is None else _direction_columns(out.memories, index, directions),
+        gates=None if out.gates is None else out.gates[index],
+        cells=None if out.cells is None else out.cells[index],
     )
 
 

@@ -24,22 +24,22 @@ class New(ReferenceBackend):
 class Wrong(New):
     name = "wrong"
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
-        super().forward(call, outs, memories, save)
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
+        super().forward(call, outs)
         outs[0].output.mul_(1.1)
 
 
 class Hanging(New):
     name = "hanging"
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         time.sleep(1000)
 
 
 class Dying(New):
     name = "dying"
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         os.abort()
 
 
@@ -48,7 +48,7 @@ class Lost(New):
 
     name = "lost"
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         torch.cuda.is_initialized, torch.cuda.synchronize = lambda: True, self._fail
         self._fail()
 

@@ -139,7 +139,7 @@ def test_a_direction_by_itself(on_host: None) -> None:
     layer = call.layer_call()
     alone = layer.directions[0]._replace(reverse=True)
     out = Direction(*(torch.full_like(value, torch.nan) for value in reference.direction(alone)))
-    backends.BACKENDS["cuda"].forward(layer._replace(directions=[alone]), [out], memories=True, save=True)
+    backends.BACKENDS["cuda"].forward(layer._replace(directions=[alone]), [out])
 
     def exact(input: Tensor, h0: Tensor, c0: Tensor, *weights: Tensor) -> Direction:
         (split,) = layout.split_weights(weights, 1)

@@ -51,12 +51,12 @@ class TritonBackend(Backend):
             )
         return _too_old(problem.device) if kind == "cuda" else None
 
-    def forward(self, call: LayerCall, outs: Sequence[Direction], memories: bool, save: bool) -> None:
+    def forward(self, call: LayerCall, outs: Sequence[Direction]) -> None:
         from srn_kernels.backends.triton import passes  # imports Triton
 
         with _on(call.problem.device):
             for direction, out in zip(call.directions, outs, strict=True):
-                passes.forward(direction, out, memories, save)
+                passes.forward(direction, out)
 
     def backward(
         self, call: LayerCall, saved: Sequence[Saved], grads: Sequence[Incoming], need_input: bool, need_weights: bool

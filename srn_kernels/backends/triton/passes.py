@@ -23,12 +23,12 @@ Tensors = TypeVar("Tensors", recurrence.Forward, recurrence.Backward)
 Result = TypeVar("Result")
 
 
-def forward(call: DirectionCall, out: Direction, memories: bool, save: bool) -> None:
+def forward(call: DirectionCall, out: Direction) -> None:
     """One direction forward, into ``out``."""
     _run(
         call,
-        ("forward", memories, save),
-        allocate=lambda for_graph, device: tensors.forward_tensors(call, out, memories, save, for_graph, device),
+        ("forward", out.memories is None, out.cells is None),
+        allocate=lambda for_graph, device: tensors.forward_tensors(call, out, for_graph, device),
         fill=lambda t, for_graph: tensors.fill_forward(t, call, for_graph),
         work=lambda module, t: module.forward(t, call.steps, call.tasks, call.cell_clip, call.reverse),
         drain=lambda t, for_graph: tensors.drain_forward(t, out),

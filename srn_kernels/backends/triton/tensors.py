@@ -23,9 +23,7 @@ ALIGNMENT = 256
 """Bytes: the most that torch and cuBLAS distinguish; torch's allocator for GPUs gives 512."""
 
 
-def forward_tensors(
-    call: DirectionCall, out: Direction, memories: bool, save: bool, for_graph: bool, device: torch.device
-) -> Forward:
+def forward_tensors(call: DirectionCall, out: Direction, for_graph: bool, device: torch.device) -> Forward:
     """Allocates for a forward pass, on ``device``: the call's, or ``meta`` to learn how much that would be."""
     rows, batch, hidden, state = _sizes(call)
     gates, kinds = call.weights.hh.shape[0], call.weights.mc.shape[1]
@@ -36,12 +34,12 @@ def forward_tensors(
 
     return Forward(
         weights=_weights(call, for_graph, device),
-        z=out.gates if save and not for_graph and _aligned(out.gates) else new(rows, gates),
+        z=out.gates if out.gates is not None and not for_graph and _aligned(out.gates) else new(rows, gates),
         h=new(batch, state),
         c=new(batch, hidden, dtype=arithmetic(dtype)),
         output=new(rows, state) if for_graph else out.output,
-        memories=(new(rows, kinds // hidden, hidden) if for_graph else out.memories) if memories else None,
-        cells=(new(rows, hidden) if for_graph else out.cells) if save else None,
+        memories=new(rows, kinds // hidden, hidden) if for_graph and out.memories is not None else out.memories,
+        cells=new(rows, hidden) if for_graph and out.cells is not None else out.cells,
         s=new(batch, kinds),
         product=new(batch, hidden),
         m=None if call.weights.hr is None else new(batch, hidden),
