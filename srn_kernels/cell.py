@@ -7,13 +7,12 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 
 from srn_kernels import backends, layout, validation
 from srn_kernels.initialization import UNIFORM, check_name, initialize
 from srn_kernels.operator import srn_layer
 from srn_kernels.output import SRNOutput
-from srn_kernels.tracing import call_module
+from srn_kernels.tracing import call_module, proxy_of
 
 
 class SRNCell(nn.Module):
@@ -105,8 +104,8 @@ class SRNCell(nn.Module):
             RuntimeError: wrong sizes or devices.
             TypeError: ``hx`` is not a pair of tensors.
         """
-        if isinstance(input, Proxy):
-            return call_module(self, input, hx, {"return_memories": return_memories} if return_memories else {})
+        if (proxy := proxy_of(input, hx)) is not None:
+            return call_module(proxy, self, input, hx, {"return_memories": return_memories} if return_memories else {})
         if input.dim() not in (1, 2):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         batched = input.dim() == 2
@@ -130,7 +129,7 @@ class SRNCell(nn.Module):
             validation.input_dtype(rows, weights[0])
             validation.devices(rows, weights[0], (h, c))
             validation.state_dtypes((h, c), rows)
-        h, _, c, memories = srn_layer(  # the output of one step is its state
+        _, h, c, memories = srn_layer(  # not the output, which is the same: it is saved, and must not be changed
             rows,
             h.unsqueeze(0),
             c.unsqueeze(0),
@@ -140,7 +139,7 @@ class SRNCell(nn.Module):
             memories=return_memories,
             backend=self.backend,
         )
-        c = c[0]
+        h, c = h[0], c[0]
         if not batched:
             h, c, memories = h[0], c[0], None if memories is None else memories[0]
         return (h, c) if memories is None else SRNOutput(h, (h, c), memories, self.tasks)

@@ -7,7 +7,6 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
@@ -15,7 +14,7 @@ from srn_kernels import backends, layout, validation
 from srn_kernels.initialization import UNIFORM, check_name, initialize
 from srn_kernels.operator import srn_layer
 from srn_kernels.output import SRNOutput
-from srn_kernels.tracing import call_module
+from srn_kernels.tracing import call_module, proxy_of
 
 
 class SRN(nn.Module):
@@ -248,18 +247,18 @@ class SRN(nn.Module):
             RuntimeError: wrong sizes, ranks or devices; or a backend asked for by name that cannot serve the call.
             TypeError: ``hx`` is not a pair of tensors.
         """
-        if isinstance(input, Proxy):
-            return call_module(self, input, hx, {"return_memories": return_memories} if return_memories else {})
+        if (proxy := proxy_of(input, hx)) is not None:
+            return call_module(proxy, self, input, hx, {"return_memories": return_memories} if return_memories else {})
         if isinstance(input, PackedSequence):
             data, batch_sizes, sorted_indices, unsorted_indices = input
             if data.dim() != 2:
                 raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
             if sorted_indices is not None:
                 batch = sorted_indices.shape[0]
-            elif torch.compiler.is_compiling() and hx is not None:
+            elif hx is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing()):
                 batch = hx[0].shape[1]  # a tensor's value must not shape a graph: the operator compares at run time
             else:
-                batch = int(batch_sizes[0])
+                batch = batch_sizes[0] if torch.jit.is_tracing() else int(batch_sizes[0])
             if hx is not None:
                 h, c = validation.pair(hx)
                 self._check(data, (h, c), batch)

@@ -36,6 +36,7 @@ class CUDABackend(Backend):
     sources: tuple[str, ...] = (
         *("csrc/cell.h", "csrc/srn.h", "csrc/cuda/*", "csrc/python/bindings.h", "csrc/python/cuda.cpp"),
         *("srn_kernels/backends/buffers.py", "srn_kernels/backends/cuda.py"),
+        *("srn_kernels/gradients.py", "srn_kernels/transfer.py"),
     )
 
     def unavailable(self) -> str | None:

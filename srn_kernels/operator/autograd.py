@@ -6,6 +6,7 @@ can track it. ``torch.library.register_autograd`` would take a tree of arguments
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -81,17 +82,15 @@ class _Layer(torch.autograd.Function):
         arguments = (*grad, input, h0, c0, weights, batch_sizes, output, gates, cells)
         arguments += (tasks, cell_clip, need_input, need_weights, backend)
         twice = torch.is_grad_enabled()
-        grad_input, grad_h0, grad_c0, grad_weights = (
-            LAYER_BACKWARD(*arguments) if twice else below_autograd(LAYER_BACKWARD, *arguments)
-        )
-        return (
-            None,
-            None,
-            grad_input if need_input else None,
-            grad_h0,
-            grad_c0,
-            *(grad_weights if need_weights else [None] * len(weights)),
-        )
+        done = LAYER_BACKWARD(*arguments) if twice else below_autograd(LAYER_BACKWARD, *arguments)
+        return None, None, *_by_argument(done, need_input, need_weights, len(weights))
+
+
+def _by_argument(grads: Sequence[Any], need_input: bool, need_weights: bool, weights: int) -> list[Any]:
+    """What ``layer_backward`` returns, or a gradient of each: for input, h0, c0 and each weight; None where not needed."""
+    h0, c0, *rest = grads
+    input = rest.pop(0) if need_input else None
+    return [input, h0, c0, *(rest if need_weights else [None] * weights)]
 
 
 @torch.library.impl(LIBRARY, "layer", "Autograd")
@@ -115,10 +114,10 @@ class _LayerBackward(torch.autograd.Function):
         ctx.present = [tensor is not None for tensor in tensors]
         ctx.save_for_backward(batch_sizes, *(tensor for tensor in tensors if tensor is not None))
         ctx.options = options
-        return *done[:3], *done[3]
+        return tuple(done)
 
     @staticmethod
-    def backward(ctx: Any, gg_input: Tensor | None, gg_h0: Tensor | None, gg_c0: Tensor | None, *gg_weights):
+    def backward(ctx: Any, *gg: Tensor | None):
         """Differentiates the gradient through the reference."""
         tasks, cell_clip, need_input, need_weights, _ = ctx.options
         batch_sizes, *saved = ctx.saved_tensors
@@ -132,10 +131,9 @@ class _LayerBackward(torch.autograd.Function):
             done = reference.layer(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
             targets = [t for t, is_present in zip(done[:GRADS], present, strict=True) if is_present]
             first = _gradients(targets, inputs, given)
-            gg = [gg_input if need_input else None, gg_h0, gg_c0]
-            gg += gg_weights if need_weights else [None] * len(weights)
-            values = [value for value, grad in zip(first, gg, strict=True) if grad is not None]
-            second = iter(_gradients(values, leaves, [grad for grad in gg if grad is not None]))
+            gg_by_argument = _by_argument(gg, need_input, need_weights, len(weights))
+            values = [value for value, grad in zip(first, gg_by_argument, strict=True) if grad is not None]
+            second = iter(_gradients(values, leaves, [grad for grad in gg_by_argument if grad is not None]))
         return None, None, None, *(next(second) if is_present else None for is_present in ctx.present)
 
 
@@ -155,8 +153,7 @@ def _layer_backward(*arguments):
     saved, options = arguments[GRADS + 5 : GRADS + 8], arguments[GRADS + 8 :]
     if not wanted(*tensors, *weights):
         return below_autograd(LAYER_BACKWARD, *arguments)
-    grad_input, grad_h0, grad_c0, *grad_weights = _LayerBackward.apply(saved, options, batch_sizes, *tensors, *weights)
-    return grad_input, grad_h0, grad_c0, grad_weights
+    return list(_LayerBackward.apply(saved, options, batch_sizes, *tensors, *weights))
 
 
 def _with_weights(tensors: tuple[Tensor | None, ...]) -> list[Any]:

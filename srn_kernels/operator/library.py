@@ -20,6 +20,8 @@ from torch._library.custom_ops import get_library_allowing_overwrite
 LIBRARY = get_library_allowing_overwrite("srn_kernels", "layer")
 """The operators' registrations; reloading the module withdraws the earlier ones."""
 
+# Torch's caches of compiled graphs know an operator by its name alone: once there is a release, one that returns something
+# else needs another name.
 LIBRARY.define(
     "layer(Tensor input, Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, int tasks, float? cell_clip, "
     "bool memories, bool save, str backend) -> Tensor[]",
@@ -28,12 +30,13 @@ LIBRARY.define(
 LIBRARY.define(
     "layer_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? grad_memories, Tensor input, "
     "Tensor h0, Tensor c0, Tensor[] weights, Tensor? batch_sizes, Tensor output, Tensor gates, Tensor cells, int tasks, "
-    "float? cell_clip, bool need_input, bool need_weights, str backend) -> (Tensor, Tensor, Tensor, Tensor[])",
+    "float? cell_clip, bool need_input, bool need_weights, str backend) -> Tensor[]",
     tags=torch.Tag.pt2_compliant_tag,
 )
 LAYER = torch.ops.srn_kernels.layer.default
 """Returns output, h_n and c_n, with ``memories`` those, and with ``save`` gates and cells for the backward pass."""
 LAYER_BACKWARD = torch.ops.srn_kernels.layer_backward.default
+"""Returns the gradients of h0 and c0, with ``need_input`` of input, and with ``need_weights`` of each weight."""
 
 
 def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:

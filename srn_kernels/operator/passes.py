@@ -96,7 +96,7 @@ def _layer_backward(
     need_input: bool,
     need_weights: bool,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+) -> list[Tensor]:
     call = LayerCall.of(input, h0, c0, weights, batch_sizes, tasks, cell_clip)
     chosen = backends.select(call.problem, backend)
     backends.note_run(chosen)
@@ -115,38 +115,17 @@ def _layer_backward(
     ]
     with without_autocast(input):
         done = chosen.backward(call, saved, grads, need_input, need_weights)
-    grad_input = torch.stack([one.input for one in done]).sum(0) if len(done) > 1 and need_input else done[0].input
-    return (
-        input.new_empty(0) if grad_input is None else grad_input,
-        torch.stack([one.h0 for one in done]),
-        torch.stack([one.c0 for one in done]),
-        [grad for one in done for grad in one.weights] if need_weights else [],
-    )
+    grads = [torch.stack([one.h0 for one in done]), torch.stack([one.c0 for one in done])]
+    if need_input:
+        grads.append(torch.stack([one.input for one in done]).sum(0) if len(done) > 1 else done[0].input)
+    if need_weights:
+        grads += [grad for one in done for grad in one.weights]
+    return grads
 
 
 @torch.library.register_fake("srn_kernels::layer_backward", lib=LIBRARY)
-def _layer_backward_shapes(
-    grad_output,
-    grad_h_n,
-    grad_c_n,
-    grad_memories,
-    input,
-    h0,
-    c0,
-    weights,
-    batch_sizes,
-    output,
-    gates,
-    cells,
-    tasks,
-    cell_clip,
-    need_input,
-    need_weights,
-    backend,
-):
-    return (
-        input.new_empty(input.shape if need_input else 0),
-        h0.new_empty(h0.shape),
-        c0.new_empty(c0.shape),
-        [weight.new_empty(weight.shape) for weight in weights] if need_weights else [],
-    )
+def _layer_backward_shapes(*arguments):
+    input, h0, c0, weights = arguments[4:8]
+    need_input, need_weights, _ = arguments[-3:]
+    like = [h0, c0, *([input] if need_input else []), *(weights if need_weights else [])]
+    return [tensor.new_empty(tensor.shape) for tensor in like]

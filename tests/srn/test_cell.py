@@ -63,6 +63,23 @@ def test_a_missing_state_is_zeros() -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("shape", [(3, D), (D,)], ids=["batched", "unbatched"])
+def test_a_state_may_be_changed_in_place(shape: tuple[int, ...]) -> None:
+    """As that of nn.LSTMCell: to begin again with one sequence of a batch, or for dropout."""
+    torch.manual_seed(0)
+    for cell in (nn.LSTMCell(D, H), SRNCell(D, H)):
+        x, kept, grads = torch.randn(2, *shape), torch.tensor(0.5), []
+        for in_place in (True, False):
+            h, c = cell(x[0])
+            if in_place:
+                h.mul_(kept), c.mul_(kept)
+            else:
+                h, c = h * kept, c * kept
+            h, c = cell(x[1], (h, c))
+            grads.append(torch.autograd.grad((h + c).sum(), list(cell.parameters())))
+        assert all(torch.equal(one, other) for one, other in zip(*grads, strict=True))
+
+
 def test_memories_of_a_step() -> None:
     cell = SRNCell(D, H, tasks=("a", "b"))
     x = torch.randn(B, D)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
 from srn_kernels import SRN, gradients, reference
@@ -245,6 +245,34 @@ def test_a_trace_with_gradients_is_refused() -> None:
         torch.jit.trace(rnn, (x,))
     with torch.no_grad():
         assert torch.equal(torch.jit.trace(rnn, (x,))(x)[0], rnn(x)[0])
+
+
+class Packing(nn.Module):
+    def __init__(self, rnn: nn.Module, sort: bool) -> None:
+        super().__init__()
+        self.rnn, self.sort = rnn, not sort
+
+    def forward(self, x: Tensor, lengths: Tensor, *hx: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=self.sort)
+        return self.rnn(packed, hx or None)[1][0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("with_state", [True, False])
+@pytest.mark.parametrize("sort", [True, False])
+def test_a_trace_of_packed_sequences_takes_any_batch(sort: bool, with_state: bool) -> None:
+    model = Packing(SRN(4, 6), sort)
+
+    def arguments(*lengths: int) -> tuple[Tensor, ...]:
+        state = torch.randn(2, 1, len(lengths), 6).unbind() if with_state else ()
+        return torch.randn(lengths[0], len(lengths), 4), torch.tensor(lengths), *state
+
+    with torch.no_grad():
+        traced = torch.jit.trace(model, arguments(6, 4, 1), check_trace=False)
+        for lengths in ((6, 4, 1), (9, 6, 2, 2), (3,)):
+            given = arguments(*lengths)
+            assert torch.equal(traced(*given), model(*given))
 
 
 @each_backend

@@ -38,6 +38,28 @@ def test_a_module_is_a_node(make: type[nn.Module], shape: tuple[int, ...]) -> No
     assert torch.equal(traced(x), model(x))
 
 
+class Decoder(nn.Module):
+    """Only the state is traced: the input is the module's own."""
+
+    def __init__(self, rnn: nn.Module, state: tuple[int, ...]) -> None:
+        super().__init__()
+        self.rnn, self.x = rnn, torch.zeros(*state[:-1], D)
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        return self.rnn(self.x, (h, c))[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "state"), [(nn.LSTMCell, (B, H)), (SRNCell, (B, H)), (nn.LSTM, (1, B, H)), (SRN, (1, B, H))]
+)
+def test_a_state_alone_is_traced(make: type[nn.Module], state: tuple[int, ...]) -> None:
+    model = Decoder(make(D, H), state)
+    traced = torch.fx.symbolic_trace(model)
+    assert [str(node.target) for node in traced.graph.nodes if node.op == "call_module"] == ["rnn"]
+    hx = torch.randn(state), torch.randn(state)
+    assert torch.equal(traced(*hx), model(*hx))
+
+
 def test_states_and_memories_go_through_the_node() -> None:
     model = WithMemories(SRN(H, H))
     traced = torch.fx.symbolic_trace(model)

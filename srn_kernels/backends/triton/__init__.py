@@ -33,7 +33,10 @@ class TritonBackend(Backend):
 
     name = "triton"
     needs_proof = True
-    sources: tuple[str, ...] = ("srn_kernels/backends/buffers.py", "srn_kernels/backends/triton/*.py")
+    sources: tuple[str, ...] = (
+        *("srn_kernels/backends/buffers.py", "srn_kernels/backends/triton/*.py"),
+        *("srn_kernels/gradients.py", "srn_kernels/transfer.py"),
+    )
 
     def unavailable(self) -> str | None:
         return _unavailable()
