@@ -35,7 +35,7 @@ class Predictor:
         tokenizer: PreTrainedTokenizerBase,
         *,
         batch_size: Annotated[int, "Sentences a batch."] = 32,
-        object_batch_size: Annotated[int | None, "Subjects a pass of the object turn; None: all of a batch."] = None,
+        object_batch_size: Annotated[int | None, "Subjects a pass of the object turn; None: up to 256."] = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         """``dtype``: that of the products, by autocast; None: that of the weights.

@@ -1,6 +1,6 @@
 """The SRN's layout: order of gates and memories, parameter names and shapes, packed rows, and the flops of a step.
 
-Everything that more than one implementation must agree on is defined here and nowhere else.
+Everything that more than one implementation must agree on is defined here, and for the kernels in ``csrc/cell.h``.
 
 Notation, used in every file: T steps, B sequences, S packed rows (the sum of ``batch_sizes``; T·B when all lengths are
 equal), D input size, H hidden size, P state size (``proj_size`` or H), N tasks, G = 3 + 2N gate blocks,

@@ -51,7 +51,8 @@ class SRNOutput(NamedTuple):
         return id(self)
 
     def memory(self, *tasks: str | int) -> Tensor | PackedSequence:
-        """The memory shared by exactly these tasks: (B, T, directions·H).
+        """What these tasks share: (B, T, directions·H). The memory of one task excludes the others (Eq. 5); that of several
+        holds also what they share with more (Eq. 4).
 
         Raises:
             ValueError: no task, one named twice, or an unknown one.

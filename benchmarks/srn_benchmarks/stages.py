@@ -59,7 +59,9 @@ STAGES = (
     ),
     Stage("parts", "where the time of a step goes", 60, (CELL_FILE, "-k", GPU_PARTS), stamped=True),
     Stage("tests", "the GPU tests", 240, (str(TESTS), f"--ignore-glob=*{SANITIZER}"), tests=True),
-    Stage("sanitizer", "the GPU tests under compute-sanitizer", 240, (str(TESTS / SANITIZER),), tests=True),
+    Stage(
+        "sanitizer", "some calls of each backend under compute-sanitizer", 240, (str(TESTS / SANITIZER),), tests=True
+    ),
     Stage("fusion", "late, early and packed fusion end to end", 240, (FUSION_FILE,)),
     Stage("sizes", "the cell at many sizes", 240, (CELL_FILE, "-k", GPU_SWEEP, "--full")),
 )

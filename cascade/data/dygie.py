@@ -27,7 +27,7 @@ DUPLICATE_ENTITY = "duplicate entities merged"
 DUPLICATE_RELATION = "duplicate relations merged"
 AMBIGUOUS_END = "relation ends on a span of several types (its first type taken)"
 UNTYPED_END = "relation ends that are no predicted entity (kept without a type)"
-CROSSING = "relations across sentences dropped"
+ACROSS = "relations across sentences dropped"
 UNKNOWN_END = "relations with an end that is no entity dropped"
 HOW_TO_DROP = "drop_unknown_ends=True, on the command line --drop_unknown_ends, drops and counts such relations"
 
@@ -191,7 +191,7 @@ class _SentenceReader:
         spans = [self._span(item, at, path, 0, self.total, "its document") for at in (0, 2)]
         label = want_label(item[4], self.place, (*path, 4))
         if not all(self.offset <= word < self.offset + self.length for span in spans for word in span):
-            self.dropped[CROSSING] += 1
+            self.dropped[ACROSS] += 1
             return None
         subject, object_ = (self._end(item, at, path, by_span) for at in (0, 2))
         if subject is None or object_ is None:

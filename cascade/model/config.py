@@ -186,7 +186,10 @@ class CascadeConfig(ExtractorConfig):
             "all: the object turn is trained on every gold entity, with empty targets for those that are no subjects; "
             "gold: on the subjects of relations only.",
         ] = "all",
-        restrict_to_entities: Annotated[bool, "Subjects and objects must be predicted entities."] = True,
+        restrict_to_entities: Annotated[
+            bool,
+            "Subjects and objects must be predicted entities; false is for models trained so, or with match_spans=words.",
+        ] = True,
         tag_size: Annotated[
             int, "Width of the embeddings of entity types and of the subject (late, packed fusion)."
         ] = 32,

@@ -16,7 +16,7 @@ from .config import CascadeConfig
 from .late import LateFusion, entity_tags
 from .turn import Turn
 
-PAIRS_AT_ONCE = 32  # of markers in a sentence: bounds the memory of the mask, which grows with their square
+MARKED_AT_ONCE = 32  # marked spans of a sentence: bounds the memory of the mask, which grows with their square
 EncodeStates = Callable[[Tensor, Sequences, Sequence[str]], dict[str, Tensor]]
 
 
@@ -109,8 +109,8 @@ class PackedReading:
             [self.batch.first_pieces[word + spans.start], self.batch.last_pieces[word + spans.end]], dim=1
         )
         most = int(place.lengths.max()) if len(spans) else 0
-        for first in range(0, most, PAIRS_AT_ONCE):
-            chosen = (place.position >= first) & (place.position < first + PAIRS_AT_ONCE)
+        for first in range(0, most, MARKED_AT_ONCE):
+            chosen = (place.position >= first) & (place.position < first + MARKED_AT_ONCE)
             where = spans.row[chosen], place.position[chosen] - first
             states[chosen] = self._pairs(self.marker_ids[spans.label[chosen]], positions[chosen], where)
         return states

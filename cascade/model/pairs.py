@@ -64,6 +64,21 @@ class PairScorer(nn.Module):
         left, right = halves
         return self._logits(left[i] + right[j], j - i)
 
+    def above(
+        self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor, threshold: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Which of the pairs of ``forward`` count for which labels: pairs, labels and their probabilities, (F,) each, for
+        those that reach ``threshold``, in the order of pairs and labels. Logits are computed for a part of the pairs at a
+        time."""
+        found, first = [], 0
+        for part in zip(i.split(PAIRS_AT_ONCE), j.split(PAIRS_AT_ONCE), strict=True):
+            probability = self(halves, *part).float().sigmoid()  # (P, K)
+            pair, label = (probability >= threshold).nonzero(as_tuple=True)
+            found.append((first + pair, label, probability[pair, label]))
+            first += len(part[0])
+        pair, label, probability = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return pair, label, probability
+
     def loss(self, halves: tuple[Tensor, Tensor], i: Tensor, j: Tensor, ones: tuple[Tensor, Tensor]) -> Tensor:
         """Binary cross-entropy (Eq. 14) of the logits of ``forward``, summed; ``ones`` (pairs, labels) marks the true ones.
 

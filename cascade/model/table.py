@@ -123,10 +123,10 @@ class TableModel(ExtractionModel):
 
     def _entities(self, features: Tensor, words: Ragged) -> Spans:
         i, j, _ = words.upper_pairs()
-        probability = self.entity_table(self.entity_table.halves(features), i, j).float().sigmoid()  # (pairs, K)
-        pair, label = (probability >= self.config.thresholds[0]).nonzero(as_tuple=True)
+        halves = self.entity_table.halves(features)
+        pair, label, score = self.entity_table.above(halves, i, j, self.config.thresholds[0])
         i, j = i[pair], j[pair]
-        return Spans(words.row[i], words.position[i], words.position[j], label, probability[pair, label])
+        return Spans(words.row[i], words.position[i], words.position[j], label, score)
 
     def _relations(self, features: Tensor, words: Ragged, entities: Spans) -> tuple[Tensor, ...]:
         """Indices of subjects and objects among ``entities``, labels and probabilities. Only cells between entities are
@@ -134,6 +134,5 @@ class TableModel(ExtractionModel):
         subject, object, _ = entities.per_row(words.rows).all_pairs()
         start = words.offsets[entities.row] + entities.start
         halves = self.relation_table.halves(features)
-        probability = self.relation_table(halves, start[subject], start[object]).float().sigmoid()
-        pair, label = (probability >= self.config.thresholds[1]).nonzero(as_tuple=True)
-        return subject[pair], object[pair], label, probability[pair, label]
+        pair, label, score = self.relation_table.above(halves, start[subject], start[object], self.config.thresholds[1])
+        return subject[pair], object[pair], label, score

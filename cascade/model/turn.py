@@ -80,7 +80,7 @@ class SpanHead(nn.Module):
         if not len(turn.words) or (candidates is not None and not len(candidates)):
             return Spans.empty(turn.features.device)
         if decision == "match":
-            scored = self._matches(turn, threshold, candidates)
+            scored = [self._matches(turn, threshold, candidates)]
         else:
             scored = self._with_edges(turn, threshold, candidates, decision)
         found = [
@@ -91,22 +91,19 @@ class SpanHead(nn.Module):
             return Spans.empty(turn.features.device)
         return _ordered(Spans.concatenate(found), len(turn.words), self.match.labels)
 
-    def _matches(self, turn: Turn, threshold: float, candidates: Spans | None) -> Iterator[tuple[Tensor, ...]]:
+    def _matches(self, turn: Turn, threshold: float, candidates: Spans | None) -> tuple[Tensor, ...]:
         """Words i and j, labels and scores of the spans that count by their match alone."""
         if candidates is None:
-            firsts, lasts, _ = turn.words.upper_pairs()
+            i, j, _ = turn.words.upper_pairs()
         else:
-            firsts, lasts = _words_of(candidates, turn.words)
-        halves = self.match.halves(turn.features)
-        for i, j in zip(firsts.split(PAIRS_AT_ONCE), lasts.split(PAIRS_AT_ONCE), strict=True):
-            match = self.match(halves, i, j).float().sigmoid()  # (P, K)
-            pair, label = (match >= threshold).nonzero(as_tuple=True)
-            yield i[pair], j[pair], label, match[pair, label]
+            i, j = _words_of(candidates, turn.words)
+        pair, label, score = self.match.above(self.match.halves(turn.features), i, j, threshold)
+        return i[pair], j[pair], label, score
 
     def _with_edges(
         self, turn: Turn, threshold: float, candidates: Spans | None, decision: str
     ) -> Iterator[tuple[Tensor, ...]]:
-        """As ``_matches``, where start and end decide, too: a product is no larger than its factors."""
+        """As ``_matches``, a part at a time, where start and end decide, too: a product is no larger than its factors."""
         start, end = (logits.float().sigmoid() for logits in self.edge_logits(turn.features))
         halves = self.match.halves(turn.features)
         if candidates is None:

@@ -74,9 +74,14 @@ class Batch:
     @cached_property
     def first_pieces(self) -> Tensor:
         """(words,) int64: the position of each word's first piece in its sentence."""
+        return self.pieces.position[self.starts_word]
+
+    @cached_property
+    def starts_word(self) -> Tensor:
+        """(pieces,) bool: whether a piece is the first of a word."""
         begins = torch.ones_like(self.piece_words, dtype=torch.bool)
         begins[1:] = self._changes
-        return self.pieces.position[self._of_words & begins]
+        return self._of_words & begins
 
     @cached_property
     def last_pieces(self) -> Tensor:

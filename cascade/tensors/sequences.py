@@ -52,9 +52,6 @@ def splice(
     pieces, chosen = batch.pieces.select(rows)
     piece_ids = (batch.piece_ids if piece_ids is None else piece_ids)[chosen]
     piece_words = batch.piece_words[chosen]
-    is_first = torch.ones_like(piece_words, dtype=torch.bool)
-    is_first[1:] = (piece_words[1:] != piece_words[:-1]) | (pieces.row[1:] != pieces.row[:-1])
-    is_first &= (piece_words >= 0) & (piece_words < batch.words.lengths[rows][pieces.row])
 
     width = batch.width
     depth = (marked.label + 1) % max(kinds, 1)  # the subject, whose label is the last, is outermost
@@ -79,7 +76,8 @@ def splice(
     longest = int(items.lengths.max()) if items.rows else 0
     input_ids = ids.new_full((items.rows, longest), pad_id)
     input_ids[items.row, items.position] = ids
-    starts_word = torch.cat([is_first, is_first.new_zeros(2 * len(marked))])[order]
+    starts_word = batch.starts_word[chosen]
+    starts_word = torch.cat([starts_word, starts_word.new_zeros(2 * len(marked))])[order]
     return Sequences(input_ids, items.lengths, words, items.position[starts_word])
 
 

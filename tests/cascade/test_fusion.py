@@ -216,7 +216,7 @@ def test_packed_fusion_reads_many_markers_a_part_at_a_time(monkeypatch: pytest.M
     model, tokenizer = tiny_model(fusion="packed")
     batch = batch_of(model, tokenizer, SENTENCES)
     whole, _ = turns(model, batch)
-    monkeypatch.setattr(packed_module, "PAIRS_AT_ONCE", 2)
+    monkeypatch.setattr(packed_module, "MARKED_AT_ONCE", 2)
     parts, _ = turns(model, batch)
     for name, turn in whole.items():
         torch.testing.assert_close(parts[name].features, turn.features)

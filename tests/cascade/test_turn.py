@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cascade.model import pairs as pairs_module
 from cascade.model import turn as turn_module
 from cascade.model.config import DECISIONS
 from cascade.model.turn import SpanHead, Turn
@@ -85,7 +86,8 @@ def test_decoding_finds_what_brute_force_finds(
 ) -> None:
     head, turn = make(labels, match, seed), turn_of(lengths)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turn_module, "PAIRS_AT_ONCE", at_once)
+        for module in (turn_module, pairs_module):
+            patch.setattr(module, "PAIRS_AT_ONCE", at_once)
         spans = head.decode(turn, threshold, decision=decision)
     expected = brute_force(head, turn, threshold, decision)
     assert as_dict(spans) == pytest.approx(expected, rel=1e-4)
