@@ -52,15 +52,18 @@ class Predictor:
         self.dtype = dtype
 
     def __call__(self, sentences: Corpus | Iterable[Sentence]) -> list[Sentence]:
-        """The sentences, in their order, with what was found replacing what they held."""
-        found, lost = self.found(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
+        """The sentences, in their order, with what was found replacing what they held.
+
+        Only those of a corpus have a context, if the model reads one; others are read with what they say is around them.
+        """
+        found, lost = self.found(sentences)
         report(lost)
         return found
 
-    def found(self, sentences: Iterable[Sentence]) -> tuple[list[Sentence], Counter[str]]:
+    def found(self, sentences: Corpus | Iterable[Sentence]) -> tuple[list[Sentence], Counter[str]]:
         """As a call, and what was lost, by reason, which a call logs."""
         lost: Counter[str] = Counter()
-        return list(self._predicted(sentences, lost)), lost
+        return list(self._predicted(self._given(sentences), lost)), lost
 
     def documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Sentence]]]:
         """Each of the documents, in their order, with its sentences as a call gives them.
@@ -69,7 +72,8 @@ class Predictor:
         """
         lost: Counter[str] = Counter()
         for chunk in chunks(documents, self.batch_size * BATCHES_AHEAD):
-            found = self._predicted((sentence for document in chunk for sentence in document.sentences), lost)
+            context = self.model.config.context
+            found = self._predicted((one for document in chunk for one in document.in_context(context)), lost)
             for document in chunk:
                 yield document, list(islice(found, len(document.sentences)))
         report(lost)
@@ -78,7 +82,7 @@ class Predictor:
         """A function that predicts the same sentences each time, as a call does, with what the model's configuration then
         says. What does not depend on that, the first reading of every sentence, is computed once and kept, unless the
         model's are large (``keeps_readings``). What was lost is logged after the first time."""
-        sentences = list(sentences.sentences() if isinstance(sentences, Corpus) else sentences)
+        sentences = list(self._given(sentences))
         examples = self.tokenizer(sentences)
         kept = list(self._readings(examples.windows)) if self.model.keeps_readings else None
         unsaid = [examples.lost]
@@ -92,6 +96,9 @@ class Predictor:
             return found
 
         return predict
+
+    def _given(self, sentences: Corpus | Iterable[Sentence]) -> Iterable[Sentence]:
+        return sentences.sentences(self.model.config.context) if isinstance(sentences, Corpus) else sentences
 
     def _predicted(self, sentences: Iterable[Sentence], lost: Counter[str]) -> Iterator[Sentence]:
         """Adds to ``lost`` what was lost, by reason."""

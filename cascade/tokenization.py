@@ -23,7 +23,8 @@ class WordTokenizer:
 
     Its pieces are those that it has in running text, after a space. A word that the tokenizer drops (control characters)
     becomes the unknown piece, so that every word has a piece. Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has positions
-    for; a single word longer than that keeps its first pieces.
+    for; a single word longer than that keeps its first pieces. With ``config.context`` it has up to so many pieces before
+    and after it: of its sentence, and of the words around that (``Sentence.before``, ``after``).
 
     Raises:
         DataError: the tokenizer cannot tell which word a piece belongs to, splits words given alone in another way than
@@ -41,13 +42,15 @@ class WordTokenizer:
         if not text:
             raise DataError(f"tokenizer: expected a piece for the text 'a', found none ({type(tokenizer).__name__})")
         self.before, self.after = ids[: text[0]], ids[text[-1] + 1 :]
+        self.context = config.context
         self.room: int | None = None  # pieces of text in one window
         if config.max_pieces is not None:
-            self.room = config.max_pieces - len(self.before) - len(self.after)
+            self.room = config.max_pieces - len(self.before) - len(self.after) - 2 * self.context
             if getattr(config, "fusion", None) == "early":
                 self.room -= min(2 * (MARKED_ENTITIES + 1), self.room // 4)
             if self.room < 1:
-                raise DataError(f"max_pieces: expected room for a piece of text, found {config.max_pieces}")
+                context = f" with {self.context} pieces of context on each side" if self.context else ""
+                raise DataError(f"max_pieces: expected room for a piece of text, found {config.max_pieces}{context}")
 
     def __call__(self, sentences: Sequence[Sentence], labelled: bool = False) -> Examples:
         """The windows of ``sentences``; a sentence without words has none.
@@ -56,7 +59,10 @@ class WordTokenizer:
         counted as lost; the labels must be among the model's (``check_labels``, ``with_known_labels``).
         """
         examples = Examples(len(sentences))
-        for index, (sentence, pieces) in enumerate(zip(sentences, self._pieces(sentences, examples.lost), strict=True)):
+        pieces_of = self._pieces([sentence.words for sentence in sentences], examples.lost)
+        before_of, after_of = (self._context([getattr(s, side) for s in sentences]) for side in ("before", "after"))
+        for index, (sentence, pieces) in enumerate(zip(sentences, pieces_of, strict=True)):
+            before, after = next(before_of), next(after_of)
             examples.lost["words shortened to a window"] += self._shorten(pieces)
             windows = cut([len(word) for word in pieces], self.room)
             if len(windows) > 1:
@@ -69,13 +75,15 @@ class WordTokenizer:
                     [r for r in sentence.relations if r.subject in place and r.object in place] if labelled else []
                 )
                 held.update(inside, relations)
+                left = [*self.before, *self._last([*before, *_flat(pieces[:first])])]
+                right = [*self._first([*_flat(pieces[last:]), *after]), *self.after]
                 examples.windows.append(
                     Example(
-                        input_ids=[*self.before, *(p for word in pieces[first:last] for p in word), *self.after],
+                        input_ids=[*left, *_flat(pieces[first:last]), *right],
                         piece_words=[
-                            *([-1] * len(self.before)),
+                            *([-1] * len(left)),
                             *(n for n, word in enumerate(pieces[first:last]) for _ in word),
-                            *([last - first] * len(self.after)),
+                            *([last - first] * len(right)),
                         ],
                         word_count=last - first,
                         entities=[
@@ -96,22 +104,33 @@ class WordTokenizer:
         examples.lost = +examples.lost
         return examples
 
-    def _pieces(self, sentences: Sequence[Sentence], lost: Counter[str]) -> Iterator[list[list[int]]]:
-        """For each sentence the pieces of each word. Words that the vocabulary lacks, or parts of them, are counted."""
-        filled = [sentence for sentence in sentences if sentence.words]
+    def _pieces(self, texts: Sequence[Sequence[str]], lost: Counter[str]) -> Iterator[list[list[int]]]:
+        """For each text the pieces of each of its words. Words that the vocabulary lacks, or parts of them, are counted."""
+        filled = [text for text in texts if text]
         encoded = iter(())
         if filled:
-            words = [[self.space + normalize_word(word) for word in sentence.words] for sentence in filled]
+            words = [[self.space + normalize_word(word) for word in text] for text in filled]
             encoded = iter(encodings(self.tokenizer, words))
-        for sentence in sentences:
-            pieces: list[list[int]] = [[] for _ in sentence.words]
-            if sentence.words:
+        for text in texts:
+            pieces: list[list[int]] = [[] for _ in text]
+            if text:
                 encoding = next(encoded)
                 for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
                     pieces[word].append(piece)
             pieces = [word or self._unknown() for word in pieces]
             lost[UNKNOWN] += sum(self.tokenizer.unk_token_id in word for word in pieces)
             yield pieces
+
+    def _context(self, texts: Sequence[Sequence[str]]) -> Iterator[list[int]]:
+        """The pieces of each text around a sentence, if the model reads any."""
+        for pieces in self._pieces(texts if self.context else [()] * len(texts), Counter()):
+            yield _flat(pieces)
+
+    def _last(self, pieces: list[int]) -> list[int]:
+        return pieces[-self.context :] if self.context else []
+
+    def _first(self, pieces: list[int]) -> list[int]:
+        return pieces[: self.context]
 
     def _unknown(self) -> list[int]:
         if self.tokenizer.unk_token_id is None:
@@ -124,3 +143,7 @@ class WordTokenizer:
         for word in long:
             del word[self.room :]
         return len(long)
+
+
+def _flat(words: Sequence[Sequence[int]]) -> list[int]:
+    return [piece for word in words for piece in word]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from .data import Document, Sentence
+from .data import Corpus, Document, Sentence
 from .model import ConfigError
 from .prediction import Predictor, chunks
 from .windows import report
@@ -36,12 +36,12 @@ class _Worker:
         self.predictor = self.predictor or self.make_predictor()
         return self.predictor.model.device.type, str(self.predictor.dtype or self.predictor.model.dtype)
 
-    def predict(self, sentences: list[Sentence]) -> tuple[list[Sentence], Counter[str], list[str]]:
-        """What a predictor finds and loses, and of what it warned."""
+    def predict(self, texts: list[tuple[Sentence, ...]]) -> tuple[list[Sentence], Counter[str], list[str]]:
+        """What a predictor finds and loses in the sentences of documents, and of what it warned."""
         with warnings.catch_warnings(record=True) as caught:
             self.load()
             assert self.predictor is not None
-            found, lost = self.predictor.found(sentences)
+            found, lost = self.predictor.found(Corpus(tuple(Document("", sentences) for sentences in texts)))
         return found, lost, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
@@ -89,8 +89,8 @@ class Workers:
                 except Exception as error:  # noqa: BLE001  it is raised when its turn comes
                     reading, failure = None, error
                 else:
-                    sentences = [sentence for document in chunk for sentence in document.sentences]
-                    waiting.append((chunk, actor, actor.predict.remote(sentences)))
+                    texts = [document.sentences for document in chunk]
+                    waiting.append((chunk, actor, actor.predict.remote(texts)))
                     self.under_way[actor] += 1
             if not waiting:
                 break

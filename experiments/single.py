@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from cascade import cli, load_model, read_corpus, score
-from cascade.data import Corpus, Document, write_corpus
+from cascade.data import Corpus, write_corpus
 from cascade.data.overlaps import NESTED, overlaps_of
 from cascade.files import replacing
 from cascade.model.config import DECISIONS, ExtractorConfig
@@ -85,12 +85,15 @@ def scores(folder: Path, corpus: Path) -> dict[str, Any]:
     model, tokenizer = load_model(folder)
     predictor = Predictor(model, tokenizer)
     splits = {split: read_corpus(corpus / f"{split}.json") for split in ("dev", "test")}
-    splits["nested"] = with_nested_entities(splits["test"])
+    gold = list(splits["test"].sentences())
+    nested = [place for place, sentence in enumerate(gold) if NESTED in overlaps_of(sentence)]
 
     def at(thresholds: Sequence[float]) -> dict[str, Any]:
         model.config.thresholds = list(thresholds)
-        found = {split: score(gold, predictor(gold)).as_dict() for split, gold in splits.items()}
-        return {"thresholds": list(thresholds), **found}
+        predicted = {split: predictor(corpus) for split, corpus in splits.items()}
+        found = {split: score(corpus, predicted[split]) for split, corpus in splits.items()}
+        found["nested"] = score([gold[n] for n in nested], [predicted["test"][n] for n in nested])
+        return {"thresholds": list(thresholds), **{name: scores.as_dict() for name, scores in found.items()}}
 
     printed, own = list(model.config.thresholds), decision_of(model.config)
     results = {}
@@ -119,12 +122,6 @@ def without_relations(corpus: Path, target: Path) -> Path:
         )
         write_corpus(target / path.name, Corpus(tuple(documents)))
     return target
-
-
-def with_nested_entities(corpus: Corpus) -> Corpus:
-    """The sentences in which an entity is inside another, in one document."""
-    chosen = tuple(sentence for sentence in corpus.sentences() if NESTED in overlaps_of(sentence))
-    return Corpus((Document("nested", chosen),))
 
 
 def main(text: str, corpus: str, trunk: str, folder: str, results: str) -> None:

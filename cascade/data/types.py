@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Ends of lines, what else controls a terminal, and halves of surrogate pairs, which no stream takes.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -57,12 +57,15 @@ class Sentence:
     """One sentence of words with its (gold or predicted) entities and relations.
 
     ``offsets`` gives each word's (start, end) characters, end exclusive, in the text it came from, when there was one.
+    ``before`` and ``after`` are words around it, for models that read some (``context``); see ``Document.in_context``.
     """
 
     words: tuple[str, ...]
     entities: tuple[Entity, ...] = ()
     relations: tuple[Relation, ...] = ()
     offsets: tuple[tuple[int, int], ...] | None = None
+    before: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    after: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def complete_relations(self) -> set[Relation]:
         """Those whose ends are both among the entities: of predictions, the only ones that can be right."""
@@ -85,6 +88,19 @@ class Document:
     extra: Mapping[str, object] = field(default_factory=dict)
     record: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
+    def in_context(self, words: int) -> Iterator[Sentence]:
+        """The sentences, each with up to so many words of the others before and after it."""
+        if not words:
+            yield from self.sentences
+            return
+        text = [word for sentence in self.sentences for word in sentence.words]
+        first = 0
+        for sentence in self.sentences:
+            last = first + len(sentence.words)
+            before, after = text[max(0, first - words) : first], text[last : last + words]
+            yield replace(sentence, before=tuple(before), after=tuple(after))
+            first = last
+
 
 @dataclass(frozen=True)
 class LabelSet:
@@ -102,10 +118,10 @@ class Corpus:
     source: str = ""
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def sentences(self) -> Iterator[Sentence]:
-        """Those of all documents, in order."""
+    def sentences(self, context: int = 0) -> Iterator[Sentence]:
+        """Those of all documents, in order; each with up to ``context`` words of its document before and after it."""
         for document in self.documents:
-            yield from document.sentences
+            yield from document.in_context(context)
 
     def labels(self) -> LabelSet:
         """Every type that occurs, sorted by name, so that the order does not depend on the order of the documents."""

@@ -187,11 +187,26 @@ class ExtractionModel(PreTrainedModel):
         return self.encode_states(states, sequences, tasks)
 
     def encode_states(self, states: Tensor, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """As ``encode``, where the trunk's ``states`` (S, longest, D) of the sequences are known."""
-        packed = pack_padded_sequence(
-            self.dropout(states), sequences.lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
+        """As ``encode``, where the trunk's ``states`` (S, longest, D) of the sequences are known.
+
+        Of a model that reads context the trunk reads it, and the encoder the sentence alone.
+        """
+        lengths, positions = sequences.lengths, sequences.word_positions
+        if self.config.context:
+            lengths = lengths - sequences.before - sequences.after
+            positions = positions - sequences.before[sequences.words.row]
+            states = _cut(states, sequences.before, lengths)
+        packed = pack_padded_sequence(self.dropout(states), lengths.cpu(), batch_first=True, enforce_sorted=False)
         step = packed.batch_sizes.cumsum(0) - packed.batch_sizes  # where each step begins among the packed rows
         rank = packed.unsorted_indices[sequences.words.row]
-        index = step.to(rank.device)[sequences.word_positions] + rank  # (N,)
+        index = step.to(rank.device)[positions] + rank  # (N,)
         return {task: features[index] for task, features in self.encoder(packed, tasks).items()}
+
+
+def _cut(states: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
+    """(S, longest, D): of each row of ``states`` (S, ·, D) those from ``first`` (S,) on, ``lengths`` (S,) of them; behind
+    these stands anything."""
+    longest = int(lengths.max()) if len(lengths) else 0
+    place = first[:, None] + torch.arange(longest, device=states.device)
+    row = torch.arange(len(first), device=states.device)[:, None]
+    return states[row, place.clamp(max=states.shape[1] - 1)]

@@ -67,7 +67,8 @@ def check_beside(trunk: PreTrainedModel, rows: Sequence[Sequence[int]], pad_toke
     ids = torch.full((len(rows), int(lengths.max())), pad_token_id)
     for row, pieces in zip(ids, rows, strict=True):
         row[: len(pieces)] = torch.tensor(pieces)
-    sequences = Sequences(ids, lengths, Ragged(torch.zeros_like(lengths)), lengths[:0])
+    none = torch.zeros_like(lengths)
+    sequences = Sequences(ids, lengths, Ragged(none), lengths[:0], none, none)
     places = torch.stack([torch.arange(int(lengths.min())).flip(0)] * len(rows))
     kind = repr(trunk.config.model_type)
     expected = (

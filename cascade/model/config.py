@@ -66,6 +66,11 @@ class ExtractorConfig(PreTrainedConfig):
             "How entities may overlap: types (one span, several types), nested, crossing, several of these; or none. Of "
             "two that may not, the one with the higher score is found.",
         ] = OVERLAPS,
+        context: Annotated[
+            int,
+            "Pieces before and after a sentence, so many each, that the trunk reads with it: of its document's other "
+            "sentences.",
+        ] = 0,
         max_pieces: int | None = None,
         pad_token_id: int = 0,
         initializer_range: float = 0.02,
@@ -86,6 +91,7 @@ class ExtractorConfig(PreTrainedConfig):
         self.cell_clip = cell_clip
         self.backend = backend
         self.overlaps: list[str] = list(overlaps)
+        self.context = context
         self.max_pieces = max_pieces
         self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
@@ -108,6 +114,8 @@ class ExtractorConfig(PreTrainedConfig):
         if self.trunk is None:
             raise ConfigError("trunk: expected the configuration of a Hugging Face encoder, found none")
         _size("hidden_size", self.hidden_size)
+        if not isinstance(self.context, int) or not 0 <= self.context <= LARGEST:
+            raise ConfigError(f"context: expected a whole number from 0 to {LARGEST}, found {self.context!r}")
         for name in ("dropout", "recurrent_dropout"):
             _in_range(name, getattr(self, name), below_one=True)
         if list(self.overlaps) != [NO_OVERLAPS] and not (self.overlaps and set(self.overlaps) <= set(OVERLAPS)):

@@ -16,8 +16,8 @@ from .ragged import Ragged
 class Example(TypedDict):
     """One window of a sentence, usually all of it. Word indices count the window's words."""
 
-    input_ids: list[int]  # pieces, with what the tokenizer puts around a text
-    piece_words: list[int]  # the word of each piece; -1 before the text, the number of words after it
+    input_ids: list[int]  # pieces, with those of the context, and what the tokenizer puts around a text
+    piece_words: list[int]  # the word of each piece; -1 before the window, the number of words after it
     word_count: int
     entities: list[tuple[int, int, int]]  # start, end, type
     relations: list[tuple[int, int, int]]  # subject and object as indices into entities, label
@@ -53,7 +53,8 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
 class Batch:
     """Tokenized sentences end to end: the tensors of ``collate``, laid out.
 
-    A sentence's pieces include what the tokenizer puts before (word -1) and after it (word n). Every word has a piece.
+    A sentence's pieces include its context and what the tokenizer puts around both: before it (word -1) and after it
+    (word n). Every word has a piece.
     """
 
     words: Ragged  # B rows
@@ -92,7 +93,7 @@ class Batch:
 
     @property
     def _of_words(self) -> Tensor:
-        """(pieces,) bool: not what the tokenizer puts around a text."""
+        """(pieces,) bool: not of the context, nor what the tokenizer puts around a text."""
         return (self.piece_words >= 0) & (self.piece_words < self.words.lengths[self.pieces.row])
 
     @property

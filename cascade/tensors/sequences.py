@@ -23,6 +23,8 @@ class Sequences:
     lengths: Tensor  # (S,) int64
     words: Ragged  # S rows
     word_positions: Tensor  # (words,) int64: a position in the word's sequence
+    before: Tensor  # (S,) int64: how many stand before the sentence and what is spliced into it
+    after: Tensor  # (S,) int64: and behind it
 
     @cached_property
     def mask(self) -> Tensor:
@@ -78,7 +80,11 @@ def splice(
     input_ids[items.row, items.position] = ids
     starts_word = batch.starts_word[chosen]
     starts_word = torch.cat([starts_word, starts_word.new_zeros(2 * len(marked))])[order]
-    return Sequences(input_ids, items.lengths, words, items.position[starts_word])
+    before, after = (
+        torch.bincount(pieces.row[outside], minlength=len(rows))
+        for outside in (piece_words < 0, piece_words >= batch.words.lengths[rows][pieces.row])
+    )
+    return Sequences(input_ids, items.lengths, words, items.position[starts_word], before, after)
 
 
 def plain(batch: Batch, pad_id: int) -> Sequences:

@@ -256,7 +256,9 @@ def make_trainer(
     examples = {}
     for name, corpus in (("train", train), ("dev", dev)):
         if corpus is not None:
-            examples[name] = words(with_known_labels(corpus.sentences(), model.labels), labelled=True)
+            examples[name] = words(
+                with_known_labels(corpus.sentences(model.config.context), model.labels), labelled=True
+            )
             report(examples[name].lost, corpus.source or name)
             if not examples[name].windows:
                 raise DataError(f"{corpus.source or name}: expected sentences with words, found none")
