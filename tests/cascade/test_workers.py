@@ -121,11 +121,12 @@ def test_workers_of_a_process_that_is_connected_to_ray_already(caplog: pytest.Lo
     class Echo:  # in place of a predictor; these are here, so that they travel whole
         model, dtype = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32), None
 
-        def found(self, sentences: list[Sentence]) -> tuple[list[Sentence], Counter[str]]:
+        def found(self, corpus: Corpus) -> tuple[list[Sentence], Counter[str]]:
+            sentences = list(corpus.sentences())
             return sentences, Counter({"things": len(sentences)})
 
     class Deadly(Echo):
-        def found(self, sentences: list[Sentence]) -> tuple[list[Sentence], Counter[str]]:
+        def found(self, corpus: Corpus) -> tuple[list[Sentence], Counter[str]]:
             os._exit(1)
 
     def refused() -> Echo:
