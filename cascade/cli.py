@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import sys
 from argparse import SUPPRESS, Action
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,15 @@ from .pipeline import load_predictor
 from .prediction import BATCHES_AHEAD, Predictor
 from .scoring import score
 from .tiny import make_tiny_trunk
-from .training import CascadeTrainingArguments, is_complete, last_checkpoint, make_trainer, model_card, save_model
+from .training import (
+    CascadeTrainingArguments,
+    check_resumed,
+    is_complete,
+    last_checkpoint,
+    make_trainer,
+    model_card,
+    save_model,
+)
 from .tuning import tune_thresholds
 from .workers import Workers, workers
 
@@ -82,6 +91,8 @@ verbs:
 
 `cascade <verb> --help` tells the options of a verb, `cascade --version` which version this is."""
 
+VERSION = f"cascade of srn-kernels {__version__}, torch {torch.__version__}, transformers {transformers.__version__}"
+TOLD = {"-h": USAGE, "--help": USAGE, "--version": VERSION}
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 TINY = "tiny"
@@ -100,19 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="cascade: %(message)s")
     bound_kernel_caches()
     disable_progress_bar()  # of loading and saving weights; Trainer's stays
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, file=sys.stdout if arguments else sys.stderr)
-        sys.exit(0 if arguments else 2)
-    if arguments[0] == "--version":
-        print(
-            f"cascade of srn-kernels {__version__}, torch {torch.__version__}, transformers {transformers.__version__}"
-        )
-        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of labels that the terminal's encoding lacks
+    if not arguments:
+        print(USAGE, file=sys.stderr)
+        sys.exit(2)
     verb, rest = arguments[0], arguments[1:]
-    if verb not in VERBS:
+    if verb not in (*VERBS, *TOLD):
         fail(f"unknown verb {verb!r}: expected {', '.join(VERBS)}")
     try:
-        VERBS[verb](rest)
+        if verb in TOLD:
+            print(TOLD[verb])
+        else:
+            VERBS[verb](rest)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:  # what reads the output has seen enough
@@ -141,6 +152,9 @@ def train(arguments: Sequence[str]) -> None:
         found = "a file by that name" if args.output_dir else "none"
         raise ConfigError(f"output_dir: expected a folder for checkpoints and the model, found {found}")
     logging.getLogger(__package__).setLevel(args.get_process_log_level())
+    for name, path in (("train_file", corpus_args.train_file), ("dev_file", corpus_args.dev_file)):
+        if path == "":
+            raise ConfigError(f"{name}: expected the name of a corpus, found an empty one")
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
     labels = training_labels(corpus)  # a label that only the dev file has could not be learned
@@ -154,6 +168,8 @@ def train(arguments: Sequence[str]) -> None:
                 make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), trunk)
     options = {"overlaps": overlap_kinds(corpus), **given(model_args)}
     model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **options)
+    if resume is not None:
+        check_resumed(resume, model.config, tokenizer)
     trainer = make_trainer(model, tokenizer, args, corpus, dev)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     scores = trainer.evaluate() if dev is not None else {}
@@ -193,6 +209,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         raise ConfigError("file: expected a labelled corpus, found none")
     if (args.model is None) == (args.predictions is None):
         raise ConfigError(f"model and predictions: expected one of them, found {'both' if args.model else 'none'}")
+    check_not_read(args.output, args.file, args.predictions)
     if args.predictions is not None and (unused := [*given(overrides), *changed(args, batches)]):
         raise ConfigError(f"{', '.join(unused)}: expected a model to which that applies, found predictions")
     with nullcontext() if args.output is None else opened(args.output, resume=None) as output:
@@ -214,12 +231,21 @@ def show(arguments: Sequence[str]) -> None:
     (args,) = parse("show", (ShowArguments,), arguments)
     if not (args.file or args.predictions):
         raise ConfigError("file and predictions: expected one of them, or both, found none")
+    check_not_read(args.output, args.file, args.predictions)
     with opened(args.output, resume=None) as output:
         gold = read(args.file, drop_unknown_ends=args.drop_unknown_ends) if args.file else None
         predicted = read_predicted(args.predictions) if args.predictions else None
         title = " beside ".join(on_one_line(Path(name).name) for name in (args.predictions, args.file) if name)
         for line in html_page(title, gold, predicted):
             output.write(line)
+
+
+def check_not_read(output: str | None, *files: str | None) -> None:
+    """Raises ConfigError if what a verb writes would take the place of what it reads."""
+    for file in filter(None, files):
+        with suppress(OSError):
+            if output and Path(output).is_file() and os.path.samefile(output, file):
+                raise ConfigError(f"output: expected another file than what is read, found {output}")
 
 
 def predict_labelled(predictor: Predictor, corpus: Corpus) -> list[Sentence]:
@@ -240,6 +266,7 @@ def predict(arguments: Sequence[str]) -> None:
         raise ConfigError("file: expected the name of a corpus, found an empty one")
     if args.file is not None and args.text is not None:
         raise ConfigError("file and text: expected one of them")
+    check_not_read(args.output, args.file)
     if args.file is None and args.resume:
         raise ConfigError("resume: expected a corpus in `file`, found none")
     if args.language is not None:

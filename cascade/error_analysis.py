@@ -90,18 +90,17 @@ def _relation_errors(gold: Sentence, predicted: Sentence) -> list[tuple[str, Rel
     entities = set(predicted.entities)
 
     def faults(ours: Relation, theirs: Relation) -> list[str] | None:
-        straight = share_words(ours.subject, theirs.subject) and share_words(ours.object, theirs.object)
-        crossed = share_words(ours.subject, theirs.object) and share_words(ours.object, theirs.subject)
-        if not (straight or crossed):
-            return None
-        ends = (theirs.subject, theirs.object) if straight else (theirs.object, theirs.subject)
-        pairs = tuple(zip((ours.subject, ours.object), ends, strict=True))
-        return (
-            [DIRECTION] * (not straight)
-            + [BOUNDARY] * any(mine.span != end.span for mine, end in pairs)
-            + [END_TYPE] * any(mine.label != end.label or end not in entities for mine, end in pairs)
-            + [TYPE] * (ours.label != theirs.label)
-        )
+        readings = []  # of ends that are nested both may be
+        for reversed_, ends in ((False, (theirs.subject, theirs.object)), (True, (theirs.object, theirs.subject))):
+            pairs = tuple(zip((ours.subject, ours.object), ends, strict=True))
+            if all(share_words(mine, end) for mine, end in pairs):
+                readings.append(
+                    [DIRECTION] * reversed_
+                    + [BOUNDARY] * any(mine.span != end.span for mine, end in pairs)
+                    + [END_TYPE] * any(mine.label != end.label or end not in entities for mine, end in pairs)
+                    + [TYPE] * (ours.label != theirs.label)
+                )
+        return min(readings, key=len, default=None)
 
     def missing(relation: Relation) -> str:
         return MISSING if {relation.subject, relation.object} <= entities else MISSING_END

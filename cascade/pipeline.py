@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -81,6 +81,9 @@ class Cascade:
     def stream(self, inputs: Iterable[Input], *, language: str = "en") -> Iterator[dict[str, Any]]:
         """The record of each of any number of inputs, in their order, as a call gives them; about a thousand sentences are
         held."""
+
+        if isinstance(inputs, Mapping):
+            raise TypeError(f"inputs: expected texts, or sentences as lists of words, found {type(inputs).__name__}")
 
         def documents() -> Iterator[Document]:
             for place, given in enumerate(inputs):

@@ -26,7 +26,7 @@ BATCHES_AHEAD = 32  # read before the first is predicted: sentences of similar l
 class Predictor:
     """Finds entities and relations with a model, on its own device and without dropout.
 
-    Sentences are grouped by length, and the answer does not depend on how they are batched.
+    Sentences are grouped by length, and what is found does not depend on how they are batched; scores do by a rounding.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import torch
+from safetensors import SafetensorError
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -51,5 +52,8 @@ def make_tiny_trunk(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = BertModel(config)
-    trunk.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        trunk.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except SafetensorError as error:  # what safetensors raises when a disk is full
+        raise OSError(f"cannot write the trunk to {folder}: {error}") from error

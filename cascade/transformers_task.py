@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -54,6 +55,11 @@ class EntityRelationPipeline(Pipeline):
         """All that is done to inputs, in place of a ``DataLoader``, whose batches would hold what happens to come together."""
         cascade = Cascade(Predictor(self.model, self.tokenizer, batch_size=batch_size))
         return cascade.stream(inputs, **preprocess_params)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """The model and its tokenizer, as ``cascade.load_model`` and a pipeline read them."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.tokenizer.save_pretrained(save_directory, **kwargs)
 
     def _sanitize_parameters(self, language: str | None = None) -> tuple[dict[str, Any], dict, dict]:
         return ({} if language is None else {"language": language}), {}, {}

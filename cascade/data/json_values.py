@@ -13,7 +13,24 @@ from .json_faults import ARRAY, LINE, TOO_DEEP, check_beginning, no_line, not_ut
 from .types import DataError
 
 CHUNK = 1 << 16  # bytes to read at once
-_DECODER = json.JSONDecoder()
+
+
+class _GivenTwice(Exception):
+    """A field, given twice: the decoder itself would drop its first value, without a word."""
+
+    def at(self, place: Place) -> DataError:
+        return place.error((str(self),), "this field once", "it twice")
+
+
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(fields)
+    if len(value) < len(fields):
+        names = [name for name, _ in fields]
+        raise _GivenTwice(next(name for name in names if names.count(name) > 1))
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _SPACE = re.compile(r"[ \t\r\n]*")  # what is space in JSON
 
 
@@ -52,7 +69,12 @@ def array_items(head: bytes, number: int, stream: BinaryIO, source: str) -> Iter
         raise DataError(f"{source}: expected {ARRAY}, found an empty array")
     index = 0
     while True:
-        yield Place(source, f"item {index}"), text.value()
+        place = Place(source, f"item {index}")
+        try:
+            value = text.value()
+        except _GivenTwice as error:
+            raise error.at(place) from None
+        yield place, value
         index += 1
         if text.next_character() == "]":
             break
@@ -66,7 +88,9 @@ def array_items(head: bytes, number: int, stream: BinaryIO, source: str) -> Iter
 
 def _decoded(line: bytes, place: Place) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        return _DECODER.decode(line.decode("utf-8"))
+    except _GivenTwice as error:
+        raise error.at(place) from None
     except json.JSONDecodeError as error:
         raise no_line(place, error) from error
     except UnicodeDecodeError as error:

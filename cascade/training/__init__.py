@@ -2,7 +2,7 @@
 
 from .arguments import BEST, CascadeTrainingArguments
 from .card import model_card
-from .checkpoints import CheckpointError, is_complete, last_checkpoint, save_model
+from .checkpoints import CheckpointError, check_resumed, is_complete, last_checkpoint, save_model
 from .trainer import CascadeTrainer, make_trainer, scorer
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "CascadeTrainer",
     "CascadeTrainingArguments",
     "CheckpointError",
+    "check_resumed",
     "is_complete",
     "last_checkpoint",
     "make_trainer",

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..files import replacing
-from ..model import ExtractionModel
+from ..loading import load_tokenizer
+from ..model import ConfigError, ExtractionModel, ExtractorConfig
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,36 @@ def is_complete(checkpoint: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+# What may change when a training goes on: it decides how is learned and what counts, and not what the weights mean.
+MAY_CHANGE = (
+    *("dropout", "recurrent_dropout", "srn_init", "backend", "overlaps", "thresholds", "decision", "loss_divisor"),
+    *("loss_weights", "match_spans", "candidate_subjects", "restrict_to_entities"),
+    *("_name_or_path", "architectures", "dtype", "transformers_version", "initializer_range"),
+)
+
+
+def check_resumed(checkpoint: Path, config: ExtractorConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses a checkpoint of another model than the one that is trained, whose weights would mean something else.
+
+    Raises:
+        ConfigError: labels, an option that decides the architecture, or the vocabulary differ; the message tells which.
+    """
+    what = f"resume_from_checkpoint: expected a checkpoint of the model that is trained, found {checkpoint}, whose"
+    saved = json.loads((checkpoint / "config.json").read_text())
+    if saved.get("model_type") != config.model_type:
+        raise ConfigError(f"{what} model_type is {saved.get('model_type')!r}, not {config.model_type!r}")
+    before, now = type(config).from_pretrained(checkpoint).to_dict(), config.to_dict()
+    for trunk in (before["trunk"], now["trunk"]):
+        for name in MAY_CHANGE:
+            trunk.pop(name, None)
+    for name in now:
+        if name not in MAY_CHANGE and before.get(name) != now[name]:
+            found = "another" if name == "trunk" else f"{before.get(name)!r}, not {now[name]!r}"
+            raise ConfigError(f"{what} {name} is {found}")
+    if load_tokenizer(checkpoint).get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(f"{what} vocabulary is another: was the training file or the trunk changed?")
 
 
 def save_model(

@@ -115,6 +115,8 @@ def test_items_of_an_array_wherever_a_read_ends(
         (b"[3]", ' item 0: expected a sentence (a JSON object with `tokens`), found 3'),
         (b"[33, 4]", ' item 0: expected a sentence (a JSON object with `tokens`), found 33'),
         (b"\n\n3", " line 3: expected a document (a JSON object), found 3"),
+        (b'{"doc_key": "d", "ner": [], "ner": []}', " line 1: ner: expected this field once, found it twice"),
+        (b'[{"tokens": ["a"], "tokens": []}]', " item 0: tokens: expected this field once, found it twice"),
     ],
 )  # fmt: skip
 def test_errors_of_a_stream(content: bytes, message: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,12 @@ def test_a_relation_whose_end_is_not_predicted_is_wrong_in_it() -> None:
     assert kinds(([A, LONG], [relation]), ([A], [relation])) == ["missing", "end type"]
 
 
+def test_a_reversed_relation_of_nested_ends_is_reversed() -> None:
+    outer, inner = Entity(4, 6, "Y"), Entity(6, 6, "X")
+    entities = [outer, inner]
+    assert kinds((entities, [Relation(outer, inner, "R")]), (entities, [Relation(inner, outer, "R")])) == ["direction"]
+
+
 def test_an_error_tells_where_it_is() -> None:
     gold = Sentence(WORDS, (A, LONG), (Relation(A, LONG, "R"),))
     predicted = Sentence(WORDS, (A, Entity(4, 5, "Y")), (Relation(A, Entity(4, 4, ""), "R"),))

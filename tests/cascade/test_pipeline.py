@@ -110,6 +110,8 @@ def test_what_it_cannot_take(saved: Path, cascade: Cascade, tmp_path: Path) -> N
     for inputs, found in (([3], "int"), (["Text.", ["words", 4]], "list"), ([None], "NoneType")):
         with pytest.raises(TypeError, match=rf"expected a text or the words of a sentence, found {found}"):
             cascade(inputs)
+    with pytest.raises(TypeError, match="expected texts, or sentences as lists of words, found dict"):
+        cascade({"text": "Text."})
     with pytest.raises(DataError, match="language"):
         cascade("Text.", language="german")
     with pytest.raises(ConfigError, match="dtype: expected one of auto, float32, bfloat16, float16, found 'int8'"):
@@ -141,6 +143,12 @@ def test_transformers_knows_the_task(saved: Path, cascade: Cascade) -> None:
     for wrong in (5, {"text": german}, [german, 5]):
         with pytest.raises(TypeError, match="expected a text or the words of a sentence"):
             pipe(wrong)
+
+
+def test_a_pipeline_is_saved(saved: Path, tmp_path: Path) -> None:
+    pipe = pipeline("entity-relation-extraction", model=str(saved), device="cpu")
+    pipe.save_pretrained(tmp_path / "again")
+    assert pipeline("entity-relation-extraction", model=str(tmp_path / "again"), device="cpu")(TEXTS) == pipe(TEXTS)
 
 
 def test_a_task_has_its_batches_and_language_from_the_beginning(saved: Path) -> None:

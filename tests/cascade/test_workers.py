@@ -105,8 +105,7 @@ def test_every_line_is_there_once_though_the_input_breaks_off_and_a_worker_is_ki
     caller = psutil.Process(process.pid)
     caller.suspend()  # or all might be done before a worker is killed
     assert len(lines("out.jsonl.partial")) < DOCUMENTS
-    killed, _ = actors(process)
-    killed.kill()
+    next(actors(process)).kill()  # on a busy machine the other may not have begun yet
     caller.resume()
     out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, out) == (0, ""), err
