@@ -22,9 +22,10 @@ class WordTokenizer:
     """Words to pieces with any fast Hugging Face tokenizer.
 
     Its pieces are those that it has in running text, after a space. A word that the tokenizer drops (control characters)
-    becomes the unknown piece, so that every word has a piece. Special tokens written out in the text (``[SEP]``) are text. A window holds as many words as the trunk has positions
-    for; a single word longer than that keeps its first pieces. With ``config.context`` it has up to so many pieces before
-    and after it: of its sentence, and of the words around that (``Sentence.before``, ``after``).
+    becomes the unknown piece, so that every word has a piece. Special tokens written out in the text (``[SEP]``) are text.
+    A window holds as many words as the trunk has positions for; a single word longer than that keeps its first pieces.
+    With ``config.context`` it has up to so many pieces before and after it: of its sentence, and of the words around that
+    (``Sentence.before``, ``after``).
 
     Raises:
         DataError: the tokenizer cannot tell which word a piece belongs to, splits words given alone in another way than
@@ -75,8 +76,10 @@ class WordTokenizer:
                     [r for r in sentence.relations if r.subject in place and r.object in place] if labelled else []
                 )
                 held.update(inside, relations)
-                left = [*self.before, *self._last([*before, *_flat(pieces[:first])])]
-                right = [*self._first([*_flat(pieces[last:]), *after]), *self.after]
+                # as many words as pieces are wanted hold enough of them; the whole rest of a long sentence would take long
+                near = pieces[max(0, first - self.context) : first], pieces[last : last + self.context]
+                left = [*self.before, *self._last([*before, *_flat(near[0])])]
+                right = [*self._first([*_flat(near[1]), *after]), *self.after]
                 examples.windows.append(
                     Example(
                         input_ids=[*left, *_flat(pieces[first:last]), *right],
