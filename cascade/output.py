@@ -22,19 +22,22 @@ PARTIAL = ".partial"
 @dataclass
 class Output:
     """Lines that are written as they are made. ``resumed``: how many an earlier, interrupted run left, which are
-    ``earlier``."""
+    ``earlier`` and take ``size`` bytes; None: there can be none."""
 
     file: BinaryIO
     name: str
     resumed: int = 0
     written: int = 0
+    size: int | None = None
 
     def earlier(self) -> Iterator[bytes]:
-        """Lines with their ends, one at a time; what is written comes behind them."""
-        if self.resumed:
+        """Lines with their ends, one at a time. Who has taken them all has found them to be his: what is behind them, half a
+        line, is cut off, and what is written comes there."""
+        if self.size is not None:
             self.file.seek(0)
             yield from islice(self.file, self.resumed)
-            self.file.seek(0, os.SEEK_END)
+            self.file.seek(self.size)
+            self.file.truncate()
 
     def write(self, line: str) -> None:
         """A line without its end. Another process sees it after ``flush``. Raises OSError, as ``flush`` does."""
@@ -115,7 +118,7 @@ def _going_on(path: str, target: Path, resume: bool, end: str | None) -> Iterato
     partial = target.with_name(target.name + PARTIAL)
     output = Output(partial.open("r+b" if partial.exists() else "x+b"), path)
     _lock(output.file, partial)
-    size = _find_lines(output, end)
+    output.size = _find_lines(output, end)
     if not resume and os.fstat(output.file.fileno()).st_size:
         output.file.close()
         raise DataError(
@@ -123,8 +126,6 @@ def _going_on(path: str, target: Path, resume: bool, end: str | None) -> Iterato
             "or remove the file"
         )
     try:
-        output.file.seek(size)
-        output.file.truncate()
         yield output
         output.flush()
         os.fsync(output.file.fileno())
@@ -138,8 +139,8 @@ def _going_on(path: str, target: Path, resume: bool, end: str | None) -> Iterato
         raise
     finally:
         _close(output.file)
-        if not output.resumed + output.written:
-            partial.unlink(missing_ok=True)
+        if partial.is_file() and not partial.stat().st_size:
+            partial.unlink()
 
 
 @contextmanager

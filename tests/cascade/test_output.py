@@ -178,6 +178,16 @@ def test_a_file_by_the_name_of_a_partial_one_is_spared(tmp_path: Path) -> None:
     assert (tmp_path / "out.partial").read_text().startswith("of something else")
 
 
+def test_lines_of_something_else_are_left_as_they_are(tmp_path: Path) -> None:
+    """Only who has compared them all cuts off what is behind them."""
+    notes = "my notes\nand a line without an end"
+    (tmp_path / "out.partial").write_text(notes)
+    with pytest.raises(DataError, match="others"), opened(str(tmp_path / "out"), resume=True) as output:
+        assert next(output.earlier()) == b"my notes\n"
+        raise DataError("others")
+    assert (tmp_path / "out.partial").read_text() == notes
+
+
 def test_a_line_that_closes_the_file_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "array.json"
     (tmp_path / "array.json.partial").write_text("[1\n,2\n]\n")
