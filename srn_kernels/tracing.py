@@ -12,7 +12,7 @@ def proxy_of(input: object, hx: object) -> Proxy | None:
     """One of a call's arguments that stands for a tensor in a graph; None outside of a trace."""
     if isinstance(input, Proxy):
         return input
-    for part in hx if isinstance(hx, tuple) else (hx,):
+    for part in hx if isinstance(hx, (tuple, list)) else (hx,):
         if isinstance(part, Proxy):
             return part
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -25,8 +26,7 @@ class _GivenTwice(Exception):
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(fields)
     if len(value) < len(fields):
-        names = [name for name, _ in fields]
-        raise _GivenTwice(next(name for name in names if names.count(name) > 1))
+        raise _GivenTwice(Counter(name for name, _ in fields).most_common(1)[0][0])
     return value
 
 

@@ -41,19 +41,21 @@ def test_a_module_is_a_node(make: type[nn.Module], shape: tuple[int, ...]) -> No
 class Decoder(nn.Module):
     """Only the state is traced: the input is the module's own."""
 
-    def __init__(self, rnn: nn.Module, state: tuple[int, ...]) -> None:
+    def __init__(self, rnn: nn.Module, state: tuple[int, ...], form: type) -> None:
         super().__init__()
+        self.form = form
         self.rnn, self.x = rnn, torch.zeros(*state[:-1], D)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        return self.rnn(self.x, (h, c))[0]
+        return self.rnn(self.x, self.form((h, c)))[0]
 
 
 @pytest.mark.parametrize(
     ("make", "state"), [(nn.LSTMCell, (B, H)), (SRNCell, (B, H)), (nn.LSTM, (1, B, H)), (SRN, (1, B, H))]
 )
-def test_a_state_alone_is_traced(make: type[nn.Module], state: tuple[int, ...]) -> None:
-    model = Decoder(make(D, H), state)
+@pytest.mark.parametrize("form", [tuple, list])
+def test_a_state_alone_is_traced(make: type[nn.Module], state: tuple[int, ...], form: type) -> None:
+    model = Decoder(make(D, H), state, form)
     traced = torch.fx.symbolic_trace(model)
     assert [str(node.target) for node in traced.graph.nodes if node.op == "call_module"] == ["rnn"]
     hx = torch.randn(state), torch.randn(state)
