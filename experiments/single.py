@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]
         "options": dict(run.options),
         "seed": run.seed,
         "trunk": trunk.name if trunk.name != "model" else trunk.parent.name,
+        "commit": commit(),
         "versions": {"srn-kernels": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
         "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
         "training_minutes": None if resumed else round(minutes, 1),
@@ -53,6 +55,13 @@ def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]
         "decision": decision_of(load_model(folder)[0].config),
         "scores": scores(folder, corpus),
     }
+
+
+def commit() -> str | None:
+    """That of the code, where it lies in a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
 
 
 def train_arguments(run: Run, corpus: Path, trunk: Path, folder: Path, resumed: bool) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
+RECIPE = FOLDER.parent / "recipe.toml"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by name, each with its options, of which ``options`` are common; every row is run with each of ``seeds``.
+    """Rows by name, each with its options, beside the common ``options``; every row is run with each of ``seeds``.
 
     ``columns`` are shown beside those of every table.
     """
@@ -62,7 +63,11 @@ class Table:
 
 
 def read_tables(names: Iterable[str]) -> list[Table]:
-    """The tables of these names, or all. Raises FileNotFoundError for one that is not there."""
+    """The tables of these names, or all; the recipe's options are among their common ones.
+
+    Raises FileNotFoundError for a table that is not there.
+    """
+    recipe = tomllib.loads(RECIPE.read_text())
     paths = [FOLDER / f"{name}.toml" for name in names] or sorted(FOLDER.glob("*.toml"))
     tables = []
     for path in paths:
@@ -73,7 +78,7 @@ def read_tables(names: Iterable[str]) -> list[Table]:
                 read["title"],
                 read["text"],
                 tuple(read["seeds"]),
-                read["options"],
+                {**recipe, **read["options"]},
                 read["rows"],
                 tuple(read.get("columns", ())),
             )
