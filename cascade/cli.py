@@ -13,10 +13,11 @@ import sys
 from argparse import SUPPRESS, Action
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import torch
@@ -70,11 +71,13 @@ from .tiny import make_tiny_trunk
 from .training import (
     CascadeTrainingArguments,
     check_resumed,
+    claimed,
     is_complete,
     last_checkpoint,
     make_trainer,
     model_card,
     save_model,
+    tell_thresholds,
 )
 from .tuning import tune_thresholds
 from .workers import Workers, workers
@@ -107,8 +110,12 @@ USER_ERRORS = (DataError, ConfigError, BackendError, OSError, HFValidationError)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Exits with 0; after an error of use with 2 and one line on the standard error."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+        if arguments[:1] != ["train"]:  # which may be told to end in the middle of what other processes wait for
+            signal.signal(signal.SIGTERM, terminated)
     logging.basicConfig(level=logging.WARNING, format="cascade: %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
     bound_kernel_caches()
     disable_progress_bar()  # of loading and saving weights; Trainer's stays
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -116,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not arguments:
         print(USAGE, file=sys.stderr)
         sys.exit(2)
-    verb, rest = arguments[0], arguments[1:]
+    verb, *rest = arguments
     if verb not in (*VERBS, *TOLD):
         fail(f"unknown verb {verb!r}: expected {', '.join(VERBS)}")
     try:
@@ -135,6 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         logger.debug("%s", error, exc_info=True)
         fail(str(error))
+
+
+def terminated(number: int, frame: object) -> NoReturn:
+    """Leaves as an error does, so that nothing unfinished stays."""
+    sys.exit(128 + number)
 
 
 def bound_kernel_caches() -> None:
@@ -157,17 +169,26 @@ def train(arguments: Sequence[str]) -> None:
             raise ConfigError(f"{name}: expected the name of a corpus, found an empty one")
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
-    labels = training_labels(corpus)  # a label that only the dev file has could not be learned
     dev = read(corpus_args.dev_file, drop_unknown_ends=corpus_args.drop_unknown_ends) if corpus_args.dev_file else None
+    # one training at a time writes there; another one is refused before anything is written
+    with claimed(Path(args.output_dir)) if args.process_index == 0 else nullcontext():
+        train_on(corpus, dev, corpus_args, given(model_args), args, resume)
+
+
+def train_on(
+    corpus: Corpus,
+    dev: Corpus | None,
+    corpus_args: CorpusArguments,
+    options: dict[str, Any],
+    args: CascadeTrainingArguments,
+    resume: Path | None,
+) -> None:
+    labels = training_labels(corpus)  # a label that only the dev file has could not be learned
     set_seed(args.seed)
-    trunk = corpus_args.trunk
-    if trunk == TINY:
-        trunk = str(Path(args.output_dir) / "trunk")
-        with args.main_process_first(local=False):
-            if args.process_index == 0:
-                make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), trunk)
-    options = {"overlaps": overlap_kinds(corpus), **given(model_args)}
-    model, tokenizer = create_model(trunk, labels, architecture=corpus_args.architecture, **options)
+    options = {"overlaps": overlap_kinds(corpus), **options}
+    trunk = str(Path(args.output_dir) / "trunk") if corpus_args.trunk == TINY else corpus_args.trunk
+    with tiny_trunk(trunk, corpus, args, resume) if corpus_args.trunk == TINY else nullcontext(trunk) as source:
+        model, tokenizer = create_model(source, labels, architecture=corpus_args.architecture, **options)
     if resume is not None:
         check_resumed(resume, model.config, tokenizer)
     trainer = make_trainer(model, tokenizer, args, corpus, dev)
@@ -186,6 +207,17 @@ def train(arguments: Sequence[str]) -> None:
     trainer.accelerator.end_training()
 
 
+@contextmanager
+def tiny_trunk(folder: str, corpus: Corpus, args: CascadeTrainingArguments, resume: Path | None) -> Iterator[str]:
+    """Makes a trunk in ``folder``; or elsewhere, only for as long as this lasts, where a training goes on, which may still
+    be refused. Gives its place."""
+    with nullcontext(folder) if resume is None else TemporaryDirectory() as place:
+        with args.main_process_first(local=False):
+            if args.process_index == 0 or resume is not None:
+                make_tiny_trunk((word for sentence in corpus.sentences() for word in sentence.words), place)
+        yield place
+
+
 def tune(arguments: Sequence[str]) -> None:
     args, batches, overrides = parse("tune", (TuneArguments, BatchArguments, TunedModelArguments), arguments)
     if not args.file:
@@ -197,10 +229,13 @@ def tune(arguments: Sequence[str]) -> None:
     predict, config = predictor.repeatedly(corpus), predictor.model.config
     before = config.thresholds, score(corpus, predict())
     config.thresholds = tune_thresholds(predictor, corpus, predict=predict)
-    for thresholds, scores in (before, (config.thresholds, score(corpus, predict()))):
+    after = config.thresholds, score(corpus, predict())
+    for thresholds, scores in (before, after):
         numbers = " ".join(f"{threshold:g}" for threshold in thresholds)
         print(f"thresholds {numbers}: NER {100 * scores.ner.f1:.2f}, RE {100 * scores.re.f1:.2f}")
-    print(f"saved: {save_thresholds(args.model, config.thresholds)}")
+    saved = save_thresholds(args.model, config.thresholds)
+    tell_thresholds(saved.parent, config.thresholds, corpus, after[1])
+    print(f"saved: {saved}")
 
 
 def evaluate(arguments: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,7 +136,6 @@ def save_thresholds(folder: str | os.PathLike[str], thresholds: Sequence[float])
     config = {**json.loads(path.read_text()), "thresholds": list(thresholds)}
     with replacing(path) as written:
         written.write_text(json.dumps(config, indent=2) + "\n")
-        shutil.copymode(path, written)
     return path
 
 

@@ -1,19 +1,22 @@
-"""Writes a file or a folder whole or not at all: beside its place, then moved there."""
+"""Files that appear whole or not at all, beside their place and then moved there; and locks between processes."""
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A new path to write a file or a folder to, which replaces ``target`` at the end.
 
-    No reader sees half of it. If anything fails, what was there before stays, and nothing is left beside it.
+    No reader sees half of it. If anything fails, what was there before stays, and nothing is left beside it. A file may be
+    read and written by those who could read and write the one that it replaces.
     """
     mark = secrets.token_hex(4)
     written, replaced = (target.with_name(f".{target.name}.{mark}.{kind}") for kind in ("new", "old"))
@@ -21,6 +24,8 @@ def replacing(target: Path) -> Iterator[Path]:
         yield written
         if written.is_dir() and target.exists():  # a folder cannot be renamed over another: the old one is moved aside
             target.rename(replaced)
+        elif target.is_file():
+            shutil.copymode(target, written)
         try:
             written.rename(target)
         except OSError:
@@ -30,6 +35,15 @@ def replacing(target: Path) -> Iterator[Path]:
     finally:
         _remove(written)
         _remove(replaced)
+
+
+def lock(file: IO[bytes]) -> bool:
+    """Whether this process has ``file`` to itself, until it is closed or the process ends; False: another one has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -28,8 +28,10 @@ def load_trunk(source: Source) -> PreTrainedModel:
     """
     if os.sep in str(source)[:2] and not Path(source).is_dir():  # a path, which the Hub would reject as a bad name
         raise FileNotFoundError(f"{source}: expected the folder of a trunk, found nothing by that name")
+    local = Path(source).is_dir()
+    what = "a Hugging Face encoder" if local else "a folder, which is not there, or the name of an encoder on the Hub"
     # training starts from full precision
-    trunk, info = _weights(AutoModel.from_pretrained, source, "a Hugging Face encoder", dtype=torch.float32)
+    trunk, info = _weights(AutoModel.from_pretrained, source, what, dtype=torch.float32)
     check_trunk(trunk)
     # no pooler is used, and what was trained to predict pieces has none
     _refuse(source, "missing", [name for name in info["missing_keys"] if name.split(".")[0] != "pooler"])

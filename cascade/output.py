@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .data import DataError
-from .files import replacing
+from .files import lock, replacing
 
 STANDARD_OUTPUT = "-"
 PARTIAL = ".partial"
@@ -117,7 +118,9 @@ def _whole(path: str, target: Path) -> Iterator[Output]:
 def _going_on(path: str, target: Path, resume: bool, end: str | None) -> Iterator[Output]:
     partial = target.with_name(target.name + PARTIAL)
     output = Output(partial.open("r+b" if partial.exists() else "x+b"), path)
-    _lock(output.file, partial)
+    if not lock(output.file):
+        output.file.close()
+        raise OSError(f"cannot write {partial}: another run is writing it")
     output.size = _find_lines(output, end)
     if not resume and os.fstat(output.file.fileno()).st_size:
         output.file.close()
@@ -129,6 +132,8 @@ def _going_on(path: str, target: Path, resume: bool, end: str | None) -> Iterato
         yield output
         output.flush()
         os.fsync(output.file.fileno())
+        if target.is_file():
+            shutil.copymode(target, partial)
         partial.rename(target)
     except BaseException:
         if output.written:
@@ -155,15 +160,6 @@ def _close(file: BinaryIO) -> None:
     """Closing tries once more to write what ``Output.flush`` could not, and has said so."""
     with suppress(OSError):
         file.close()
-
-
-def _lock(file: BinaryIO, partial: Path) -> None:
-    """Until it is closed. Raises OSError, and closes it, if another run has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise OSError(f"cannot write {partial}: another run is writing it") from None
 
 
 def _find_lines(output: Output, end: str | None) -> int:

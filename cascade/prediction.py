@@ -43,8 +43,8 @@ class Predictor:
         Raises ConfigError: a size that is none.
         """
         for name, size in (("batch_size", batch_size), ("object_batch_size", object_batch_size)):
-            if size is not None and not 1 <= size < LARGEST:
-                raise ConfigError(f"{name}: expected a number from 1 on and below {LARGEST}, found {size}")
+            if size is not None and not (isinstance(size, int) and 1 <= size < LARGEST):
+                raise ConfigError(f"{name}: expected a number from 1 on and below {LARGEST}, found {size!r}")
         self.model = model
         self.tokenizer = WordTokenizer(tokenizer, model.config)
         self.batch_size = batch_size

@@ -16,6 +16,7 @@ from ..data.overlaps import NO_OVERLAPS, OVERLAPS
 TURNS = ("entity", "subject", "object")
 TERMS = ("start", "end", "match")
 LARGEST = 1 << 16  # width of a layer
+LISTS = ("entity_types", "relation_types", "overlaps", "thresholds", "loss_weights", "marker_ids")
 FUSIONS = ("early", "late", "packed")
 WITH_MARKERS = ("early", "packed")
 DECISIONS = ("each", "product", "match")
@@ -81,8 +82,8 @@ class ExtractorConfig(PreTrainedConfig):
                 raise ConfigError("trunk: expected a configuration with a `model_type`, found none")
             trunk = AutoConfig.for_model(**trunk)
         self.trunk = trunk
-        self.entity_types: list[str] = list(entity_types)
-        self.relation_types: list[str] = list(relation_types)
+        self.entity_types: list[str] = _listed("entity_types", entity_types)
+        self.relation_types: list[str] = _listed("relation_types", relation_types)
         self.encoder = encoder
         self.hidden_size = hidden_size
         self.dropout = dropout
@@ -90,7 +91,7 @@ class ExtractorConfig(PreTrainedConfig):
         self.srn_init = srn_init
         self.cell_clip = cell_clip
         self.backend = backend
-        self.overlaps: list[str] = list(overlaps)
+        self.overlaps: list[str] = _listed("overlaps", overlaps)
         self.context = context
         self.max_pieces = max_pieces
         self.pad_token_id = pad_token_id
@@ -101,6 +102,9 @@ class ExtractorConfig(PreTrainedConfig):
             self.check()
 
     def check(self) -> None:
+        for name in LISTS:
+            if hasattr(self, name):
+                setattr(self, name, _listed(name, getattr(self, name)))
         _among("encoder", self.encoder, ENCODERS)
         _among("backend", self.backend, (AUTO, *BACKENDS))
         for name in ("entity_types", "relation_types"):
@@ -118,7 +122,7 @@ class ExtractorConfig(PreTrainedConfig):
             raise ConfigError(f"context: expected a whole number from 0 to {LARGEST}, found {self.context!r}")
         for name in ("dropout", "recurrent_dropout"):
             _in_range(name, getattr(self, name), below_one=True)
-        if list(self.overlaps) != [NO_OVERLAPS] and not (self.overlaps and set(self.overlaps) <= set(OVERLAPS)):
+        if self.overlaps != [NO_OVERLAPS] and not (self.overlaps and all(kind in OVERLAPS for kind in self.overlaps)):
             raise ConfigError(
                 f"overlaps: expected some of {', '.join(OVERLAPS)}, or {NO_OVERLAPS} alone, found {self.overlaps!r}"
             )
@@ -210,15 +214,15 @@ class CascadeConfig(ExtractorConfig):
         self.widths = widths
         self.object_turn = object_turn
         self.distances = distances
-        self.thresholds: list[float] = list(thresholds)
+        self.thresholds: list[float] = _listed("thresholds", thresholds)
         self.decision = decision
         self.loss_divisor = loss_divisor
-        self.loss_weights: list[float] = list(loss_weights)
+        self.loss_weights: list[float] = _listed("loss_weights", loss_weights)
         self.match_spans: str = match_spans or ("entities" if restrict_to_entities else "words")
         self.candidate_subjects = candidate_subjects
         self.restrict_to_entities = restrict_to_entities
         self.tag_size = tag_size
-        self.marker_ids: list[list[int]] = [list(pair) for pair in marker_ids]
+        self.marker_ids: list[list[int]] = [_listed("marker_ids", pair) for pair in _listed("marker_ids", marker_ids)]
         super().__init__(**kwargs)
 
     def check(self) -> None:
@@ -243,16 +247,8 @@ class CascadeConfig(ExtractorConfig):
                 "restrict_to_entities: expected true, as the match is trained on entities alone (match_spans), found false"
             )
         _among("candidate_subjects", self.candidate_subjects, ("all", "gold"))
-        if len(self.thresholds) != len(TURNS):
-            raise ConfigError(f"thresholds: expected {len(TURNS)} numbers, found {len(self.thresholds)}")
-        if len(self.loss_weights) != len(TURNS) * len(TERMS):
-            raise ConfigError(
-                f"loss_weights: expected {len(TURNS) * len(TERMS)} numbers, found {len(self.loss_weights)}"
-            )
-        for threshold in self.thresholds:
-            _in_range("thresholds", threshold)
-        for weight in self.loss_weights:
-            _in_range("loss_weights", weight)
+        _numbers("thresholds", self.thresholds, len(TURNS))
+        _numbers("loss_weights", self.loss_weights, len(TURNS) * len(TERMS))
         if not any(self.loss_weights):
             raise ConfigError("loss_weights: expected one above 0, or nothing is learned, found none")
         _size("tag_size", self.tag_size)
@@ -281,15 +277,12 @@ class TableConfig(ExtractorConfig):
         thresholds: Annotated[Sequence[float], "Two probabilities: entity, relation table."] = (0.5, 0.5),
         **kwargs: Any,
     ) -> None:
-        self.thresholds: list[float] = list(thresholds)
+        self.thresholds: list[float] = _listed("thresholds", thresholds)
         super().__init__(**kwargs)
 
     def check(self) -> None:
         super().check()
-        if len(self.thresholds) != 2:
-            raise ConfigError(f"thresholds: expected 2 numbers, found {len(self.thresholds)}")
-        for threshold in self.thresholds:
-            _in_range("thresholds", threshold)
+        _numbers("thresholds", self.thresholds, 2)
 
 
 def _size(name: str, value: object) -> None:
@@ -302,7 +295,21 @@ def _among(name: str, value: object, choices: Sequence[str]) -> None:
         raise ConfigError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
 
 
-def _in_range(name: str, value: float, below_one: bool = False) -> None:
+def _listed(name: str, values: object) -> list[Any]:
+    """A new list of ``values``. A string is none, though Python would take it for one of letters."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ConfigError(f"{name}: expected a list, found {values!r}")
+    return list(values)
+
+
+def _numbers(name: str, values: Sequence[object], count: int) -> None:
+    if len(values) != count:
+        raise ConfigError(f"{name}: expected {count} numbers, found {len(values)}")
+    for value in values:
+        _in_range(name, value)
+
+
+def _in_range(name: str, value: object, below_one: bool = False) -> None:
     if not isinstance(value, int | float) or not 0 <= value <= 1 or (below_one and value == 1):
         expected = "a number from 0 up to, but not including, 1" if below_one else "numbers from 0 to 1"
         raise ConfigError(f"{name}: expected {expected}, found {value!r}")

@@ -1,8 +1,8 @@
 """Training with ``transformers.Trainer``: two learning rates, scores of real predictions, checkpoints that survive."""
 
 from .arguments import BEST, CascadeTrainingArguments
-from .card import model_card
-from .checkpoints import CheckpointError, check_resumed, is_complete, last_checkpoint, save_model
+from .card import model_card, tell_thresholds
+from .checkpoints import CheckpointError, check_resumed, claimed, is_complete, last_checkpoint, save_model
 from .trainer import CascadeTrainer, make_trainer, scorer
 
 __all__ = [
@@ -11,10 +11,12 @@ __all__ = [
     "CascadeTrainingArguments",
     "CheckpointError",
     "check_resumed",
+    "claimed",
     "is_complete",
     "last_checkpoint",
     "make_trainer",
     "model_card",
     "save_model",
     "scorer",
+    "tell_thresholds",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
@@ -18,11 +19,14 @@ from srn_kernels import __version__
 
 from ..data import Corpus
 from ..data.types import on_one_line
+from ..files import replacing
 from ..model import ExtractionModel, ExtractorConfig
-from ..scoring import LINES
+from ..scoring import LINES, Scores
 from .arguments import CascadeTrainingArguments
 
 LIBRARY = "srn-kernels"
+CARD = "README.md"
+SETTINGS, THRESHOLDS = "## Settings", "## Thresholds"
 METRICS = {"ner_f1": "NER F1", "re_f1": "RE F1"}
 ARGUMENTS = (
     *("num_train_epochs", "max_steps", "learning_rate", "trunk_learning_rate", "warmup_steps", "weight_decay"),
@@ -76,9 +80,31 @@ def model_card(
         chosen = ", by which the checkpoint was chosen: they are better than those of new text will be"
         told = f"Of {_file(dev)}{chosen if args.load_best_model_at_end else ''}."
         parts += ["## Scores", told, _scores(scores)]
-    parts += ["## Settings", _settings(model, args, trunk)]
+    parts += [SETTINGS, _settings(model, args, trunk)]
     parts += ["## Versions", _versions()]
     return "\n\n".join(parts) + "\n"
+
+
+def tell_thresholds(folder: Path, thresholds: Sequence[float], chosen_by: Corpus, scores: Scores) -> None:
+    """Writes thresholds that were chosen after the training, and what they score, into the card in ``folder``, if it has one.
+
+    The table of settings gets them, and a section tells of them, which takes the place of an earlier one.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return
+    shown = _shown(list(thresholds))
+    section = (
+        f"{THRESHOLDS}\n\n{shown}: chosen by {_file(chosen_by)} after the training, with NER F1 {_percent(scores.ner.f1)} "
+        f"and RE F1 {_percent(scores.re.f1)} there. The scores of the training are with those of then.\n\n"
+    )
+    card = path.read_text("utf-8", errors="surrogateescape")
+    card = re.sub(rf"^{THRESHOLDS}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE | re.DOTALL)
+    before, heading, after = card.partition(f"{SETTINGS}\n")
+    after = re.sub(r"^(\| `thresholds` *\|)[^|]*\|$", lambda row: f"{row[1]} {shown} |", after, flags=re.MULTILINE)
+    card = f"{before}{section}{heading}{after}" if heading else f"{card.rstrip()}\n\n{section.rstrip()}\n"
+    with replacing(path) as written:
+        written.write_text(card, "utf-8", errors="surrogateescape")
 
 
 def _results(dev: Corpus, scores: Mapping[str, float]) -> list[EvalResult]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..files import replacing
+from ..files import lock, replacing
 from ..loading import load_tokenizer
 from ..model import ConfigError, ExtractionModel, ExtractorConfig
+from .card import CARD
 
+LOCK = ".lock"
 logger = logging.getLogger(__name__)
 
 
@@ -78,6 +82,28 @@ def check_resumed(checkpoint: Path, config: ExtractorConfig, tokenizer: PreTrain
         raise ConfigError(f"{what} vocabulary is another: was the training file or the trunk changed?")
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Makes an output folder, and keeps other trainings out of it by a file that is locked. A folder that was not there before
+    goes again if nothing was written to it.
+
+    Raises:
+        OSError: another training is writing to it.
+    """
+    new, path = not folder.exists(), folder / LOCK
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        if not lock(file) or not path.exists():  # or the other one has just removed it
+            raise OSError(f"output_dir: another training is writing to {folder}")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                if new:
+                    folder.rmdir()
+
+
 def save_model(
     model: ExtractionModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str], card: str | None = None
 ) -> None:
@@ -94,6 +120,6 @@ def save_model(
             model.save_pretrained(written)
             tokenizer.save_pretrained(written)
             if card is not None:
-                (written / "README.md").write_text(card, encoding="utf-8")
+                (written / CARD).write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the model could not be written to {folder}: {error}") from error

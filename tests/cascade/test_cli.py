@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from importlib.metadata import version
 from itertools import combinations, islice
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -37,7 +39,7 @@ from cascade.display import html_page
 from cascade.error_analysis import errors
 from cascade.options import ESSENTIAL
 from cascade.prediction import Predictor
-from cascade.training import save_model
+from cascade.training import claimed, save_model
 from cascade.tuning import tune_thresholds
 
 REPOSITORY = Path(__file__).parents[2]
@@ -363,7 +365,7 @@ def test_a_page_shows_a_corpus_predictions_or_both(
     assert failed(capsys, "show") == "file and predictions: expected one of them, or both, found none"
     page.unlink()
     other = failed(capsys, "show", "--file", str(corpora[0]), "--predictions", str(predicted), "--output", str(page))
-    assert other.startswith("sentence 0: expected the words ")
+    assert other.startswith("document 'bakery', sentence 0: expected the words ")
     assert not page.exists()
 
 
@@ -469,6 +471,58 @@ def test_a_run_goes_on_with_its_own_model_alone(
     assert "whose vocabulary is another" in found
     main([*other, "--dropout", "0.3"])
     assert (tmp_path / "other" / "model" / "config.json").is_file()
+
+
+def test_a_training_that_is_refused_changes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    """Nor is a folder made for it."""
+    folder = tmp_path / "run"
+    arguments = ["--save_strategy", "steps", "--save_steps", "1", "--trunk", "tiny"]
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "a folder, which is not there, or the name of" in failed(
+        capsys, *train_arguments(corpora[0], folder, "--trunk", "no/such-encoder")
+    )
+    assert not folder.exists()
+    main(train_arguments(corpora[0], folder, *arguments))
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    other = written(tmp_path / "other.jsonl", ["Other", "words"], [[0, 1, "Person"]], [])
+    resumed = train_arguments(other, folder, *arguments, "--resume_from_checkpoint", "last")
+    assert failed(capsys, *resumed).startswith(
+        "resume_from_checkpoint: expected a checkpoint of the model that is trained"
+    )
+    with claimed(folder):
+        goes_on = train_arguments(corpora[0], folder, *arguments, "--resume_from_checkpoint", "last")
+        assert failed(capsys, *goes_on) == f"output_dir: another training is writing to {folder}"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path != folder} == {
+        path: time for path, time in before.items() if path != folder
+    }
+
+
+def test_what_is_terminated_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Path, corpora: tuple[Path, Path]
+) -> None:
+    arguments = [
+        "evaluate",
+        "--model",
+        str(saved),
+        "--file",
+        str(corpora[0]),
+        "--output",
+        str(tmp_path / "scores.json"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["cascade", *arguments])
+    monkeypatch.setattr(cli, "predict_labelled", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    before = set(tmp_path.iterdir())
+    usual = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert exit_.value.code == 128 + signal.SIGTERM
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_what_is_read_is_not_written(
@@ -806,7 +860,8 @@ def test_tune_saves_the_thresholds_that_score_best(
     for name, parameter in eager(model).named_parameters():
         if name.endswith("out.weight"):  # no probability of 1
             parameter.data *= 0.1
-    save_model(model, tokenizer, tmp_path / "model")
+    table = f"## Settings\n\n| setting |  |\n|---|---|\n| `fusion` | late |\n| `thresholds` | {' '.join(map(str, nothing))} |\n\n## Versions\n"
+    save_model(model, tokenizer, tmp_path / "model", f"# A model\n\n{table}")
     config = tmp_path / "model" / "config.json"
     before = json.loads(config.read_text())
     expected = tune_thresholds(Predictor(model, tokenizer), read_corpus(corpora[1]))
@@ -819,6 +874,18 @@ def test_tune_saves_the_thresholds_that_score_best(
     assert third == f"saved: {config}"
     assert json.loads(config.read_text()) == {**before, "thresholds": expected}
     assert load_model(tmp_path / "model")[0].config.thresholds == expected
+    shown = " ".join(map(str, expected))
+    for _ in range(2):  # tuned again, it tells of that alone
+        card = (tmp_path / "model" / "README.md").read_text()
+        assert card.startswith(
+            f"# A model\n\n## Thresholds\n\n{shown}: chosen by `dev.jsonl` after the training, with NER F1 "
+        )
+        assert card.endswith(
+            f"there. The scores of the training are with those of then.\n\n{table.replace(' '.join(map(str, nothing)), shown)}"
+        )
+        assert card.count("## ") == 3
+        main(["tune", "--model", str(tmp_path / "model"), "--file", str(corpora[1]), "--device", "cpu"])
+    capsys.readouterr()
     assert failed(capsys, "tune", "--model", str(tmp_path / "model")) == "file: expected a labelled corpus, found none"
 
 

@@ -48,6 +48,11 @@ GOOD: dict[str, Any] = {"trunk": BertConfig(), "entity_types": ["A", "B"], "rela
         ({"widths": True, "match": "additive"}, "widths: expected false, as the match 'additive' has no hidden layer"),
         ({"thresholds": [0.5]}, "thresholds: expected 3 numbers, found 1"),
         ({"thresholds": [0.5, 0.5, 1.5]}, "thresholds: expected numbers from 0 to 1, found 1.5"),
+        ({"thresholds": 0.5}, "thresholds: expected a list, found 0.5"),
+        ({"entity_types": "Person"}, "entity_types: expected a list, found 'Person'"),
+        ({"overlaps": "none"}, "overlaps: expected a list, found 'none'"),
+        ({"overlaps": [["none"]]}, "or none alone, found [['none']]"),
+        ({"marker_ids": [1, 2, 3]}, "marker_ids: expected a list, found 1"),
         ({"loss_weights": [1.0] * 8}, "loss_weights: expected 9 numbers, found 8"),
         (
             {"overlaps": ["nested", "some"]},

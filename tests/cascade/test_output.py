@@ -146,6 +146,16 @@ def test_what_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path) 
         write("/dev/full", "x")
 
 
+@pytest.mark.parametrize("resume", [None, False])
+def test_who_could_read_a_file_can_read_what_replaces_it(tmp_path: Path, resume: bool | None) -> None:
+    path = tmp_path / "out.jsonl"
+    for mode in (0o600, 0o664):
+        path.write_text("earlier")
+        path.chmod(mode)
+        write(str(path), "now", resume=resume)
+        assert (path.read_text(), path.stat().st_mode & 0o777) == ("now\n", mode)
+
+
 def test_two_runs_do_not_mix(tmp_path: Path) -> None:
     path = str(tmp_path / "out.jsonl")
     with opened(path, resume=False) as output:

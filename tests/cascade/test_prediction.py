@@ -143,6 +143,8 @@ def test_stages_are_labelled_for_the_profiler() -> None:
 def test_sizes_are_checked(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name}: expected a number from 1 on and below 2147483648, found 0"):
         predictor(MODELS[0], **{name: 0})
+    with pytest.raises(ConfigError, match=f"^{name}: .* found '4'"):
+        predictor(MODELS[0], **{name: "4"})
 
 
 def test_text_goes_in_and_character_offsets_come_out() -> None:

@@ -192,14 +192,18 @@ def test_nothing_at_all() -> None:
 @pytest.mark.parametrize(
     ("predicted", "message"),
     [
-        ([], "sentence 0: expected as many predictions as gold sentences, found no more predictions"),
-        ([sentence(), sentence()], "sentence 1: .*, found no more gold sentences"),
-        ([Sentence(("x",))], 'sentence 0: expected the words "a b c d e f g h", found "x"'),
+        (
+            [sentence()],
+            "document 'e', sentence 0: expected as many predictions as gold sentences, found no more predict",
+        ),
+        ([sentence()] * 3, "sentence 2: .*, found no more gold sentences"),
+        (Corpus((Document("f", (sentence(),) * 3),)), "document 'f', sentence 2: .*, found no more gold sentences"),
+        ([sentence(), Sentence(("x",))], 'document \'e\', sentence 0: expected the words "a b c d e f g h", found "x"'),
     ],
 )
-def test_other_sentences_are_an_error(predicted: list[Sentence], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        score(Corpus((Document("d", (sentence(),)),)), predicted)
+def test_other_sentences_are_an_error(predicted: list[Sentence] | Corpus, message: str) -> None:
+    with pytest.raises(DataError, match=f"^{message}"):
+        score(Corpus((Document("d", (sentence(),)), Document("e", (sentence(),)))), predicted)
 
 
 def test_scierc_against_itself(scierc_dir: Path) -> None:
