@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from .data import Corpus, Document, Sentence
 from .model import ConfigError
@@ -199,18 +201,29 @@ def _connected(address: str, count: int | None) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
+    _check_answers(address)
     processors = max(count or 1, len(os.sched_getaffinity(0)))
     new = {"num_cpus": processors, "include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **new)
-    except OSError:
-        raise
+    except OSError as error:  # `auto` without a cluster, among others; Ray goes on to tell of its own options
+        raise OSError(f"ray: {str(error).split('.')[0]}") from error
     except Exception as error:
         raise ConfigError("ray: " + " ".join(str(error).split())) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError if nobody listens there, for whom Ray would wait for minutes. What is no host with a port is Ray's."""
+    try:
+        place = urlsplit(address if "://" in address else f"ray://{address}")
+        if place.port is not None:
+            socket.create_connection((place.hostname, place.port), timeout=PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise OSError(f"ray: expected a cluster at {address}, found none: {error}") from error
 
 
 def _last_line(error: Exception) -> str:

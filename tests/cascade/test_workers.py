@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -177,3 +178,15 @@ def test_options_of_workers(
         'cascade: error: ray: expected it to be installed (`pip install "srn-kernels[ray]"`), found no ray'
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [CORPUS, MODEL]
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_said_to_be_that() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    for nowhere in (address, f"ray://{address}", "host:99999"):
+        with (
+            pytest.raises(OSError, match=f"^ray: expected a cluster at {nowhere}, found none: "),
+            workers(object, 4, address=nowhere),
+        ):
+            pass
