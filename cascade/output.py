@@ -72,6 +72,8 @@ def opened(path: str | None, *, resume: bool | None = False, end: str | None = N
     """
     if path == "":
         raise DataError("output: expected the name of a file, found an empty one")
+    if path and path.endswith(os.sep):
+        raise IsADirectoryError(f"cannot write {path}: expected a file, found the name of a folder")
     descriptor = 1 if path in (None, STANDARD_OUTPUT) else _descriptor(path)
     target = None if descriptor is not None else Path(os.path.realpath(path))
     if descriptor is None and (target.is_file() or not target.exists()):

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from srn_kernels import native
 
 from .creation import load_model
-from .data import Document, Sentence, split_text, text_record, words_record
+from .data import DataError, Document, document_from_words, split_text, text_record, words_record
+from .data.text import ENGLISH
 from .model import ConfigError, ExtractionModel
 from .prediction import Predictor
 
@@ -64,13 +65,14 @@ class Cascade:
         return cls(load_predictor(folder, device, dtype, options, batch_size, object_batch_size))
 
     def __call__(
-        self, inputs: str | Iterable[Input], *, language: str = "en", progress: bool = False
+        self, inputs: str | Iterable[Input], *, language: str | None = None, progress: bool = False
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """The record of a text (a string), or a list of those of several inputs: texts, or sentences, each a list of words. So
         a list of strings is of texts.
 
-        ``language``, an ISO 639 code, says how texts are split. ``progress`` shows on the standard error how many are
-        done. Raises DataError for a language that is no code, TypeError for an input of another kind.
+        ``language``, an ISO 639 code (None: English), says how texts are split. ``progress`` shows on the standard error how many are
+        done. Raises DataError for a language that is no code and for half a surrogate pair, TypeError for an input of
+        another kind.
         """
         if isinstance(inputs, str):
             [record] = self.stream([inputs], language=language)
@@ -78,27 +80,34 @@ class Cascade:
         total = len(inputs) if isinstance(inputs, Sized) else None
         return list(tqdm(self.stream(inputs, language=language), total=total, disable=not progress))
 
-    def stream(self, inputs: Iterable[Input], *, language: str = "en") -> Iterator[dict[str, Any]]:
+    def stream(self, inputs: Iterable[Input], *, language: str | None = None) -> Iterator[dict[str, Any]]:
         """The record of each of any number of inputs, in their order, as a call gives them; about a thousand sentences are
         held."""
 
-        if isinstance(inputs, Mapping):
+        if isinstance(inputs, str | Mapping):
             raise TypeError(f"inputs: expected texts, or sentences as lists of words, found {type(inputs).__name__}")
 
         def documents() -> Iterator[Document]:
             for place, given in enumerate(inputs):
-                if isinstance(given, str):
-                    yield Document(given, tuple(split_text(given, language)))
-                elif isinstance(given, Sequence) and all(isinstance(word, str) for word in given):
-                    yield Document("", (Sentence(tuple(given)),))
-                else:
-                    raise TypeError(
-                        f"inputs[{place}]: expected a text or the words of a sentence, found {type(given).__name__}"
-                    )
+                try:
+                    yield _document(given, language or ENGLISH)
+                except (DataError, TypeError) as error:
+                    raise type(error)(f"inputs[{place}]: {error}") from error
 
         for document, sentences in self.predictor.documents(documents()):
             words_alone = any(sentence.offsets is None for sentence in document.sentences)
             yield words_record(sentences[0]) if words_alone else text_record(document.key, sentences)
+
+
+def _document(given: Input, language: str) -> Document:
+    """A text, which is its own key, or a sentence of words."""
+    if isinstance(given, str):
+        return Document(given, split_text(given, language))
+    kinds = sorted({type(word).__name__ for word in given}) if isinstance(given, Sequence) else []
+    if not isinstance(given, Sequence) or not set(kinds) <= {"str"}:
+        found = type(given).__name__ + (f" of {', '.join(kinds)}" if kinds else "")
+        raise TypeError(f"expected a text or the words of a sentence, found {found}")
+    return document_from_words([given], "")
 
 
 def load_predictor(

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .model import ConfigError, ExtractionModel
 from .pipeline import Cascade, Input
 from .prediction import Predictor
 
@@ -22,8 +23,8 @@ class EntityRelationPipeline(Pipeline):
 
     Sentences are grouped by length, ``batch_size`` (32) of them a batch, however they are spread over the inputs.
     ``language``, an ISO 639 code, says how texts are split, in a call or for all of them. Products have the precision of
-    the weights (``dtype``). Raises DataError for a language that is no code, TypeError for an input that is neither text
-    nor a list of words.
+    the weights (``dtype``). Raises ConfigError for a model of another kind, DataError for a language that is no code,
+    TypeError for an input that is neither text nor a list of words.
     """
 
     _load_tokenizer = True
@@ -31,6 +32,8 @@ class EntityRelationPipeline(Pipeline):
 
     def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, batch_size=BATCH_SIZE if batch_size is None else batch_size, **kwargs)
+        if not isinstance(self.model, ExtractionModel):
+            raise ConfigError(f"model: expected one of cascade, found {type(self.model).__name__}")
 
     def __call__(self, inputs: str | Iterable[Input], **options: Any) -> Any:
         """The record of a text; a list of those of a list or tuple; an iterator over those of an iterator or dataset."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .data import Corpus, Sentence
+from .model import ConfigError
 from .prediction import Predictor
 from .scoring import Scores, score
 
@@ -27,7 +28,12 @@ def tune_thresholds(
     The model keeps its own thresholds; of equally good ones they stay, then the lowest is taken. A round predicts the
     corpus once for each threshold and each number in the grid, by ``predict``: the function that
     ``Predictor.repeatedly`` gives for the corpus, made here if there is none.
+
+    Raises ConfigError for a grid that holds what is no probability.
     """
+    grid = GRID if grid is None else grid
+    if not all(0 <= threshold <= 1 for threshold in grid):
+        raise ConfigError(f"grid: expected numbers from 0 to 1, found {list(grid)}")
     config = predictor.model.config
     saved = list(config.thresholds)
     predict = predict or predictor.repeatedly(corpus)
@@ -43,7 +49,7 @@ def tune_thresholds(
         for _ in range(ROUNDS):
             before = list(best)
             for place in range(turns):
-                for threshold in GRID if grid is None else grid:
+                for threshold in grid:
                     if threshold != best[place]:
                         tried = [*best[:place], threshold, *best[place + 1 :]]
                         reached = value_of(tried)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .checks import (
@@ -29,6 +29,7 @@ AMBIGUOUS_END = "relation ends on a span of several types (its first type taken)
 UNTYPED_END = "relation ends that are no predicted entity (kept without a type)"
 ACROSS = "relations across sentences dropped"
 UNKNOWN_END = "relations with an end that is no entity dropped"
+OTHER_TYPE = "relations with an end that has another type than the first of its span, which this form cannot say"
 HOW_TO_DROP = "drop_unknown_ends=True, on the command line --drop_unknown_ends, drops and counts such relations"
 
 DIGITS = 6  # of scores
@@ -91,23 +92,40 @@ def parse_document(
 
 
 def encode_entities(sentences: Iterable[Sentence]) -> list[list[list[Any]]]:
-    """The ``ner`` field: for each sentence a list of [start, end, label], and with a score of [..., logit, score]."""
+    """The ``ner`` field: for each sentence a list of [start, end, label], and with a score of [..., logit, score].
+
+    Of several types of a span, one that it has in a relation comes first: readers take that for the relation's.
+    """
     encoded, offset = [], 0
     for sentence in sentences:
-        encoded.append([[e.start + offset, e.end + offset, e.label, *_scores(e)] for e in sentence.entities])
+        entities = _ends_first(sentence)
+        encoded.append([[e.start + offset, e.end + offset, e.label, *_scores(e)] for e in entities])
         offset += len(sentence.words)
     return encoded
 
 
-def encode_relations(sentences: Iterable[Sentence]) -> list[list[list[Any]]]:
+def encode_relations(sentences: Iterable[Sentence], dropped: Counter[str] | None = None) -> list[list[list[Any]]]:
     """The ``relations`` field: for each sentence a list of [subject start, end, object start, end, label], and with a score
-    of [..., logit, score]."""
+    of [..., logit, score]. Those that readers will take for others (``OTHER_TYPE``) are counted in ``dropped``."""
     encoded, offset = [], 0
     for sentence in sentences:
+        first = {entity.span: entity for entity in reversed(_ends_first(sentence))}
+        for relation in sentence.relations:
+            ends = relation.subject, relation.object
+            if dropped is not None and any(first.get(end.span, end) != end for end in ends):
+                dropped[OTHER_TYPE] += 1
         spans = [((*r.subject.span, *r.object.span), r.label, *_scores(r)) for r in sentence.relations]
         encoded.append([[*(word + offset for word in words), *rest] for words, *rest in spans])
         offset += len(sentence.words)
     return encoded
+
+
+def _ends_first(sentence: Sentence) -> Sequence[Entity]:
+    """The entities; of those of one span, the ends of relations first."""
+    if len({entity.span for entity in sentence.entities}) == len(sentence.entities):
+        return sentence.entities
+    ends = {end for relation in sentence.relations for end in (relation.subject, relation.object)}
+    return sorted(sentence.entities, key=lambda entity: (entity.span, entity not in ends))
 
 
 def _scores(item: Entity | Relation) -> tuple[float, ...]:
@@ -118,16 +136,30 @@ def _scores(item: Entity | Relation) -> tuple[float, ...]:
     return round(math.log(probability / (1 - probability)), DIGITS), round(item.score, DIGITS)
 
 
-def encode_document(document: Document) -> dict[str, Any]:
-    """The record of a document with its sentences' entities and relations; other fields as its source had them."""
-    key = document.record.get("doc_key")
+def encode_document(document: Document, dropped: Counter[str] | None = None) -> dict[str, Any]:
+    """The record of a document with its sentences' entities and relations, without scores; other fields as its source had
+    them. Relations with an end that is no entity are left out, and counted in ``dropped``."""
+    sentences = []
+    for sentence in document.sentences:
+        entities = tuple(replace(entity, score=None) for entity in sentence.entities)
+        known = [r for r in sentence.relations if {r.subject, r.object} <= set(entities)]
+        if dropped is not None and len(known) < len(sentence.relations):
+            dropped[UNKNOWN_END] += len(sentence.relations) - len(known)
+        relations = tuple(replace(relation, score=None) for relation in known)
+        sentences.append(replace(sentence, entities=entities, relations=relations))
     return {
         **document.record,
-        "doc_key": key if str(key) == document.key else document.key,  # may be a number
-        "sentences": [list(sentence.words) for sentence in document.sentences],
-        "ner": encode_entities(document.sentences),
-        "relations": encode_relations(document.sentences),
+        "doc_key": key_as_read(document),
+        "sentences": [list(sentence.words) for sentence in sentences],
+        "ner": encode_entities(sentences),
+        "relations": encode_relations(sentences, dropped),
     }
+
+
+def key_as_read(document: Document) -> str | int:
+    """The key of a document; a number if its record has one."""
+    key = document.record.get("doc_key")
+    return key if isinstance(key, int) and str(key) == document.key else document.key
 
 
 def _per_sentence(record: dict[str, Any], name: str, count: int, place: Place) -> list[list[Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from .dygie import PREDICTED, UNKNOWN_END, encode_document, encode_entities, encode_relations
@@ -16,14 +15,21 @@ from .types import Document, Sentence
 DYGIE, SPERT, RECORDS = FORMS = ("dygie", "spert", "records")
 
 
-def prediction_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
+def prediction_record(
+    document: Document, predicted: Sequence[Sentence], dropped: Counter[str] | None = None
+) -> dict[str, Any]:
     """What is written of a document: of a text its ``document_record``, of any other its ``dygie_record``; ``predicted``
-    are its sentences."""
-    return (document_record if is_text(document.record) else dygie_record)(document, predicted)
+    are its sentences. Relations that the form cannot say are counted in ``dropped``."""
+    if is_text(document.record):
+        return document_record(document, predicted)
+    return dygie_record(document, predicted, dropped)
 
 
-def dygie_record(document: Document, predicted: Sequence[Sentence]) -> dict[str, Any]:
-    """A document's record as it was read, with ``predicted_ner`` and ``predicted_relations`` added.
+def dygie_record(
+    document: Document, predicted: Sequence[Sentence], dropped: Counter[str] | None = None
+) -> dict[str, Any]:
+    """A document's record as it was read, with ``predicted_ner`` and ``predicted_relations`` added; relations that the form
+    cannot say are counted in ``dropped``.
 
     That of a text gets sentences and their ``_offsets``; its other fields get an underscore in front, without which
     DyGIE++ does not take them.
@@ -34,11 +40,11 @@ def dygie_record(document: Document, predicted: Sequence[Sentence]) -> dict[str,
             if name != "doc_key":
                 record[f"_{name}" if f"_{name}" not in record else f"__{name}"] = value
     else:
-        record = document.record or encode_document(document)
+        record = document.record or encode_document(document, dropped)
     return {
         **record,
-        PREDICTED.entities: encode_entities(map(_ends_first, predicted)),
-        PREDICTED.relations: encode_relations(predicted),
+        PREDICTED.entities: encode_entities(predicted),
+        PREDICTED.relations: encode_relations(predicted, dropped),
     }
 
 
@@ -87,7 +93,7 @@ class PredictionLines:
         self._before = "["  # what comes before an item of the array
 
     def line(self, document: Document, predicted: Sequence[Sentence]) -> str:
-        record = self._record(document, predicted)
+        record = self._record(document, predicted, self.dropped)
         if self.form != SPERT:
             return self._json(record)
         opening = self._before if record or self._before == "[" else ""
@@ -108,19 +114,18 @@ class PredictionLines:
         """Whether ``line`` was written of the same document in the same form."""
         try:
             found = json.loads(b"[%b]" % line.lstrip(b"[,") if self.form == SPERT else line)
-            return self._identity(found) == self._identity(self._record(document, document.sentences))
+            return self._identity(found) == self._identity(self._record(document, document.sentences, Counter()))
         except (ValueError, TypeError, KeyError):
             return False
 
     def _json(self, record: dict[str, Any]) -> str:
         return json.dumps(record, ensure_ascii=self.ascii_only)
 
-    def _record(self, document: Document, predicted: Sequence[Sentence]) -> Any:
-        if self.form is None:
-            return prediction_record(document, predicted)
-        if self.form == SPERT:
-            return spert_items(document, predicted, self.dropped)
-        return (dygie_record if self.form == DYGIE else document_record)(document, predicted)
+    def _record(self, document: Document, predicted: Sequence[Sentence], dropped: Counter[str]) -> Any:
+        if self.form == RECORDS:
+            return document_record(document, predicted)
+        of_form = {None: prediction_record, DYGIE: dygie_record, SPERT: spert_items}[self.form]
+        return of_form(document, predicted, dropped)
 
     def _identity(self, record: Any) -> Any:
         """What says which document a record is of."""
@@ -132,14 +137,6 @@ class PredictionLines:
         if PREDICTED.entities in record:
             return DYGIE, record["doc_key"], sentences
         return RECORDS, record["doc_key"], [sentence["words"] for sentence in sentences]
-
-
-def _ends_first(sentence: Sentence) -> Sentence:
-    """Of several types of a span, the one that it has in a relation comes first: readers take that for the relation's."""
-    ends = {end for relation in sentence.relations for end in (relation.subject, relation.object)}
-    ordered = sorted(sentence.entities, key=lambda entity: (entity.span, entity not in ends))
-    several = len({entity.span for entity in sentence.entities}) < len(sentence.entities)
-    return replace(sentence, entities=tuple(ordered)) if several else sentence
 
 
 def _score(score: float | None) -> dict[str, float | None]:

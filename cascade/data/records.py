@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .dygie import DIGITS, PREDICTED
+from .dygie import DIGITS, PREDICTED, key_as_read
 from .text import is_text
 from .types import Document, Entity, Sentence
 
@@ -45,7 +45,7 @@ def document_record(document: Document, sentences: Sequence[Sentence]) -> dict[s
     old = {PREDICTED.entities, PREDICTED.relations}
     rest = {name: value for name, value in document.extra.items() if name not in old}
     rest = {f"_{name}" if name in ("entities", "relations") else name: value for name, value in rest.items()}
-    return {**rest, "doc_key": document.key, "sentences": [words_record(sentence) for sentence in sentences]}
+    return {**rest, "doc_key": key_as_read(document), "sentences": [words_record(sentence) for sentence in sentences]}
 
 
 def rounded(score: float | None) -> float | None:

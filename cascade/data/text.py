@@ -48,6 +48,7 @@ _WORD = regex.compile(
     """,
     regex.VERBOSE,
 )
+_SURROGATE = regex.compile("[\ud800-\udfff]")
 _SPACE_IN_LINE = regex.compile(rf"(?!\n)[{_SPACE}]")
 _BLANK_LINE = regex.compile(rf"\n(?:(?!\n)[{_SPACE}])*\n")
 _READ_AT_ONCE = 10_000  # characters: a long page. Over quotes that are not closed sentencex takes quadratic time.
@@ -119,13 +120,16 @@ def parse_text(record: dict[str, Any], place: Place, language: str) -> Document:
 
 
 def document_from_words(words: Sequence[Sequence[str]], key: str = "text") -> Document:
-    """Sentences that are split into words already. Raises DataError for a word that is empty or not a string."""
+    """Sentences that are split into words already. Raises DataError for a word that is empty, not a string, or holds half a
+    surrogate pair."""
     for i, sentence in enumerate(words):
         if isinstance(sentence, str):
             raise DataError(f"sentence {i}: expected a sequence of words, found the string {sentence!r}")
         for j, word in enumerate(sentence):
             if not isinstance(word, str) or not word:
                 raise DataError(f"sentence {i}, word {j}: expected a string, not empty, found {word!r}")
+            if _SURROGATE.search(word):
+                raise DataError(f"sentence {i}, word {j}: expected text, found half a surrogate pair in {word!r}")
     sentences = tuple(Sentence(tuple(sentence)) for sentence in words)
     return Document(key, sentences, record={"doc_key": key, "sentences": [list(s.words) for s in sentences]})
 

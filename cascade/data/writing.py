@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from .dygie import encode_document
 from .forms import prediction_record
 from .types import Corpus
 
+logger = logging.getLogger(__name__)
+
 
 def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: Sentences) -> None:
     """Writes each record of ``source`` as it was read, with ``predicted_ner`` and ``predicted_relations`` added.
@@ -23,20 +27,31 @@ def write_predictions(path: str | os.PathLike[str], source: Corpus, predicted: S
     counted through the document, ends inclusive, each followed by a logit and a probability if its score is known. A
     document without a record is written with the labels it has. Predictions that the input already held are replaced.
 
-    Raises DataError when the sentences differ, OSError when the file cannot be written; then nothing has changed.
+    Relations that the form cannot say are warned of. Raises DataError when the sentences differ, OSError when the file
+    cannot be written; then nothing has changed.
     """
-    _write_lines(path, _prediction_records(source, predicted))
+    dropped: Counter[str] = Counter()
+    _write_lines(path, _prediction_records(source, predicted, dropped))
+    _warn(path, dropped)
 
 
 def write_corpus(path: str | os.PathLike[str], corpus: Corpus) -> None:
-    """Writes the documents with their entities and relations; ``read_corpus`` gives them back. Raises OSError."""
-    _write_lines(path, (encode_document(document) for document in corpus.documents))
+    """Writes the documents with their entities and relations, without scores; ``read_corpus`` gives them back. Relations
+    that the form cannot say, or whose end is no entity, are warned of. Raises OSError."""
+    dropped: Counter[str] = Counter()
+    _write_lines(path, (encode_document(document, dropped) for document in corpus.documents))
+    _warn(path, dropped)
 
 
-def _prediction_records(source: Corpus, predicted: Sentences) -> Iterator[dict[str, Any]]:
+def _warn(path: str | os.PathLike[str], dropped: Counter[str]) -> None:
+    for reason, count in dropped.items():
+        logger.warning("%s: %d %s", path, count, reason)
+
+
+def _prediction_records(source: Corpus, predicted: Sentences, dropped: Counter[str]) -> Iterator[dict[str, Any]]:
     pairs = aligned(source, predicted)
     for document in source.documents:
-        yield prediction_record(document, [next(pairs)[1] for _ in document.sentences])
+        yield prediction_record(document, [next(pairs)[1] for _ in document.sentences], dropped)
     next(pairs, None)  # raises when predictions are left over
 
 

@@ -20,6 +20,13 @@ AT_LEAST_1 = (
     *("eval_accumulation_steps", "save_total_limit"),
 )
 BELOW_1 = ("adam_beta1", "adam_beta2")
+# What these models cannot make use of: the only value there is, and why.
+UNUSABLE: dict[str, tuple[object, str]] = {
+    "bf16_full_eval": (False, "the saved model would lose digits (`bf16` computes in bfloat16)"),
+    "fp16_full_eval": (False, "the saved model would lose digits (`fp16` computes in float16)"),
+    "eval_do_concat_batches": (True, "scores are of all batches together"),
+    "label_smoothing_factor": (0.0, "the losses are of decisions between yes and no"),
+}
 END = 2**31  # of numbers that nobody means to be larger
 
 
@@ -79,6 +86,9 @@ class CascadeTrainingArguments(TrainingArguments):
                     raise ConfigError(f"{name}: expected a number from {least} on and below {end}, found {value}")
         if self.max_steps != -1 and not 1 <= self.max_steps < END:
             raise ConfigError(f"max_steps: expected -1 or a number from 1 on and below {END}, found {self.max_steps}")
+        for name, (only, why) in UNUSABLE.items():
+            if getattr(self, name) != only:
+                raise ConfigError(f"{name}: expected {str(only).lower()}, as {why}, found {getattr(self, name)!r}")
         if "underflow_overflow" in (self.debug or ""):
             raise ConfigError(
                 "debug: `underflow_overflow` fails on tensors of truth values, which these models pass on"

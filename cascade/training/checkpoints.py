@@ -19,6 +19,7 @@ from ..model import ConfigError, ExtractionModel, ExtractorConfig
 from .card import CARD
 
 LOCK = ".lock"
+OPTIMIZERS = ("optimizer*", "global_step*")  # Trainer's, and DeepSpeed's
 logger = logging.getLogger(__name__)
 
 
@@ -61,11 +62,18 @@ MAY_CHANGE = (
 
 
 def check_resumed(checkpoint: Path, config: ExtractorConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuses a checkpoint of another model than the one that is trained, whose weights would mean something else.
+    """Refuses a checkpoint of another model than the one that is trained, whose weights would mean something else, and one
+    without its optimizer, with which the learning rate would begin anew.
 
     Raises:
-        ConfigError: labels, an option that decides the architecture, or the vocabulary differ; the message tells which.
+        ConfigError: labels, an option that decides the architecture, or the vocabulary differ, or there is no optimizer; the
+            message tells which.
     """
+    if not any(any(checkpoint.glob(pattern)) for pattern in OPTIMIZERS):
+        raise ConfigError(
+            f"resume_from_checkpoint: expected a checkpoint with its optimizer, found none in {checkpoint}: was it saved "
+            "with save_only_model?"
+        )
     what = f"resume_from_checkpoint: expected a checkpoint of the model that is trained, found {checkpoint}, whose"
     saved = json.loads((checkpoint / "config.json").read_text())
     if saved.get("model_type") != config.model_type:

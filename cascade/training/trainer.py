@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -133,6 +133,14 @@ class CascadeTrainer(Trainer):
         self.add_callback(EachEpoch(sampler))
         return sampler
 
+    def get_eval_dataloader(self, eval_dataset: Sequence[Example] | None = None) -> DataLoader:
+        """Of every example: ``dataloader_drop_last`` is meant for training."""
+        drops, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = drops
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
@@ -193,11 +201,10 @@ def scorer(model: ExtractionModel, corpus: Corpus, windows: Sequence[Example]) -
     sentences = list(corpus.sentences())
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        found = [((), ())] * len(windows)
         extraction = from_rectangle(torch.from_numpy(prediction.predictions))
         results = extraction.found(len(prediction.predictions), model.labels)
-        for example, result in zip(prediction.label_ids.tolist(), results, strict=True):
-            found[example] = result
+        by_window = dict(zip(prediction.label_ids.tolist(), results, strict=True))
+        found = [by_window[window] for window in range(len(windows))]
         return metrics(score(sentences, merged(sentences, windows, found, model.config.overlaps)))
 
     return compute_metrics
@@ -234,7 +241,8 @@ def make_trainer(
     Raises:
         DataError: a label of ``train`` that the model does not know, no entities in it, or no sentence with words, or
             none that the tokenizer knows.
-        ConfigError: ``args`` ask for scores, and there is no dev corpus; or several GPUs are to share one process.
+        ConfigError: ``args`` ask for scores, and there is no dev corpus; or they drop the only batch; or several GPUs are to
+            share one process.
     """
     if args.n_gpu > 1:
         raise ConfigError(
@@ -251,7 +259,7 @@ def make_trainer(
         raise ConfigError(
             "gradient_checkpointing: expected false, as packed fusion needs the keys and values that it drops, found true"
         )
-    check_corpora(train, dev, model.labels)
+    check_corpora(train, dev, model.labels, model.config.context)
     words = WordTokenizer(tokenizer, model.config)
     examples = {}
     for name, corpus in (("train", train), ("dev", dev)):
@@ -267,6 +275,12 @@ def make_trainer(
                 raise DataError(
                     f"{corpus.source or name}: expected words that the tokenizer knows, found none among {count}"
                 )
+    count = len(examples["train"].windows)
+    if args.dataloader_drop_last and count < args.train_batch_size:
+        raise ConfigError(
+            f"dataloader_drop_last: expected a whole batch of {args.train_batch_size} sentences in {train.source or 'train'}, "
+            f"found {count}"
+        )
     with _setting_up(_Begun()):
         return CascadeTrainer(
             model=model,

@@ -462,6 +462,11 @@ def test_a_run_goes_on_with_its_own_model_alone(
     assert "whose model_type is 'cascade', not 'cascade-table'" in failed(capsys, *table)
     found = failed(capsys, *train_arguments(renamed, tmp_path / "other", *resume))
     assert "whose entity_types is " in found and "'Person'" in found and "'Human'" in found
+    alone = shutil.copytree(tmp_path / "run" / "checkpoint-2", tmp_path / "checkpoint-2")
+    (alone / "optimizer.pt").unlink()
+    assert "expected a checkpoint with its optimizer, found none in" in failed(
+        capsys, *train_arguments(corpora[0], tmp_path / "other", "--resume_from_checkpoint", alone, "--max_steps", 3)
+    )
     trunk = shutil.copytree(tiny_trunk(), tmp_path / "trunk")
     tokenizer = json.loads((trunk / "tokenizer.json").read_text())
     words = tokenizer["model"]["vocab"]

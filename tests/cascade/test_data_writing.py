@@ -183,6 +183,41 @@ def test_a_corpus_comes_back(corpus: Corpus, tmp_path: Path) -> None:
     assert read_corpus(target).documents == corpus.documents
 
 
+def test_a_span_of_several_types_keeps_that_of_its_relations(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """DyGIE++'s relations name spans: the first type listed of a span is the relation's, and no other can be."""
+    target = tmp_path / "out.jsonl"
+    first, second, other = Entity(0, 0, "A"), Entity(0, 0, "B"), Entity(1, 1, "C")
+    sentence = Sentence(("x", "y"), (first, second, other), (Relation(second, other, "R"),))
+    spert = tmp_path / "spert.json"
+    item = {"tokens": ["x", "y"], "relations": [{"type": "R", "head": 1, "tail": 2}]}
+    entities = [{"type": e.label, "start": e.start, "end": e.end + 1} for e in sentence.entities]
+    spert.write_text(json.dumps([{**item, "entities": entities}]))
+    for corpus in (Corpus((Document("d", (sentence,)),)), read_corpus(spert)):
+        write_corpus(target, corpus)
+        assert set(next(read_corpus(target).sentences()).relations) == set(sentence.relations)
+        write_predictions(target, corpus, corpus)
+        for read in (read_corpus(target), read_predictions(target)):
+            assert set(next(read.sentences()).relations) == set(sentence.relations)
+    assert not caplog.text
+    both = replace(sentence, relations=(*sentence.relations, Relation(first, other, "R")))
+    for write in (write_corpus, lambda path, corpus: write_predictions(path, corpus, corpus)):
+        write(target, Corpus((Document("d", (both,)),)))
+        assert " relations with an end that has another type than the first of its span" in caplog.text
+        caplog.clear()
+
+
+def test_a_corpus_of_predictions_is_written_as_one_of_gold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    target = tmp_path / "out.jsonl"
+    place, act = Entity(0, 0, "Place", 0.9), Entity(1, 1, "Act", 0.8)
+    untyped = Relation(place, Entity(1, 1, ""), "IN", 0.7)
+    sentence = Sentence(("Turin", "waits"), (place, act), (Relation(act, place, "IN", 0.6), untyped))
+    write_corpus(target, Corpus((Document("d", (sentence,)),)))
+    (record,) = lines(target)
+    assert (record["ner"], record["relations"]) == ([[[0, 0, "Place"], [1, 1, "Act"]]], [[[1, 1, 0, 0, "IN"]]])
+    assert read_corpus(target).documents[0].sentences == (PREDICTED[2],)
+    assert "1 relations with an end that is no entity dropped" in caplog.text
+
+
 def test_a_document_without_a_record_is_written_with_its_labels(tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     corpus = Corpus((Document("d", (PREDICTED[2],)),))

@@ -135,6 +135,8 @@ def test_what_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path) 
         write(str(nowhere))
     with pytest.raises(IsADirectoryError, match=f"cannot write {tmp_path}: expected a file, found a folder"):
         write(str(tmp_path))
+    with pytest.raises(IsADirectoryError, match="expected a file, found the name of a folder"):
+        write(f"{tmp_path / 'new'}/")
     with pytest.raises(DataError, match="resume: expected an output that is a file, found the standard output"):
         write(None, resume=True)
     for closed in ("/dev/fd/987", "/dev/fd/99999999999999999999"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import SAMPLE, eager, tiny_model
+from tiny_models import SAMPLE, eager, tiny_model, tiny_trunk
 from transformers import pipeline
 from transformers.utils.logging import enable_progress_bar, is_progress_bar_enabled
 
@@ -107,11 +107,24 @@ def test_progress_is_shown_if_asked_for(cascade: Cascade, capsys: pytest.Capture
 
 
 def test_what_it_cannot_take(saved: Path, cascade: Cascade, tmp_path: Path) -> None:
-    for inputs, found in (([3], "int"), (["Text.", ["words", 4]], "list"), ([None], "NoneType")):
+    for inputs, found in (
+        ([3], "int$"),
+        (["Text.", ["words", 4]], "list of int, str$"),
+        ([None], "NoneType$"),
+        ([[["a", "b"], ["c"]]], "list of list$"),
+    ):
         with pytest.raises(TypeError, match=rf"expected a text or the words of a sentence, found {found}"):
             cascade(inputs)
     with pytest.raises(TypeError, match="expected texts, or sentences as lists of words, found dict"):
         cascade({"text": "Text."})
+    with pytest.raises(TypeError, match="lists of words, found str"):
+        list(cascade.stream("Text."))
+    for broken in ("\ud800 b", ["a", "\ud800"]):
+        with pytest.raises(DataError, match=r"^inputs\[1\]: .*found half a surrogate pair"):
+            cascade(["Text.", broken])
+    with pytest.raises(DataError, match=r"^inputs\[0\]: sentence 0, word 1: expected a string, not empty, found ''"):
+        cascade([["a", ""]])
+    assert cascade("Text.", language=None) == cascade("Text.")
     with pytest.raises(DataError, match="language"):
         cascade("Text.", language="german")
     with pytest.raises(ConfigError, match="dtype: expected one of auto, float32, bfloat16, float16, found 'int8'"):
@@ -143,6 +156,11 @@ def test_transformers_knows_the_task(saved: Path, cascade: Cascade) -> None:
     for wrong in (5, {"text": german}, [german, 5]):
         with pytest.raises(TypeError, match="expected a text or the words of a sentence"):
             pipe(wrong)
+
+
+def test_a_model_of_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^model: expected one of cascade, found BertModel$"):
+        pipeline("entity-relation-extraction", model=str(tiny_trunk()), device="cpu")
 
 
 def test_a_pipeline_is_saved(saved: Path, tmp_path: Path) -> None:

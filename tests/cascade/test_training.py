@@ -455,6 +455,40 @@ def test_corpora_and_arguments_that_do_not_fit_are_errors(tmp_path: Path) -> Non
         make_trainer(model, tokenizer, several, SAMPLE)
 
 
+def test_every_sentence_is_scored_though_training_drops_the_last_batch(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {}, per_device_eval_batch_size=16, dataloader_drop_last=True)
+    sentences = sum(1 for sentence in SAMPLE.sentences() if sentence.words)
+    assert sentences % 16 and sum(len(batch["word_counts"]) for batch in made.get_eval_dataloader()) == sentences
+    assert sum(len(batch["word_counts"]) for batch in made.get_train_dataloader()) == sentences - sentences % 10
+    assert "eval_ner_f1" in made.evaluate()
+    with pytest.raises(
+        ConfigError, match=f"^dataloader_drop_last: expected a whole batch of 64 sentences in .*{sentences}$"
+    ):
+        trainer(tmp_path, {}, per_device_train_batch_size=64, dataloader_drop_last=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("bf16_full_eval", True),
+        ("fp16_full_eval", True),
+        ("eval_do_concat_batches", False),
+        ("label_smoothing_factor", 0.1),
+    ],
+)
+def test_what_these_models_cannot_make_use_of_is_refused(option: str, value: object, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^{option}: expected .*, found {value}$"):
+        arguments(tmp_path, **{option: value})
+
+
+def test_context_without_documents_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, tokenizer = tiny_model(context=2, encoder="none")
+    alone = Corpus(tuple(Document(f"{n}", (sentence,)) for n, sentence in enumerate(SAMPLE.sentences())), "alone.json")
+    for corpus in (SAMPLE, alone):
+        make_trainer(model, tokenizer, arguments(tmp_path), corpus)
+        assert ("alone.json: context 2: no document has several sentences" in caplog.text) == (corpus is alone)
+
+
 def test_what_windows_cost_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, tokenizer = tiny_model(positions=16)
     [sentence] = long_document().sentences

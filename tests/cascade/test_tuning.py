@@ -11,6 +11,7 @@ import pytest
 from tiny_models import SAMPLE, tiny_model
 
 from cascade.data import Corpus, Document, Entity, Relation, Sentence
+from cascade.model import ConfigError
 from cascade.prediction import Predictor
 from cascade.scoring import Scores, score
 from cascade.tuning import tune_thresholds
@@ -82,6 +83,12 @@ def test_without_relations_only_the_entities_threshold_is_chosen() -> None:
 
     chosen = tune_thresholds(predictor, predictor.corpus, grid=GRID, predict=predict)
     assert chosen[1:] == START[1:] and all(thresholds[1:] == START[1:] for thresholds in asked)
+
+
+def test_a_threshold_is_a_probability() -> None:
+    confident = Confident(0)
+    with pytest.raises(ConfigError, match=r"^grid: expected numbers from 0 to 1, found \[0.5, 1.5\]$"):
+        tune_thresholds(confident, confident.corpus, grid=(0.5, 1.5))
 
 
 def test_an_error_leaves_the_model_its_thresholds() -> None:
