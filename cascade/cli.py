@@ -170,8 +170,9 @@ def train(arguments: Sequence[str]) -> None:
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
     dev = read(corpus_args.dev_file, drop_unknown_ends=corpus_args.drop_unknown_ends) if corpus_args.dev_file else None
-    # one training at a time writes there; another one is refused before anything is written
     with claimed(Path(args.output_dir)) if args.process_index == 0 else nullcontext():
+        if checkpoint_to_resume(args) != resume:
+            raise ConfigError(f"output_dir: another training has written to {args.output_dir} meanwhile")
         train_on(corpus, dev, corpus_args, given(model_args), args, resume)
 
 
@@ -189,6 +190,7 @@ def train_on(
     trunk = str(Path(args.output_dir) / "trunk") if corpus_args.trunk == TINY else corpus_args.trunk
     with tiny_trunk(trunk, corpus, args, resume) if corpus_args.trunk == TINY else nullcontext(trunk) as source:
         model, tokenizer = create_model(source, labels, architecture=corpus_args.architecture, **options)
+    model.config.trunk._name_or_path = trunk
     if resume is not None:
         check_resumed(resume, model.config, tokenizer)
     trainer = make_trainer(model, tokenizer, args, corpus, dev)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
+
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A new path to write a file or a folder to, which replaces ``target`` at the end.
 
-    No reader sees half of it. If anything fails, what was there before stays, and nothing is left beside it. A file may be
-    read and written by those who could read and write the one that it replaces.
+    No reader sees half of it. If anything fails, what was there before stays, and nothing is left beside it. A file has
+    the permissions of the one that it replaces.
     """
     mark = secrets.token_hex(4)
     written, replaced = (target.with_name(f".{target.name}.{mark}.{kind}") for kind in ("new", "old"))
@@ -37,13 +43,20 @@ def replacing(target: Path) -> Iterator[Path]:
         _remove(replaced)
 
 
-def lock(file: IO[bytes]) -> bool:
-    """Whether this process has ``file`` to itself, until it is closed or the process ends; False: another one has it."""
+def lock(file: BinaryIO) -> bool:
+    """Whether this process has ``file`` to itself, until it is closed or the process ends; False: another one has it, or has
+    just removed it. Where the file system has no locks, nobody is kept out, with a warning."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return True
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        logger.warning("%s: the file system has no locks: two runs that write there are not kept apart", file.name)
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    return False
 
 
 def _remove(path: Path) -> None:

@@ -103,8 +103,8 @@ def _document(given: Input, language: str) -> Document:
     """A text, which is its own key, or a sentence of words."""
     if isinstance(given, str):
         return Document(given, split_text(given, language))
-    kinds = sorted({type(word).__name__ for word in given}) if isinstance(given, Sequence) else []
-    if not isinstance(given, Sequence) or not set(kinds) <= {"str"}:
+    if not (isinstance(given, Sequence) and all(isinstance(word, str) for word in given)):
+        kinds = sorted({type(word).__name__ for word in given}) if isinstance(given, Sequence) else []
         found = type(given).__name__ + (f" of {', '.join(kinds)}" if kinds else "")
         raise TypeError(f"expected a text or the words of a sentence, found {found}")
     return document_from_words([given], "")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
+from numbers import Integral
 from typing import Annotated, Any
 
 import torch
@@ -43,7 +44,7 @@ class Predictor:
         Raises ConfigError: a size that is none.
         """
         for name, size in (("batch_size", batch_size), ("object_batch_size", object_batch_size)):
-            if size is not None and not (isinstance(size, int) and 1 <= size < LARGEST):
+            if size is not None and not (isinstance(size, Integral) and 1 <= size < LARGEST):
                 raise ConfigError(f"{name}: expected a number from 1 on and below {LARGEST}, found {size!r}")
         self.model = model
         self.tokenizer = WordTokenizer(tokenizer, model.config)

@@ -207,7 +207,7 @@ def _connected(address: str, count: int | None) -> Iterator[ModuleType]:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **new)
     except OSError as error:  # `auto` without a cluster, among others; Ray goes on to tell of its own options
-        raise OSError(f"ray: {str(error).split('.')[0]}") from error
+        raise OSError(f"ray: {str(error).split('. ')[0]}") from error
     except Exception as error:
         raise ConfigError("ray: " + " ".join(str(error).split())) from error
     try:

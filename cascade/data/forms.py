@@ -40,7 +40,7 @@ def dygie_record(
             if name != "doc_key":
                 record[f"_{name}" if f"_{name}" not in record else f"__{name}"] = value
     else:
-        record = document.record or encode_document(document, dropped)
+        record = document.record or encode_document(document)
     return {
         **record,
         PREDICTED.entities: encode_entities(predicted),
@@ -135,8 +135,8 @@ class PredictionLines:
             return record["text"]
         sentences = record["sentences"]
         if PREDICTED.entities in record:
-            return DYGIE, record["doc_key"], sentences
-        return RECORDS, record["doc_key"], [sentence["words"] for sentence in sentences]
+            return DYGIE, str(record["doc_key"]), sentences
+        return RECORDS, str(record["doc_key"]), [sentence["words"] for sentence in sentences]
 
 
 def _score(score: float | None) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -297,7 +297,7 @@ def _among(name: str, value: object, choices: Sequence[str]) -> None:
 
 def _listed(name: str, values: object) -> list[Any]:
     """A new list of ``values``. A string is none, though Python would take it for one of letters."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
+    if isinstance(values, str) or not isinstance(values, Iterable):
         raise ConfigError(f"{name}: expected a list, found {values!r}")
     return list(values)
 

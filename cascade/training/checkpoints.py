@@ -18,7 +18,7 @@ from ..loading import load_tokenizer
 from ..model import ConfigError, ExtractionModel, ExtractorConfig
 from .card import CARD
 
-LOCK = ".lock"
+LOCK = "_lock"  # Trainer does not push such names to the Hub
 OPTIMIZERS = ("optimizer*", "global_step*")  # Trainer's, and DeepSpeed's
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def claimed(folder: Path) -> Iterator[None]:
     new, path = not folder.exists(), folder / LOCK
     folder.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        if not lock(file) or not path.exists():  # or the other one has just removed it
+        if not lock(file):
             raise OSError(f"output_dir: another training is writing to {folder}")
         try:
             yield

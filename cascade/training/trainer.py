@@ -276,9 +276,10 @@ def make_trainer(
                     f"{corpus.source or name}: expected words that the tokenizer knows, found none among {count}"
                 )
     count = len(examples["train"].windows)
-    if args.dataloader_drop_last and count < args.train_batch_size:
+    together = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and count < together:
         raise ConfigError(
-            f"dataloader_drop_last: expected a whole batch of {args.train_batch_size} sentences in {train.source or 'train'}, "
+            f"dataloader_drop_last: expected a whole batch of {together} sentences in {train.source or 'train'}, "
             f"found {count}"
         )
     with _setting_up(_Begun()):

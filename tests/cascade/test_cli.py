@@ -478,7 +478,7 @@ def test_a_run_goes_on_with_its_own_model_alone(
     assert (tmp_path / "other" / "model" / "config.json").is_file()
 
 
-def test_a_training_that_is_refused_changes_nothing(
+def test_a_training_that_goes_on_or_has_no_trunk_changes_nothing_when_it_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpora: tuple[Path, Path]
 ) -> None:
     """Nor is a folder made for it."""
@@ -500,9 +500,27 @@ def test_a_training_that_is_refused_changes_nothing(
     with claimed(folder):
         goes_on = train_arguments(corpora[0], folder, *arguments, "--resume_from_checkpoint", "last")
         assert failed(capsys, *goes_on) == f"output_dir: another training is writing to {folder}"
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path != folder} == {
-        path: time for path, time in before.items() if path != folder
-    }
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    main([*resumed[:2], str(corpora[0]), *resumed[3:], "--max_steps", "3"])
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert config["trunk"]["_name_or_path"] == str(folder / "trunk")
+
+
+def test_a_training_that_another_one_overtakes_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    """It was not there when the folder was looked at first."""
+    arguments = train_arguments(corpora[0], tmp_path / "run", "--save_strategy", "steps", "--save_steps", "1")
+    read = cli.read
+
+    def overtaken(*args: object, **options: object) -> Corpus:
+        monkeypatch.setattr(cli, "read", read)
+        main(arguments)
+        capsys.readouterr()
+        return read(*args, **options)
+
+    monkeypatch.setattr(cli, "read", overtaken)
+    assert "holds checkpoints of an earlier run" in failed(capsys, *arguments)
 
 
 def test_what_is_terminated_leaves_nothing_behind(

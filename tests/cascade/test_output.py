@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cascade.data import DataError
+from cascade.files import lock
 from cascade.output import opened
 
 
@@ -207,3 +210,27 @@ def test_a_line_that_closes_the_file_is_written_again(tmp_path: Path) -> None:
         assert (output.resumed, list(output.earlier())) == (2, [b"[1\n", b",2\n"])
         output.write("]")
     assert path.read_text() == "[1\n,2\n]\n"
+
+
+def test_a_lock_is_on_the_file_that_has_the_name(tmp_path: Path) -> None:
+    """Not on one that its last holder has removed while this one waited to be opened."""
+    path = tmp_path / "lock"
+    with path.open("ab") as removed:
+        path.unlink()
+        assert not lock(removed)
+        with path.open("ab") as first, path.open("ab") as second:
+            assert not lock(removed)
+            assert lock(first)
+            assert not lock(second)
+
+
+def test_where_a_file_system_has_no_locks_nobody_is_kept_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (tmp_path / "lock").open("ab") as file:
+        assert lock(file)
+    assert f"{tmp_path / 'lock'}: the file system has no locks" in caplog.text

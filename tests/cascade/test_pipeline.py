@@ -158,6 +158,13 @@ def test_transformers_knows_the_task(saved: Path, cascade: Cascade) -> None:
             pipe(wrong)
 
 
+def test_words_may_be_of_a_kind_of_string(cascade: Cascade) -> None:
+    class Tagged(str):
+        pass
+
+    assert cascade([[Tagged("Tartu"), "waits"]]) == cascade([["Tartu", "waits"]])
+
+
 def test_a_model_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^model: expected one of cascade, found BertModel$"):
         pipeline("entity-relation-extraction", model=str(tiny_trunk()), device="cpu")
