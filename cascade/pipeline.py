@@ -70,9 +70,9 @@ class Cascade:
         """The record of a text (a string), or a list of those of several inputs: texts, or sentences, each a list of words. So
         a list of strings is of texts.
 
-        ``language``, an ISO 639 code (None: English), says how texts are split. ``progress`` shows on the standard error how many are
-        done. Raises DataError for a language that is no code and for half a surrogate pair, TypeError for an input of
-        another kind.
+        ``language``, an ISO 639 code (None: English), says how texts are split. ``progress`` shows on the standard error
+        how many are done. Raises DataError for a language that is no code and for half a surrogate pair, TypeError for an
+        input of another kind.
         """
         if isinstance(inputs, str):
             [record] = self.stream([inputs], language=language)
