@@ -133,7 +133,7 @@ class CascadeTrainer(Trainer):
         self.add_callback(EachEpoch(sampler))
         return sampler
 
-    def get_eval_dataloader(self, eval_dataset: Sequence[Example] | None = None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: Sequence[Example] | None = None) -> DataLoader[dict[str, Tensor]]:
         """Of every example: ``dataloader_drop_last`` is meant for training."""
         drops, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
         try:
