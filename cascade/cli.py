@@ -167,30 +167,21 @@ def train(arguments: Sequence[str]) -> None:
     for name, path in (("train_file", corpus_args.train_file), ("dev_file", corpus_args.dev_file)):
         if path == "":
             raise ConfigError(f"{name}: expected the name of a corpus, found an empty one")
+    with claimed(Path(args.output_dir)) if args.process_index == 0 else nullcontext():
+        train_in_folder(corpus_args, given(model_args), args)
+
+
+def train_in_folder(corpus_args: CorpusArguments, options: dict[str, Any], args: CascadeTrainingArguments) -> None:
     resume = checkpoint_to_resume(args)
     corpus = read(corpus_args.train_file, drop_unknown_ends=corpus_args.drop_unknown_ends)
     dev = read(corpus_args.dev_file, drop_unknown_ends=corpus_args.drop_unknown_ends) if corpus_args.dev_file else None
-    with claimed(Path(args.output_dir)) if args.process_index == 0 else nullcontext():
-        if checkpoint_to_resume(args) != resume:
-            raise ConfigError(f"output_dir: another training has written to {args.output_dir} meanwhile")
-        train_on(corpus, dev, corpus_args, given(model_args), args, resume)
-
-
-def train_on(
-    corpus: Corpus,
-    dev: Corpus | None,
-    corpus_args: CorpusArguments,
-    options: dict[str, Any],
-    args: CascadeTrainingArguments,
-    resume: Path | None,
-) -> None:
     labels = training_labels(corpus)  # a label that only the dev file has could not be learned
     set_seed(args.seed)
     options = {"overlaps": overlap_kinds(corpus), **options}
     trunk = str(Path(args.output_dir) / "trunk") if corpus_args.trunk == TINY else corpus_args.trunk
     with tiny_trunk(trunk, corpus, args, resume) if corpus_args.trunk == TINY else nullcontext(trunk) as source:
         model, tokenizer = create_model(source, labels, architecture=corpus_args.architecture, **options)
-    model.config.trunk._name_or_path = trunk
+    model.config.trunk._name_or_path = trunk  # where it was made is gone
     if resume is not None:
         check_resumed(resume, model.config, tokenizer)
     trainer = make_trainer(model, tokenizer, args, corpus, dev)

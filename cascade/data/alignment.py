@@ -18,9 +18,8 @@ def aligned(gold: Sentences, predicted: Sentences) -> Iterator[tuple[Sentence, S
     """Pairs of sentences with the same words; raises DataError at the first that differ, or where one side ends."""
     for index, (ours, theirs) in enumerate(zip_longest(sentences_of(gold), sentences_of(predicted))):
         if ours is None or theirs is None:
-            side, place = (
-                ("predictions", _place(gold, index)) if theirs is None else ("gold sentences", _place(predicted, index))
-            )
+            side, longer = ("predictions", gold) if theirs is None else ("gold sentences", predicted)
+            place = _place(longer, index)
             raise DataError(f"{place}: expected as many predictions as gold sentences, found no more {side}")
         if ours.words != theirs.words:
             place = _place(gold if isinstance(gold, Corpus) else predicted, index)

@@ -92,13 +92,14 @@ def check_resumed(checkpoint: Path, config: ExtractorConfig, tokenizer: PreTrain
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Makes an output folder, and keeps other trainings out of it by a file that is locked. A folder that was not there before
-    goes again if nothing was written to it.
+    """Makes an output folder, and keeps other trainings out of it by a file that is locked. It goes again, with the parents that
+    were made for it, if nothing was written to it.
 
     Raises:
         OSError: another training is writing to it.
     """
-    new, path = not folder.exists(), folder / LOCK
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    path = folder / LOCK
     folder.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         if not lock(file):
@@ -107,9 +108,9 @@ def claimed(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
-            with suppress(OSError):
-                if new:
-                    folder.rmdir()
+            with suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
 
 
 def save_model(

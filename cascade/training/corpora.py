@@ -12,7 +12,8 @@ logger = logging.getLogger(__name__)
 def check_corpora(train: Corpus, dev: Corpus | None, labels: LabelSet, context: int = 0) -> None:
     """Whether a model with ``labels`` can be trained on ``train``, and scored by ``dev``.
 
-    Warns when it will find no relations, when there is no ``context`` to learn from, of gold in ``dev`` that it can only miss, and of sentences in both.
+    Warns when it will find no relations, when there is no ``context`` to learn from, of gold in ``dev`` that it can only
+    miss, and of sentences in both.
 
     Raises:
         DataError: a label of ``train`` is not among ``labels``, or it has no entities.

@@ -506,21 +506,34 @@ def test_a_training_that_goes_on_or_has_no_trunk_changes_nothing_when_it_is_refu
     assert config["trunk"]["_name_or_path"] == str(folder / "trunk")
 
 
-def test_a_training_that_another_one_overtakes_is_refused(
+def test_no_training_overtakes_one_that_still_reads(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpora: tuple[Path, Path]
 ) -> None:
-    """It was not there when the folder was looked at first."""
-    arguments = train_arguments(corpora[0], tmp_path / "run", "--save_strategy", "steps", "--save_steps", "1")
-    read = cli.read
+    arguments = train_arguments(corpora[0], tmp_path / "run")
+    read, refused = cli.read, []
 
-    def overtaken(*args: object, **options: object) -> Corpus:
-        monkeypatch.setattr(cli, "read", read)
-        main(arguments)
-        capsys.readouterr()
+    def slowly(*args: object, **options: object) -> Corpus:
+        refused.append(failed(capsys, *arguments))
         return read(*args, **options)
 
-    monkeypatch.setattr(cli, "read", overtaken)
-    assert "holds checkpoints of an earlier run" in failed(capsys, *arguments)
+    monkeypatch.setattr(cli, "read", slowly)
+    main(arguments)
+    assert refused == [f"output_dir: another training is writing to {tmp_path / 'run'}"]
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_what_an_interrupted_save_left_is_said_once(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path, corpora: tuple[Path, Path]
+) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoint-1").mkdir(parents=True)
+    main(train_arguments(corpora[0], folder))
+    assert caplog.text.count("checkpoint-1 is incomplete and is passed over") == 1
+
+
+def test_folders_that_were_made_for_nothing_go_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    failed(capsys, *train_arguments(tmp_path / "none.jsonl", tmp_path / "a" / "b" / "c"))
+    assert not (tmp_path / "a").exists()
 
 
 def test_what_is_terminated_leaves_nothing_behind(
