@@ -10,6 +10,7 @@ checkpoint. The first seed of every row comes before the second of any.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 if __package__ is None:
     sys.path.insert(0, str(HERE.parent))
 
+from cascade.creation import FINAL_MODEL
 from experiments.report import write_report
 from experiments.tables import Run, Table, read_tables
 
@@ -36,11 +38,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".experiments"), help="where checkpoints go")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where a file for each run goes")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "results.md")
+    parser.add_argument(
+        "--amend",
+        action="store_true",
+        help="score what the files of earlier runs lack, whose models are still in --work",
+    )
     parser.add_argument("--list", action="store_true", help="say what would be run, and stop")
     parser.add_argument("--report", action="store_true", help="rebuild the page, and stop")
     args = parser.parse_args()
     tables = read_tables(args.tables)
     runs = [] if args.report else pending(tables, args.results, args.seeds)
+    if args.amend:
+        runs = incomplete(tables, args.results, args.work)
     if args.list:
         print("\n".join(run.name for run in runs))
         return
@@ -64,6 +73,18 @@ def pending(tables: list[Table], results: Path, seeds: int | None) -> list[Run]:
         for run in row[place : place + 1]
     ]
     return [run for run in dict.fromkeys(ordered) if not run.result(results).is_file()]
+
+
+def incomplete(tables: list[Table], results: Path, work: Path) -> list[Run]:
+    """The runs whose file has no scores of relations between given entities, where the model is still there."""
+    every = dict.fromkeys(run for table in tables for runs in table.runs().values() for run in runs)
+    return [
+        run
+        for run in every
+        if run.result(results).is_file()
+        and "given" not in json.loads(run.result(results).read_text())
+        and (work / run.name / FINAL_MODEL).is_dir()
+    ]
 
 
 def perform(run: Run, args: argparse.Namespace) -> str | None:

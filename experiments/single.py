@@ -1,6 +1,8 @@
-"""One run: trains a model, chooses thresholds on dev for each way to decide a span, scores it, and writes one file.
+"""One run: trains a model, chooses thresholds on dev for each way to decide a span, scores it, and writes one file; or adds
+to the file of a run what it lacks.
 
-Scores are of dev, of test, and of the sentences of test that have ``nested`` entities.
+Scores are of dev, of test, and of the sentences of test that have ``nested`` entities; and of the relations of dev and test
+when gold entities and subjects are ``given``, which tells what the object turn alone gets right.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from cascade import cli, load_model, read_corpus, score
 from cascade.data import Corpus, write_corpus
 from cascade.data.overlaps import NESTED, overlaps_of
 from cascade.files import replacing
+from cascade.model import Given
 from cascade.model.config import DECISIONS, ExtractorConfig
 from cascade.prediction import Predictor
+from cascade.tensors import collate
+from cascade.tokenization import WordTokenizer
 from cascade.training import last_checkpoint
 from cascade.tuning import tune_thresholds
 from experiments.tables import Run
@@ -31,6 +36,8 @@ from srn_kernels import __version__
 
 WITHOUT_RELATIONS = "without_relations"  # an option of a run: it is trained and scored on entities alone
 GRID = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+BATCH = 32
+OF_RELATIONS = ("re_gold", "re_predicted", "re_correct", "re_precision", "re_recall", "re_f1")
 CURVE = ("epoch", "loss", "eval_loss", "eval_ner_f1", "eval_re_f1")
 
 
@@ -54,6 +61,7 @@ def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]
         "curve": [{name: entry[name] for name in CURVE if name in entry} for entry in log],
         "decision": decision_of(load_model(folder)[0].config),
         "scores": scores(folder, corpus),
+        "given": given_scores(folder, corpus),
     }
 
 
@@ -116,6 +124,28 @@ def scores(folder: Path, corpus: Path) -> dict[str, Any]:
     return results
 
 
+def given_scores(folder: Path, corpus: Path) -> dict[str, dict[str, float]]:
+    """Scores of the relations of dev and test, at the thresholds of training, when gold spans drive the later turns."""
+    model, tokenizer = load_model(folder)
+    words = WordTokenizer(tokenizer, model.config)
+    found = {}
+    for split in ("dev", "test"):
+        gold = list(read_corpus(corpus / f"{split}.json").sentences(model.config.context))
+        windows = sorted(words(gold, labelled=True).windows, key=lambda window: len(window["input_ids"]))
+        predicted = [replace(sentence, relations=()) for sentence in gold]
+        for first in range(0, len(windows), BATCH):
+            part = windows[first : first + BATCH]
+            batch = collate(part)
+            results = model.extract(batch, Given.gold(batch)).found(len(part), model.labels)
+            for window, (_, relations) in zip(part, results, strict=True):
+                place = window["sentence"]
+                if window["word_count"] < len(gold[place].words):
+                    raise ValueError(f"{split}: expected sentences that fit into the trunk, found {gold[place].words}")
+                predicted[place] = replace(predicted[place], relations=relations)
+        found[split] = {name: value for name, value in score(gold, predicted).as_dict().items() if name in OF_RELATIONS}
+    return found
+
+
 def decision_of(config: ExtractorConfig) -> str:
     """How a model decides what it finds; a table by the probability of a cell alone."""
     return getattr(config, "decision", "match")
@@ -135,8 +165,11 @@ def without_relations(corpus: Path, target: Path) -> Path:
 
 def main(text: str, corpus: str, trunk: str, folder: str, results: str) -> None:
     run = Run.from_json(text)
-    record = perform(run, Path(corpus), Path(trunk), Path(folder))
     path = run.result(Path(results))
+    if path.is_file():
+        record = json.loads(path.read_text()) | {"given": given_scores(Path(folder), Path(corpus))}
+    else:
+        record = perform(run, Path(corpus), Path(trunk), Path(folder))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as written:
         written.write_text(json.dumps(record, indent=1) + "\n")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cascade import cli, load_model
+from cascade import cli, create_model, load_model, read_corpus
 from cascade.data import sample_corpus, write_corpus
 from cascade.options import CorpusArguments, ModelArguments
 from cascade.tiny import make_tiny_trunk
-from cascade.training import CascadeTrainingArguments
+from cascade.training import CascadeTrainingArguments, save_model
 from experiments import run as runner
 from experiments import single
 from experiments.report import COLUMNS, MORE_COLUMNS, write_report
@@ -109,6 +109,16 @@ def test_a_run_leaves_a_file_and_the_page_is_made_of_it(
         split: found["ner_gold"] for split, found in record["scores"]["match"]["printed"].items() if split in SPLITS
     }
     assert gold["dev"] == gold["test"] > gold["nested"] > 0
+    given = record.pop("given")
+    assert (
+        given["dev"] == given["test"]
+        and given["dev"]["re_gold"] == record["scores"]["match"]["printed"]["dev"]["re_gold"]
+    )
+    assert run("--amend", "--list").split() == []
+    (results / f"{names[1]}.json").write_text(json.dumps(record))
+    assert run("--amend", "--list").split() == names[1:]
+    run(*places, "--amend")
+    assert json.loads((results / f"{names[1]}.json").read_text()) == {**record, "given": given}
     text = page.read_text()
     assert "## A title" in text and "late (1), early (1)" in text
     assert all(column in text for column in (*COLUMNS, "nested RE"))
@@ -121,6 +131,19 @@ def test_a_run_leaves_a_file_and_the_page_is_made_of_it(
     assert (tmp_path / "again.md").read_text() == text.replace("results/tiny.svg", "again/tiny.svg")
     assert "dev RE F1" in (tmp_path / "results" / "tiny.svg").read_text()
     assert (tmp_path / "again" / "tiny.svg").read_bytes() == (tmp_path / "results" / "tiny.svg").read_bytes()
+
+
+def test_given_gold_spans_leave_the_relations_to_the_object_turn(corpus: Path, tmp_path: Path) -> None:
+    """A model that finds no entity, and whose object turn says that every pair has every relation."""
+    model, tokenizer = create_model(corpus / "trunk", read_corpus(corpus / "train.json").labels(), encoder="none")
+    for turn, bias in (("entity", -20.0), ("subject", -20.0), ("object", 20.0)):
+        model.heads[turn].match.out.bias.data.fill_(bias)
+    save_model(model, tokenizer, tmp_path)
+    found = single.given_scores(tmp_path, corpus)["test"]
+    gold = [one for one in read_corpus(corpus / "test.json").sentences() if one.relations]
+    pairs = sum(len({relation.subject for relation in one.relations}) * len(set(one.entities)) for one in gold)
+    assert found["re_recall"] == 1.0
+    assert found["re_predicted"] == pairs * len(model.labels.relation_types)
 
 
 def test_a_run_that_fails_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
