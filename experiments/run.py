@@ -46,10 +46,16 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="say what would be run, and stop")
     parser.add_argument("--report", action="store_true", help="rebuild the page, and stop")
     args = parser.parse_args()
-    tables = read_tables(args.tables)
-    runs = [] if args.report else pending(tables, args.results, args.seeds)
-    if args.amend:
+    try:
+        tables = read_tables(args.tables)
+    except FileNotFoundError as error:
+        parser.error(f"expected the name of a table, found none in {error.filename}")
+    if args.report:
+        runs = []
+    elif args.amend:
         runs = incomplete(tables, args.results, args.work)
+    else:
+        runs = pending(tables, args.results, args.seeds)
     if args.list:
         print("\n".join(run.name for run in runs))
         return

@@ -146,6 +146,16 @@ def test_given_gold_spans_leave_the_relations_to_the_object_turn(corpus: Path, t
     assert found["re_predicted"] == pairs * len(model.labels.relation_types)
 
 
+def test_a_table_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "--list", "fusoin"])
+    with pytest.raises(SystemExit, match="2"):
+        runner.main()
+    assert "expected the name of a table, found none in" in (line := capsys.readouterr().err.splitlines()[-1])
+    assert line.endswith("fusoin.toml")
+
+
 def test_a_run_that_fails_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table("broken", "", "", (0,), {**OPTIONS, "fusion": "both"}, {"row": {}})
     monkeypatch.setattr(runner, "read_tables", lambda names: [table])
