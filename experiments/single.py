@@ -43,8 +43,7 @@ CURVE = ("epoch", "loss", "eval_loss", "eval_ner_f1", "eval_re_f1")
 
 def perform(run: Run, corpus: Path, trunk: Path, folder: Path) -> dict[str, Any]:
     """Trains in ``folder``, or goes on there, and returns what the run's file holds."""
-    if dict(run.options).get(WITHOUT_RELATIONS):
-        corpus = without_relations(corpus, folder / "corpus")
+    corpus = corpus_of(run, corpus, folder)
     begun = time.monotonic()
     resumed = folder.exists() and last_checkpoint(folder) is not None
     cli.main(["train", *train_arguments(run, corpus, trunk, folder, resumed)])
@@ -151,6 +150,11 @@ def decision_of(config: ExtractorConfig) -> str:
     return getattr(config, "decision", "match")
 
 
+def corpus_of(run: Run, corpus: Path, folder: Path) -> Path:
+    """What a run is trained and scored on."""
+    return without_relations(corpus, folder / "corpus") if dict(run.options).get(WITHOUT_RELATIONS) else corpus
+
+
 def without_relations(corpus: Path, target: Path) -> Path:
     """Writes the corpus with its entities alone."""
     target.mkdir(parents=True, exist_ok=True)
@@ -167,7 +171,8 @@ def main(text: str, corpus: str, trunk: str, folder: str, results: str) -> None:
     run = Run.from_json(text)
     path = run.result(Path(results))
     if path.is_file():
-        record = json.loads(path.read_text()) | {"given": given_scores(Path(folder), Path(corpus))}
+        scored = corpus_of(run, Path(corpus), Path(folder))
+        record = json.loads(path.read_text()) | {"given": given_scores(Path(folder), scored)}
     else:
         record = perform(run, Path(corpus), Path(trunk), Path(folder))
     path.parent.mkdir(parents=True, exist_ok=True)

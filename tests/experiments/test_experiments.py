@@ -45,10 +45,14 @@ def test_tables_ask_for_options_that_there_are(table: Table, tmp_path: Path) -> 
 
 def test_a_run_may_be_of_entities_alone(corpus: Path, tmp_path: Path) -> None:
     options = {**OPTIONS, "max_steps": 1, "without_relations": True}
-    record = single.perform(Run.of(options, 0), corpus, corpus / "trunk", tmp_path / "run")
+    run = Run.of(options, 0)
+    record = single.perform(run, corpus, corpus / "trunk", tmp_path / "run")
     found = record["scores"]["match"]["printed"]["test"]
     assert found["ner_gold"] > 0 and found["re_gold"] == 0
     assert load_model(tmp_path / "run")[0].labels.relation_types == ()
+    run.result(tmp_path).write_text("{}")
+    single.main(run.as_json(), *map(str, (corpus, corpus / "trunk", tmp_path / "run", tmp_path)))
+    assert json.loads(run.result(tmp_path).read_text()) == {"given": record["given"]}
 
 
 def test_the_page_in_the_repository_is_that_of_its_results(tmp_path: Path) -> None:
