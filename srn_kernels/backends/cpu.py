@@ -61,14 +61,14 @@ class CPUBackend(Backend):
 
 def _forward(call: DirectionCall, out: Direction) -> None:
     shape = _shape(call)
-    workspace = _workspaces.take(shape.forward_workspace + native.module().ALIGNMENT)
+    workspace = workspaces.take(shape.forward_workspace + native.module().ALIGNMENT)
     native.module().forward(
         shape,
         input=call.input.data_ptr(),
         workspace=_aligned(workspace),
         **buffers.forward_fields(call, out),
     )
-    _workspaces.give_back(workspace)
+    workspaces.give_back(workspace)
 
 
 def _backward_in_parts(
@@ -204,7 +204,7 @@ def _run_backward(
     weights: DirectionWeights | None,
 ) -> None:
     """Fills ``rows`` and, where the kernels have the products over them, the gradients of the input and the weights."""
-    workspace = _workspaces.take(shape.backward_workspace + native.module().ALIGNMENT)
+    workspace = workspaces.take(shape.backward_workspace + native.module().ALIGNMENT)
     native.module().backward(
         shape,
         dh=buffers.address(rows.dh),
@@ -213,7 +213,7 @@ def _run_backward(
         **buffers.backward_fields(call, saved, grad, rows),
         **buffers.product_fields(call, saved, input, weights),
     )
-    _workspaces.give_back(workspace)
+    workspaces.give_back(workspace)
 
 
 def _shape(call: DirectionCall):
@@ -290,8 +290,8 @@ class Workspaces:
                     self._free.pop(0)
 
 
-_workspaces = Workspaces(1 << 27)  # enough for a backward pass at H 1024, most of it weights
-os.register_at_fork(after_in_child=lambda: _workspaces.forget())
+workspaces = Workspaces(1 << 27)  # enough for a backward pass at H 1024, most of it weights
+os.register_at_fork(after_in_child=lambda: workspaces.forget())
 
 
 def _aligned(workspace: Tensor) -> int:

@@ -43,6 +43,7 @@ from srn_benchmarks.workloads.vocabulary import build_tokenizer
 
 from cascade.data import Entity, Relation, Sentence
 from srn_kernels import backends, native
+from srn_kernels.backends.cpu import workspaces
 
 # -- corpus and vocabulary ---------------------------------------------------------------------------------------------
 
@@ -450,3 +451,12 @@ def test_a_training_step_holds_at_least_its_results_and_what_was_saved(name: str
     if name != LSTM:
         expected += sum(size for part, size in formula(SHAPES[1]).items() if part.startswith(("outputs", "saved")))
     assert peak_bytes(run, 1) == peak_bytes(run, 1) >= expected
+
+
+@pytest.mark.skipif(native.missing() is not None, reason="needs the native library")
+def test_the_peak_has_the_workspace_that_an_earlier_call_left():
+    run = Call(SHAPES[1], "cpu")
+    workspaces.forget()
+    before = peak_bytes(run, 1)
+    assert workspaces.kept() > 0
+    assert peak_bytes(run, 1) == before

@@ -76,7 +76,7 @@ def test_kernels_stay_within_their_workspace(case: Case, dtype: torch.dtype, mon
             allocated.append((memory, behind))
             return memory
 
-    monkeypatch.setattr(cpu, "_workspaces", Guarded(0))
+    monkeypatch.setattr(cpu, "workspaces", Guarded(0))
     call = draw(case, dtype)
     seeds = draw_seeds(call)
     backend_results(call, seeds, "cpu")
@@ -322,10 +322,10 @@ def test_workspaces_are_bounded_in_all() -> None:
 
 
 def test_threads_that_wait_hold_no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "_workspaces", cpu.Workspaces(1 << 26))
+    monkeypatch.setattr(cpu, "workspaces", cpu.Workspaces(1 << 26))
     rnn, x = SRN(30, 64), torch.randn(8, 4, 30)
     expected = rnn(x)[0]
-    one, together, turn = cpu._workspaces.kept(), threading.Barrier(8), threading.Lock()
+    one, together, turn = cpu.workspaces.kept(), threading.Barrier(8), threading.Lock()
 
     def serve(_: int) -> torch.Tensor:
         together.wait()
@@ -334,7 +334,7 @@ def test_threads_that_wait_hold_no_workspace(monkeypatch: pytest.MonkeyPatch) ->
 
     with ThreadPoolExecutor(8) as pool:
         assert all(torch.equal(output, expected) for output in pool.map(serve, range(8)))
-        assert cpu._workspaces.kept() == one > 0
+        assert cpu.workspaces.kept() == one > 0
 
 
 def test_long_calls_leave_no_tables_behind() -> None:
@@ -351,10 +351,10 @@ def test_long_calls_leave_no_tables_behind() -> None:
 
 def test_a_forked_process_does_not_wait_for_a_thread_that_it_lacks() -> None:
     """The lock may be held at the moment of the fork."""
-    with cpu._workspaces._lock:
+    with cpu.workspaces._lock:
         child = os.fork()
         if child == 0:
-            cpu._workspaces.give_back(cpu._workspaces.take(100))
+            cpu.workspaces.give_back(cpu.workspaces.take(100))
             os._exit(0)
     deadline = time.monotonic() + 30
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from srn_kernels import layout
+from srn_kernels.backends.cpu import workspaces
 
 from ..bench import Bench
 from ..names import LSTM
@@ -23,28 +23,21 @@ def peak_bytes(call: Callable[[], object], threads: int) -> int:
     """The most bytes that tensors made during ``call`` held at any moment, what it returns included.
 
     From the CPU allocator's records of every tensor made and freed, so exact and the same each time. Tensors from
-    before the call do not count, nor does what oneDNN and MKL take from the system by themselves.
+    before the call do not count, nor does what oneDNN and MKL take from the system by themselves; the workspace does,
+    which the kernels keep from one call to the next.
     """
-
-    def recorded() -> int:
-        torch.set_num_threads(threads)
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
-            kept = call()
-        del kept
-        changes = [event for event in records.profiler.kineto_results.events() if event.name() == "[memory]"]
-        assert changes, "the profiler has recorded no allocation"
-        held = most = 0
-        for event in sorted(changes, key=lambda event: event.start_ns()):
-            held += event.nbytes()
-            most = max(most, held)
-        return most
-
-    # The profiler's first use must be on the main thread. The call itself gets a thread of its own: kernels keep their
-    # workspace by thread, and one that an earlier call left behind would not be counted.
-    with profile(activities=[ProfilerActivity.CPU]):
-        pass
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(recorded).result()
+    workspaces.forget()
+    torch.set_num_threads(threads)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
+        kept = call()
+    del kept
+    changes = [event for event in records.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert changes, "the profiler has recorded no allocation"
+    held = most = 0
+    for event in sorted(changes, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
 
 
 def formula(shape: Shape) -> dict[str, int]:
