@@ -32,8 +32,8 @@ class Output:
     size: int | None = None
 
     def earlier(self) -> Iterator[bytes]:
-        """Lines with their ends, one at a time. Who has taken them all has found them to be his: what is behind them, half a
-        line, is cut off, and what is written comes there."""
+        """Lines with their ends, one at a time. Whoever takes them all accepts them as this run's: half a line behind them is
+        then cut off, and writing goes on there."""
         if self.size is not None:
             self.file.seek(0)
             yield from islice(self.file, self.resumed)

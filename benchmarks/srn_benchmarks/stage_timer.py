@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from unittest import mock
@@ -16,17 +16,14 @@ PREFIX = "cascade."
 
 @dataclass
 class StageTimer:
-    """Seconds by stage. ``synchronize`` is called at both ends of a stage: ``torch.cuda.synchronize`` on a GPU."""
+    """Seconds by stage, of the host: a GPU is not waited for."""
 
-    synchronize: Callable[[], object] = lambda: None
     seconds: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        self.synchronize()
         start = time.perf_counter()
         yield
-        self.synchronize()
         self.seconds[name] += time.perf_counter() - start
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
+from .checks import shortened
 from .types import Corpus, DataError, Sentence, on_one_line
 
 Sentences = Corpus | Iterable[Sentence]
@@ -37,6 +38,5 @@ def _place(source: Sentences, index: int) -> str:
     return f"sentence {index}"
 
 
-def _shown(sentence: Sentence, limit: int = 60) -> str:
-    text = " ".join(sentence.words)
-    return f'"{text if len(text) <= limit else text[: limit - 3] + "..."}"'
+def _shown(sentence: Sentence) -> str:
+    return f'"{shortened(" ".join(sentence.words))}"'

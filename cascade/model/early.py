@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ..tensors import Batch, Sequences, Spans, splice
+from ..tensors import Batch, Spans, splice
 from .config import CascadeConfig
+from .encoders import Encode
 from .turn import Turn
-
-Encode = Callable[[Sequences, Sequence[str]], dict[str, Tensor]]
 
 
 class EarlyReading:

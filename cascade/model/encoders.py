@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from srn_kernels import SRN
 
+from ..tensors import Sequences
 from .config import ExtractorConfig
 from .pfn import PartitionFilter
+
+Encode = Callable[[Sequences, Sequence[str]], dict[str, Tensor]]
+"""``ExtractionModel.encode``: features (N, F) for each task, of the N words of the sequences."""
 
 
 class TaskEncoder(nn.Module):

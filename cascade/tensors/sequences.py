@@ -1,4 +1,4 @@
-"""Sequences for the trunk: a batch's pieces, with marker ids spliced between them where early fusion wants them."""
+"""Sequences for the trunk: a batch's pieces, with marker ids spliced between them where a fusion wants them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Sequences:
     lengths: Tensor  # (S,) int64
     words: Ragged  # S rows
     word_positions: Tensor  # (words,) int64: a position in the word's sequence
-    before: Tensor  # (S,) int64: how many stand before the sentence and what is spliced into it
-    after: Tensor  # (S,) int64: and behind it
+    before: Tensor  # (S,) int64: pieces to the left of the sentence: context, and what the tokenizer puts there
+    after: Tensor  # (S,) int64: and to its right
 
     @cached_property
     def mask(self) -> Tensor:
@@ -74,14 +74,14 @@ def splice(
     ).sort(stable=True)
     ids = torch.cat([piece_ids, *markers.unbind(1)])[order]
     row = keys // ((width + 2) * 3 * ranks)
-    items = Ragged(torch.bincount(row, minlength=len(rows)))
+    items = Ragged.counting(row, len(rows))
     longest = int(items.lengths.max()) if items.rows else 0
     input_ids = ids.new_full((items.rows, longest), pad_id)
     input_ids[items.row, items.position] = ids
     starts_word = batch.starts_word[chosen]
     starts_word = torch.cat([starts_word, starts_word.new_zeros(2 * len(marked))])[order]
     before, after = (
-        torch.bincount(pieces.row[outside], minlength=len(rows))
+        rows.new_zeros(len(rows)).scatter_add_(0, pieces.row, outside.long())
         for outside in (piece_words < 0, piece_words >= batch.words.lengths[rows][pieces.row])
     )
     return Sequences(input_ids, items.lengths, words, items.position[starts_word], before, after)

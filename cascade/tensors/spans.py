@@ -121,7 +121,7 @@ class Spans:
 
     def per_row(self, rows: int) -> Ragged:
         """The layout of the spans over all ``rows`` rows."""
-        return Ragged(torch.bincount(self.row, minlength=rows))
+        return Ragged.counting(self.row, rows)
 
     def of_rows(self, chosen: Tensor, rows: int) -> Spans:
         """The spans of each of the rows ``chosen`` (R,) out of all ``rows``; the result's rows count these R."""

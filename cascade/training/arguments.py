@@ -27,7 +27,7 @@ UNUSABLE: dict[str, tuple[object, str]] = {
     "eval_do_concat_batches": (True, "scores are of all batches together"),
     "label_smoothing_factor": (0.0, "the losses are of decisions between yes and no"),
 }
-END = 2**31  # of numbers that nobody means to be larger
+END = 2**31  # what numbers are below: a larger one is a typing error
 
 
 @dataclass

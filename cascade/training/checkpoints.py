@@ -53,7 +53,7 @@ def is_complete(checkpoint: Path) -> bool:
     return True
 
 
-# What may change when a training goes on: it decides how is learned and what counts, and not what the weights mean.
+# What may change when a training goes on: it affects learning or decoding, and not what the weights mean.
 MAY_CHANGE = (
     *("dropout", "recurrent_dropout", "srn_init", "backend", "overlaps", "thresholds", "decision", "loss_divisor"),
     *("loss_weights", "match_spans", "candidate_subjects", "restrict_to_entities"),

@@ -9,16 +9,12 @@ from srn_benchmarks.stage_timer import StageTimer
 from torch import profiler
 
 
-def test_labelled_stages_are_timed_and_synchronized_at_their_ends():
-    calls = []
-    timer = StageTimer(lambda: calls.append("synchronize"))
+def test_labelled_stages_are_timed():
+    timer = StageTimer()
     with timer.listening():
         for name in ("cascade.encode", "cascade.decode", "cascade.encode"):
             with profiler.record_function(name):
-                calls.append(name)
                 time.sleep(0.002)
-    assert calls[:4] == ["synchronize", "cascade.encode", "synchronize", "synchronize"]
-    assert len(calls) == 9
     assert timer.seconds.keys() == {"encode", "decode"}
     assert timer.seconds["encode"] >= 0.004
     assert 0.002 <= timer.seconds["decode"] < timer.seconds["encode"]
