@@ -19,7 +19,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ..data import LabelSet
-from ..tensors import Batch, Sequences, Spans
+from ..tensors import Batch, Ragged, Sequences, Spans
 from .config import ExtractorConfig
 from .encoders import RECURRENT_LAYERS, build_encoder
 from .findings import Extraction
@@ -148,8 +148,34 @@ class ExtractionModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def forward(
+        self,
+        word_counts: Tensor,
+        piece_counts: Tensor,
+        piece_ids: Tensor,
+        piece_words: Tensor,
+        entities: Tensor | None = None,
+        relations: Tensor | None = None,
+        example_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> ExtractionOutput:
+        """The training loss. Arguments: see ``collate``; and ``num_items_in_batch``, by which it is divided, if it is not by
+        the words of this batch.
+
+        Raises:
+            ValueError: the batch has no labels. ``extract`` needs none.
+        """
+        given = Given.gold({"entities": entities, "relations": relations})
+        batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
+        return self.loss(self.read(batch), given, num_items_in_batch)
+
     def read(self, batch: Batch) -> Any:
-        """Prepares to read a batch, as ``find`` wants it. Computes nothing yet."""
+        """Prepares to read a batch, as ``loss`` and ``find`` want it. Computes nothing yet."""
+        raise NotImplementedError
+
+    def loss(self, reading: Any, given: Given, words: Tensor | int | None = None) -> ExtractionOutput:
+        """The training loss of a batch that ``read`` prepared, with ``given`` as gold, divided by ``words``: those of the
+        batch if it is None."""
         raise NotImplementedError
 
     def find(self, reading: Any, given: Given | None = None, object_batch_size: int | None = None) -> Extraction:
@@ -169,13 +195,16 @@ class ExtractionModel(PreTrainedModel):
 
         Args:
             given: these spans drive the later turns in place of the predicted ones (the relations' subjects are the
-                subjects); entities, subjects and objects are still decoded from the logits.
+                subjects). Every turn is run as otherwise, and takes its time; the result has the entities that were found
+                and the objects of the given subjects.
             object_batch_size: subjects that one pass of the object turn takes; a model without turns ignores it. None:
                 all of the batch, up to ``SUBJECTS_AT_ONCE``. 1 is the procedure of the paper.
 
         Raises:
             ValueError: ``object_batch_size`` below 1.
         """
+        if object_batch_size is not None and object_batch_size < 1:
+            raise ValueError(f"object_batch_size: expected a number above 0, found {object_batch_size}")
         return self.find(self.read(Batch.of(batch)), given, object_batch_size)
 
     def encode(self, sequences: Sequences, tasks: Sequence[str]) -> dict[str, Tensor]:

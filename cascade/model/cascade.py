@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn, profiler
 from transformers import PreTrainedModel
 
-from ..tensors import Batch, Ragged, Spans
+from ..tensors import Batch, Spans
 from .base import ExtractionModel, ExtractionOutput, Given, inference
 from .config import TURNS, CascadeConfig
 from .early import EarlyReading
@@ -63,29 +63,12 @@ class CascadeModel(ExtractionModel):
             return PackedReading(self.trunk, self.encode_states, batch, self.config, self.fusion)
         return LateReading(self.encode, batch, self.config, self.fusion)
 
-    def forward(
-        self,
-        word_counts: Tensor,
-        piece_counts: Tensor,
-        piece_ids: Tensor,
-        piece_words: Tensor,
-        entities: Tensor | None = None,
-        relations: Tensor | None = None,
-        example_ids: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> ExtractionOutput:
-        """The training loss (Eq. 14, 15), with gold entities as the later turns' prior. Arguments: see ``collate``; and
-        ``num_items_in_batch``, by which ``loss_divisor="batch"`` divides, if it is not by the words of this batch.
-
-        Raises:
-            ValueError: the batch has no labels. ``extract`` needs none.
-        """
-        given = Given.gold({"entities": entities, "relations": relations})
-        batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
+    def loss(self, reading: Reading, given: Given, words: Tensor | int | None = None) -> ExtractionOutput:
+        """Eq. 14 and 15: gold entities are the later turns' prior. ``words`` divide it where ``loss_divisor`` is "batch"."""
+        batch = reading.batch
         width = batch.width
-        words = max(len(batch.words), 1) if num_items_in_batch is None else num_items_in_batch
+        words = max(len(batch.words), 1) if words is None else words
         subjects, typed = given.subjects.unique(width), given.entities.unique(width)
-        reading = self.read(batch)
         turn = reading.entity_turn()
         terms = [self._loss("entity", turn, given.entities, None, batch, words)]
 
@@ -118,8 +101,6 @@ class CascadeModel(ExtractionModel):
         given: Given | None = None,
         object_batch_size: int | None = None,
     ) -> Extraction:
-        if object_batch_size is not None and object_batch_size < 1:
-            raise ValueError(f"object_batch_size: expected a number above 0, found {object_batch_size}")
         batch, passes, unmarked = reading.batch, reading.passes, reading.unmarked
         with profiler.record_function("cascade.encode"):
             turn = reading.entity_turn()
@@ -172,7 +153,7 @@ class CascadeModel(ExtractionModel):
         """(3,): the terms of one turn's loss, divided by ``words``, or by those the turn read (``loss_divisor``)."""
         few = entities is not None and self.config.match_spans == "entities"
         terms = self.heads[name].loss(turn, gold, self._candidates(entities, turn, batch) if few else None)
-        return terms if self.config.loss_divisor == "turn" else terms * (len(turn.words) / words)
+        return terms / (max(len(turn.words), 1) if self.config.loss_divisor == "turn" else words)
 
     def _decode(self, name: str, turn: Turn, candidates: Spans | None) -> Spans:
         return self.heads[name].decode(turn, self.config.threshold(name), candidates, self.config.decision)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..tensors import Batch, Ragged, Spans, plain
 from .config import CascadeConfig
-from .early import Encode
+from .encoders import Encode
 from .turn import Turn
 
 FARTHEST = 6  # of the groups of distances: 1, 2 to 3, 4 to 7, ... words, and the rest
@@ -38,20 +38,26 @@ class LateFusion(nn.Module):
         """(N, F + tag): each word with the embedding of its entity tag (N,)."""
         return torch.cat([features, self.entity_embedding(tags).to(features.dtype)], dim=-1)
 
-    def object_features(self, tagged: Tensor, words: Ragged, chosen: Tensor, subjects: Spans) -> Tensor:
+    def object_words(self, tagged: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Words (N, F + tag), and what the object turn makes of each alone, (N, H), unless it is the printed one."""
+        return tagged, None if self.word is None else self.word(self.dropout(tagged))
+
+    def object_features(
+        self, of_words: tuple[Tensor, Tensor | None], words: Ragged, chosen: Tensor, subjects: Spans
+    ) -> Tensor:
         """Words (N', sizes["object"]) as each subject's row sees them.
 
-        ``tagged`` (N, F + tag) are the batch's words, ``chosen`` (N',) which of them fill the rows ``words``, and
-        ``subjects`` one span per row. What depends on the word alone is computed once, not per subject.
+        ``of_words`` are ``object_words`` of N words, ``chosen`` (N',) which of them fill the rows ``words``, and
+        ``subjects`` one span per row.
         """
+        tagged, alone = of_words
         inside = (words.position >= subjects.start[words.row]) & (words.position <= subjects.end[words.row])
-        if self.word is None:
+        if alone is None:
             return torch.cat([tagged[chosen], self.subject_embedding(inside.long()).to(tagged.dtype)], dim=-1)
         first = words.offsets
         ends = torch.cat([tagged[chosen[first + subjects.start]], tagged[chosen[first + subjects.end]]], dim=-1)
-        tagged, ends = self.dropout(tagged), self.dropout(ends)
         place = self.inside(self.subject_embedding.weight)  # (2, H)
-        summed = self.word(tagged)[chosen] + self.subject(ends)[words.row] + place[inside.long()]
+        summed = alone[chosen] + self.subject(self.dropout(ends))[words.row] + place[inside.long()]
         if self.distance is not None:
             summed = summed + self.distance(distances(words, subjects) + FARTHEST)
         return F.gelu(summed)
@@ -71,6 +77,7 @@ class LateReading:
         self.fusion = fusion
         self.encode = encode
         self.passes = 0
+        self._known: tuple[Spans, tuple[Tensor, Tensor | None]] | None = None
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
@@ -90,9 +97,16 @@ class LateReading:
     def object_turn(self, entities: Spans, subjects: Spans) -> Turn:
         """One row per subject: its sentence with the tags of the entities and of the subject."""
         words, chosen = self.batch.words.select(subjects.row)
-        tags = entity_tags(entities, self.batch.words, len(self.config.entity_types))
-        tagged = self.fusion.tagged(self.features["object"], tags)
-        return Turn(self.fusion.object_features(tagged, words, chosen, subjects), words, subjects.row)
+        return Turn(
+            self.fusion.object_features(self._object_words(entities), words, chosen, subjects), words, subjects.row
+        )
+
+    def _object_words(self, entities: Spans) -> tuple[Tensor, Tensor | None]:
+        """What the object turn knows of the batch's words before it knows the subject; of the same entities made once."""
+        if self._known is None or self._known[0] is not entities:
+            tags = entity_tags(entities, self.batch.words, len(self.config.entity_types))
+            self._known = entities, self.fusion.object_words(self.fusion.tagged(self.features["object"], tags))
+        return self._known[1]
 
 
 def distances(words: Ragged, subjects: Spans) -> Tensor:
@@ -100,7 +114,7 @@ def distances(words: Ragged, subjects: Spans) -> Tensor:
     words beyond, 3 for the next four, and so on up to ``FARTHEST``; negative to the left of the subject."""
     before = (subjects.start[words.row] - words.position).clamp(min=0)
     after = (words.position - subjects.end[words.row]).clamp(min=0)
-    firsts = torch.tensor([2**n for n in range(FARTHEST)], device=before.device)  # of each group but 0
+    firsts = 2 ** torch.arange(FARTHEST, device=before.device)  # of each group but 0
     group = torch.bucketize(before + after, firsts, right=True)
     return torch.where(before > 0, -group, group)
 

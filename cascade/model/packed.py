@@ -21,7 +21,8 @@ EncodeStates = Callable[[Tensor, Sequences, Sequence[str]], dict[str, Tensor]]
 
 
 class PackedReading:
-    """One batch whose text is read once. ``passes`` counts texts through the trunk; every entity has its markers.
+    """One batch whose text is read once. ``passes`` counts texts through the trunk; none goes without markers for
+    want of room.
 
     A marker is a piece at the place of its span's first or last piece (PL-Marker's levitated markers). It sees the text and
     the span's other marker; the text does not see it. So the text's states stay as they are, whatever is marked, and a
@@ -79,9 +80,9 @@ class PackedReading:
         marked = Spans.concatenate([marked, replace(subjects, row=row, label=label)])
         markers = torch.cat([markers, self._markers(replace(subjects, label=label))])
         features = self._read("object", subjects.row, marked, markers)
-        tagged = self.fusion.tagged(features, self._tags(entities)[chosen])
+        of_words = self.fusion.object_words(self.fusion.tagged(features, self._tags(entities)[chosen]))
         every = torch.arange(len(words), device=row.device)
-        return Turn(self.fusion.object_features(tagged, words, every, subjects), words, subjects.row)
+        return Turn(self.fusion.object_features(of_words, words, every, subjects), words, subjects.row)
 
     def _tags(self, entities: Spans) -> Tensor:
         return entity_tags(entities, self.batch.words, len(self.config.entity_types))

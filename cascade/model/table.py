@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..tensors import Batch, Ragged, Spans, plain
 from .base import ExtractionModel, ExtractionOutput, Given, inference
 from .config import TableConfig
-from .early import Encode
+from .encoders import Encode
 from .findings import Extraction
 from .pairs import PairScorer
 
@@ -54,28 +54,10 @@ class TableModel(ExtractionModel):
             self.relation_table = PairScorer(size, len(config.relation_types), "hidden", hidden, config.dropout)
         self.post_init()
 
-    def forward(
-        self,
-        word_counts: Tensor,
-        piece_counts: Tensor,
-        piece_ids: Tensor,
-        piece_words: Tensor,
-        entities: Tensor | None = None,
-        relations: Tensor | None = None,
-        example_ids: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> ExtractionOutput:
-        """The training loss: binary cross-entropy summed over each table's cells, per word. Arguments: see ``collate``; and
-        ``num_items_in_batch``, by which it is divided, if it is not by the words of this batch.
-
-        Raises:
-            ValueError: the batch has no labels. ``extract`` needs none.
-        """
-        given = Given.gold({"entities": entities, "relations": relations})
-        batch = Batch(Ragged(word_counts), Ragged(piece_counts), piece_ids, piece_words)
-        features = self.read(batch).features
-        words, offsets = batch.words, batch.words.offsets
-        divisor = max(len(words), 1) if num_items_in_batch is None else num_items_in_batch
+    def loss(self, reading: TableReading, given: Given, words: Tensor | int | None = None) -> ExtractionOutput:
+        """Binary cross-entropy summed over each table's cells, per word."""
+        features, rows = reading.features, reading.batch.words
+        divisor = max(len(rows), 1) if words is None else words
 
         def term(
             table: PairScorer, task: str, cells: tuple[Tensor, Tensor, Tensor], target: Tensor, label: Tensor
@@ -84,14 +66,14 @@ class TableModel(ExtractionModel):
             halves = table.halves(self.dropout(features[task]))
             return table.loss(halves, i, j, (target, label)) / divisor
 
-        upper = words.upper_pairs()
+        upper, offsets = rows.upper_pairs(), rows.offsets
         spans, subjects, objects = given.entities, given.subjects, given.objects
         entity_cell = upper[2][offsets[spans.row] + spans.start] + spans.end - spans.start
         terms = [term(self.entity_table, "entity", upper, entity_cell, spans.label)]
         if self.relation_table is None:
             terms.append(torch.zeros_like(terms[0]))
         else:
-            square = words.all_pairs()
+            square = rows.all_pairs()
             relation_cell = square[2][offsets[subjects.row] + subjects.start] + objects.start
             terms.append(term(self.relation_table, "relation", square, relation_cell, objects.label))
         terms = torch.stack(terms)  # (2,)

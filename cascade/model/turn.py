@@ -47,7 +47,7 @@ class SpanHead(nn.Module):
         return start, end
 
     def loss(self, turn: Turn, gold: Spans, candidates: Spans | None = None) -> Tensor:
-        """(3,): the start, end and match terms of Eq. 14, summed over labels and pairs, per word of the turn's rows.
+        """(3,): the start, end and match terms of Eq. 14, summed over words or pairs, and over labels.
 
         ``gold.row`` and ``candidates.row`` count the turn's rows. The match is scored for the ``candidates`` alone, which
         are ``unique`` and hold all of ``gold``; without them, for every pair i <= j of a row.
@@ -55,21 +55,21 @@ class SpanHead(nn.Module):
         if not len(turn.words):
             return turn.features.new_zeros(3, dtype=torch.float32)
         features = self.dropout(turn.features)
-        first = turn.words.offsets[gold.row]
+        first, last = _words_of(gold, turn.words)
         if candidates is None:
             i, j, pairs_of = turn.words.upper_pairs()
-            spans = pairs_of[first + gold.start] + gold.end - gold.start
+            spans = pairs_of[first] + last - first
         else:
             i, j = _words_of(candidates, turn.words)
             width = len(turn.words)
             spans = torch.searchsorted(candidates.keys(width), gold.keys(width))
         start, end = self.edge_logits(features)
         terms = (
-            summed_bce(start, ones_at((first + gold.start, gold.label), start.shape)),
-            summed_bce(end, ones_at((first + gold.end, gold.label), end.shape)),
+            summed_bce(start, ones_at((first, gold.label), start.shape)),
+            summed_bce(end, ones_at((last, gold.label), end.shape)),
             self.match.loss(self.match.halves(features), i, j, (spans, gold.label)),
         )
-        return torch.stack(terms) / len(turn.words)
+        return torch.stack(terms)
 
     def decode(self, turn: Turn, threshold: float, candidates: Spans | None = None, decision: str = "match") -> Spans:
         """The spans that count, in the order of rows, starts, ends and labels.
@@ -149,8 +149,7 @@ def _fired_candidates(
 ) -> Iterator[tuple[Tensor, ...]]:
     """Word pairs (i, j, label) of given spans whose start and end fired, a bounded number at a time."""
     for part in candidates.chunks(max(1, PAIRS_AT_ONCE // start.shape[1])):
-        first = words.offsets[part.row]
-        i, j = first + part.start, first + part.end
+        i, j = _words_of(part, words)
         which, label = ((start[i] >= threshold) & (end[j] >= threshold)).nonzero(as_tuple=True)
         yield i[which], j[which], label
 

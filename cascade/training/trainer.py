@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data import Corpus, DataError, with_known_labels
-from ..model import ConfigError, ExtractionModel
+from ..model import ConfigError, ExtractionModel, Given
 from ..scoring import Scores, score
-from ..tensors import Example, collate
+from ..tensors import Batch, Example, collate
 from ..tokenization import UNKNOWN, WordTokenizer
 from ..windows import merged, report
 from .arguments import BEST, CascadeTrainingArguments
@@ -141,6 +141,13 @@ class CascadeTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = drops
 
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As ``Trainer.evaluation_loop``. Raises ValueError for other data than the dev corpus, whose scores these would not
+        be: ``Predictor`` and ``score`` do that."""
+        if self.compute_metrics is not None and dataloader.dataset is not self.eval_dataset:
+            raise ValueError("data to score: expected the dev corpus that the trainer was made with, found another")
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
@@ -187,12 +194,14 @@ class CascadeTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        loss, _, _ = super().prediction_step(model, inputs, True, ignore_keys)
         if prediction_loss_only:
-            return loss, None, None
+            return super().prediction_step(model, inputs, True, ignore_keys)
         inputs = self._prepare_inputs(inputs)
-        with self.compute_loss_context_manager():
-            extraction = self.accelerator.unwrap_model(model).extract(inputs)
+        model = self.accelerator.unwrap_model(model)
+        reading = model.read(Batch.of(inputs))  # one for both: what the first turn reads is read once
+        with torch.no_grad():
+            loss = model.loss(reading, Given.gold(inputs)).loss
+        extraction = model.find(reading)
         return loss, to_rectangle(extraction, len(inputs["word_counts"])), inputs["example_ids"]
 
 

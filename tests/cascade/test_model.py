@@ -183,8 +183,21 @@ def test_extraction_is_the_same_however_objects_are_batched(fusion: str, restric
         parts = model.extract(batch, object_batch_size=size)
         assert found(model, parts, 2) == found(model, whole, 2)
         assert parts.passes == whole.passes
+
+
+@pytest.mark.parametrize("architecture", ["cascade", "table"])
+def test_a_batch_of_no_objects_is_refused(architecture: str) -> None:
+    model, tokenizer = tiny_model(architecture=architecture)
     with pytest.raises(ValueError, match="object_batch_size: expected a number above 0, found 0"):
-        model.extract(batch, object_batch_size=0)
+        model.extract(batch_of(model, tokenizer, SHORT), object_batch_size=0)
+
+
+def test_late_fusion_makes_of_each_word_once_what_all_subjects_share() -> None:
+    model, tokenizer = tiny_model(encoder="none", thresholds=ALL_SUBJECTS)
+    batch, words = batch_of(eager(model), tokenizer, SHORT), []
+    model.fusion.word.register_forward_hook(lambda layer, given, made: words.append(len(made)))
+    assert len(model.extract(batch, object_batch_size=1).subjects) > 3
+    assert words == [int(batch["word_counts"].sum())]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

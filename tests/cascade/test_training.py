@@ -114,6 +114,22 @@ def test_scores_while_training_are_those_of_prediction(options: dict[str, Any], 
     assert metrics["eval_loss"] > 0
 
 
+def test_loss_and_scores_are_of_one_reading(tmp_path: Path) -> None:
+    made, sentences = trainer(tmp_path, {}), []
+    made.model.trunk.register_forward_hook(lambda trunk, given, made: sentences.append(len(made[0])))
+    metrics = made.evaluate()
+    assert sum(sentences) == len(made.eval_dataset)
+    made.args.prediction_loss_only = True
+    assert made.evaluate()["eval_loss"] == metrics["eval_loss"]
+
+
+def test_other_data_than_the_dev_corpus_is_not_scored_as_if_it_were_that(tmp_path: Path) -> None:
+    made = trainer(tmp_path, {})
+    for run in (made.evaluate, made.predict):
+        with pytest.raises(ValueError, match="expected the dev corpus that the trainer was made with, found another"):
+            run(made.eval_dataset[:3])
+
+
 def test_the_rectangle_that_is_gathered_holds_what_was_found() -> None:
     def spans(*rows: tuple[int, int, int, int]) -> Spans:
         return Spans.given(*torch.tensor(rows).reshape(-1, 4).unbind(1))
@@ -392,7 +408,7 @@ def test_what_only_the_dev_corpus_labels_is_missed(tmp_path: Path, caplog: pytes
             torch.zeros(0),
             passes=1,
         )
-        model.extract = lambda _, extraction=extraction: extraction
+        model.find = lambda _, extraction=extraction: extraction
         metrics[name] = made.evaluate()
     assert metrics["known"]["eval_ner_f1"] == 1
     assert (metrics["gold"]["eval_ner_precision"], metrics["gold"]["eval_ner_recall"]) == (1, 0.5)
