@@ -48,7 +48,8 @@ class WordTokenizer:
         if config.max_pieces is not None:
             self.room = config.max_pieces - len(self.before) - len(self.after) - 2 * self.context
             if getattr(config, "fusion", None) == "early":
-                self.room -= min(2 * (MARKED_ENTITIES + 1), self.room // 4)
+                entities = MARKED_ENTITIES if config.markers == "all" else 0
+                self.room -= max(2, min(2 * (entities + 1), self.room // 4))  # the subject has its markers in any case
             if self.room < 1:
                 context = f" with {self.context} pieces of context on each side" if self.context else ""
                 raise DataError(f"max_pieces: expected room for a piece of text, found {config.max_pieces}{context}")

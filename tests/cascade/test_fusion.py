@@ -6,16 +6,19 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tiny_models import LABELS, SAMPLE, batch_of, nested_sentence, tiny_model
+from tiny_models import LABELS, SAMPLE, batch_of, eager, long_document, nested_sentence, tiny_model
 from torch import Tensor
 
 from cascade import CascadeConfig, CascadeModel, ConfigError, Given
+from cascade.data import Corpus
 from cascade.model import beside as beside_module
 from cascade.model import packed as packed_module
 from cascade.model.config import FUSIONS, WITH_MARKERS
 from cascade.model.late import FARTHEST, distances, entity_tags
 from cascade.model.turn import Turn
+from cascade.prediction import Predictor
 from cascade.tensors import Batch, Ragged, Sequences, Spans
+from cascade.tokenization import WordTokenizer
 
 SENTENCES = [sentence for sentence in SAMPLE.sentences() if sentence.words][:6]
 
@@ -136,6 +139,19 @@ def test_early_fusion_marks_the_best_entities_when_room_is_short() -> None:
     assert markers & set(subject.input_ids[0].tolist()) == {opening, closing}
     assert markers & set(objects.input_ids[0].tolist()) == {opening, closing, *model.config.marker_ids[-1]}
     assert int(objects.lengths.max()) <= model.config.max_pieces
+
+
+@pytest.mark.parametrize("positions, context", [(16, 4), (16, 5), (24, 0), (8, 0)])
+@pytest.mark.parametrize("markers", ["all", "subject"])
+def test_a_subject_has_room_for_its_markers(markers: str, positions: int, context: int) -> None:
+    model, tokenizer = tiny_model(
+        fusion="early", encoder="none", markers=markers, positions=positions, context=context, thresholds=[0.3] * 3
+    )
+    calls = recorded(eager(model))
+    assert any(s.relations for s in Predictor(model, tokenizer)(Corpus((long_document(),))))
+    assert max(int(sequences.lengths.max()) for sequences, _ in calls) <= positions
+    if markers == "subject":  # what the tokenizer puts around a text, and the two markers
+        assert WordTokenizer(tokenizer, model.config).room == positions - 2 * context - 4
 
 
 @torch.no_grad()
