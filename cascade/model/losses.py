@@ -50,8 +50,9 @@ class PairLoss(torch.autograd.Function):
             differentiate: whether there will be a backward pass.
             left, right: what each word contributes to the pairs in which it is i, or j, (N, inner) each.
         """
-        losses = []
-        gradients = [torch.zeros_like(tensor) for tensor in (left, right, *weights)] if differentiate else []
+        losses, inputs = [], (left, right, *weights) if differentiate else ()
+        # in float32 at least: a word's gradient is a sum over all pairs that it is in
+        gradients = [torch.zeros_like(one, dtype=torch.promote_types(one.dtype, torch.float32)) for one in inputs]
         for i, j, targets in parts:
             pairs = (left[i] + right[j]).requires_grad_(differentiate)  # (P, inner)
             with torch.set_grad_enabled(differentiate):
@@ -59,14 +60,17 @@ class PairLoss(torch.autograd.Function):
             losses.append(loss.detach())
             if differentiate:
                 of_pairs, *of_weights = torch.autograd.grad(loss, (pairs, *weights))
+                of_pairs = of_pairs.to(gradients[0].dtype)
                 gradients[0].index_put_((i,), of_pairs, accumulate=True)
                 gradients[1].index_put_((j,), of_pairs, accumulate=True)
                 for gradient, of_weight in zip(gradients[2:], of_weights, strict=True):
                     gradient += of_weight
         ctx.save_for_backward(*gradients)
+        ctx.dtypes = [one.dtype for one in inputs]
         return torch.stack(losses).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, *(gradient * tensor for tensor in ctx.saved_tensors)
+        scaled = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        return None, None, None, *((gradient * tensor).to(dtype) for tensor, dtype in scaled)

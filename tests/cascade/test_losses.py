@@ -96,6 +96,18 @@ def test_gradcheck(match: str, dropout: float) -> None:
         assert torch.autograd.gradcheck(loss, tensors)
 
 
+def test_gradients_of_low_precision_are_summed_in_float32() -> None:
+    made = scorer("hidden")
+    loss, exact = loss_of(made, [300])
+    low = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+    exact = [tensor.detach().double().requires_grad_() for tensor in low]
+    expected = torch.autograd.grad(loss(*exact), exact[:2])
+    made.bfloat16()
+    for got, want in zip(torch.autograd.grad(loss(*low), low[:2]), expected, strict=True):
+        assert got.dtype == torch.bfloat16
+        assert (got - want).norm() < 0.01 * want.norm()
+
+
 def test_frozen_weights() -> None:
     made = scorer("hidden")
     made.out.weight.requires_grad_(False)
