@@ -34,6 +34,7 @@ def tune_thresholds(
     grid = GRID if grid is None else grid
     if not all(0 <= threshold <= 1 for threshold in grid):
         raise ConfigError(f"grid: expected numbers from 0 to 1, found {list(grid)}")
+    grid = sorted(grid)
     config = predictor.model.config
     saved = list(config.thresholds)
     predict = predict or predictor.repeatedly(corpus)

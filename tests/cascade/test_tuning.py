@@ -73,6 +73,14 @@ def test_what_is_good_already_stays() -> None:
     assert tune_thresholds(Predictor(model, tokenizer), SAMPLE, grid=(0.9, 0.95)) == model.config.thresholds == START
 
 
+def test_of_equally_good_thresholds_the_lowest_is_taken_whatever_their_order() -> None:
+    chosen = [
+        tune_thresholds(predictor, predictor.corpus, grid=grid, value=lambda scores: scores.ner.recall > 0.95)
+        for predictor, grid in ((Confident(0), GRID), (Confident(0), GRID[::-1]))
+    ]
+    assert chosen == [[GRID[0], *START[1:]]] * 2
+
+
 def test_without_relations_only_the_entities_threshold_is_chosen() -> None:
     predictor, asked = Confident(0), []
     predictor.model.config.relation_types = []
