@@ -173,6 +173,11 @@ class Steps:
             return _equal_steps(rows, batch)
         return cls(batch_sizes, rows, batch)
 
+    @property
+    def kept(self) -> bool:
+        """Whether ``of`` gives this object each time: equal lengths, unless they are many."""
+        return isinstance(self.sizes, Repeated) and self.count <= MOST_KEPT_STEPS
+
     @cached_property
     def batch_sizes(self) -> Tensor:
         """(T,) int64, on the CPU and contiguous: kernels read its memory."""

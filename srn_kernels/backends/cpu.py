@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from srn_kernels import gradients, layout, native
+from srn_kernels import gradients, native
 from srn_kernels.backends import buffers
 from srn_kernels.backends.backend import Backend
 from srn_kernels.call import DirectionCall, LayerCall, Problem
@@ -220,16 +220,12 @@ def _shape(call: DirectionCall):
     (batch, state), weights = call.h0.shape, call.weights
     sizes = batch, call.input.shape[1], weights.hidden_size, state
     options = call.input.dtype, call.tasks, weights.hr is not None, call.reverse
-    shape = _kept_shape if call.steps.count <= layout.MOST_KEPT_STEPS else _native_shape
+    shape = _kept_shape if call.steps.kept else _native_shape
     return shape(call.steps, sizes, options, torch.get_num_threads())
 
 
 @lru_cache(maxsize=64)
 def _kept_shape(steps: Steps, sizes: tuple[int, ...], options: tuple, threads: int):
-    """For calls of equal lengths, whose ``steps`` is the same object.
-
-    Shapes of unequal lengths are never found again, and leave the cache after 64 others.
-    """
     return _native_shape(steps, sizes, options, threads)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pybind11
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from srn_kernels import SRN, layout, native, srn_layer
 from srn_kernels.backends import cpu
@@ -347,6 +348,16 @@ def test_long_calls_leave_no_tables_behind() -> None:
         assert sys.getsizeof(steps.sizes) + sys.getsizeof(steps.offsets) < 200
         rnn(torch.zeros(20_000 + more, 2, 1))
     assert [cpu._kept_shape.cache_info().currsize, layout._equal_steps.cache_info().currsize] == before
+
+
+def test_unequal_lengths_do_not_take_the_place_of_shapes_that_come_again() -> None:
+    rnn, x = SRN(3, 4, backend="cpu"), torch.randn(5, 2, 3)
+    cpu._kept_shape.cache_clear()
+    for _ in range(2):
+        rnn(x)
+        rnn(pack_padded_sequence(x, torch.tensor([5, 3])))
+    kept = cpu._kept_shape.cache_info()
+    assert (kept.currsize, kept.hits) == (1, 1)
 
 
 def test_a_forked_process_does_not_wait_for_a_thread_that_it_lacks() -> None:
