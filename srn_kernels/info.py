@@ -54,6 +54,8 @@ def native_module() -> dict[str, Any]:
     build = module.build_info()
     if build["version"] != __version__:
         problem = f"srn_kernels._C was built from version {build['version']}, not {__version__}: install again"
+    else:
+        problem = native.stale()
     return {"file": module.__file__, "build": build, "cpu_isa": module.cpu_isa(), "problem": problem}
 
 

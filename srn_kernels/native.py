@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from hashlib import sha256
+from pathlib import Path
 from types import ModuleType
 
 # torch first: the library then shares torch's OpenMP runtime, and there is one thread pool instead of two.
@@ -27,6 +29,24 @@ else:
 def missing() -> str | None:
     """Why the native library cannot be used, or None."""
     return _missing
+
+
+def sources() -> str | None:
+    """The digest of the native sources beside the package, as ``cmake/SrnSources.cmake`` makes it; None where they are not."""
+    root = Path(__file__).parents[1]
+    kinds = (".h", ".cuh", ".cpp", ".cu")
+    files = [path.relative_to(root) for path in root.glob("csrc/**/*") if path.suffix in kinds]
+    names = sorted(path.as_posix() for path in files if path.parts[1] != "tests")
+    text = "".join(f"{name} {sha256((root / name).read_bytes()).hexdigest()}\n" for name in names)
+    return sha256(text.encode()).hexdigest() if names else None
+
+
+def stale() -> str | None:
+    """That the library was built from other sources than those beside the package, in a sentence; None where it was not,
+    or where there are none."""
+    if _module is None or sources() in (None, _module.build_info().get("sources")):
+        return None
+    return "srn_kernels._C was built from other sources than csrc holds now: install again"
 
 
 def multiplies_bfloat16() -> bool:

@@ -40,7 +40,7 @@ class Outcome:
         """Why they have not all passed, in a few words; None where they have."""
         if self.failures:
             return f"{len(self.failures)} of {self.passed + len(self.failures) + self.skipped} tests failed"
-        return self.broken or (None if self.passed else "no test ran")
+        return self.broken
 
     def __str__(self) -> str:
         counts = f"{self.passed} passed, {len(self.failures)} failed, {self.skipped} skipped"
@@ -57,7 +57,9 @@ def outcome(ending: Ending, junit: Path) -> Outcome:
     skipped = sum(case.find("skipped") is not None for case in cases if case not in failures)
     passed = len(cases) - len(failures) - skipped
     names = tuple(str(case.get("name")) for case in failures)
-    return Outcome(passed, skipped, names, None if ending.status == 0 else broken)
+    if ending.status == 0:
+        broken = None if passed else "no test ran"
+    return Outcome(passed, skipped, names, broken)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from srn_kernels import backends
+from srn_kernels import backends, native
 from srn_kernels.backends import proof
+from srn_kernels.backends.backend import Backend
 
 from . import machine, report
 from .names import BARS, GPU_CELL, GPU_PACKED, GPU_PARTS, GPU_SMOKE, GPU_STEP, GPU_SWEEP
@@ -67,6 +68,12 @@ STAGES = (
 )
 
 
+def unusable(backend: Backend) -> str | None:
+    """Why a backend cannot run here, or not as its sources say; None where it can."""
+    of_module = any(source.startswith("csrc/") for source in backend.sources)
+    return backend.unavailable() or (native.stale() if of_module else None)
+
+
 @dataclass
 class Run:
     """``folder``: where everything goes, written after each process, so that a run that is ended leaves what it had."""
@@ -100,7 +107,7 @@ class Run:
     def usable(self) -> list[str]:
         """The GPU backends that can run here, of those asked for; the others are remarked upon."""
         wanted = self.names or [name for name, backend in backends.BACKENDS.items() if backend.needs_proof]
-        reasons = {name: backends.BACKENDS[name].unavailable() for name in wanted}
+        reasons = {name: unusable(backends.BACKENDS[name]) for name in wanted}
         for name, reason in reasons.items():
             if reason:
                 self.remark(f"{name} cannot be used here: {reason}")

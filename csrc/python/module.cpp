@@ -10,6 +10,10 @@
 
 namespace py = pybind11;
 
+namespace srn {
+const char* sources();  // their digest: cmake/SrnSources.cmake writes it
+}
+
 namespace {
 
 // A shape and the sizes of its passes' workspaces, found out once: calls share their shape.
@@ -91,6 +95,7 @@ py::dict build_info() {
   info["cpu_isas"] = SRN_CPU_ISAS;
   info["cuda_compiler"] = SRN_CUDA_COMPILER;
   info["cuda_architectures"] = SRN_CUDA_ARCHITECTURES;
+  info["sources"] = srn::sources();
   return info;
 }
 

@@ -36,7 +36,7 @@ from srn_benchmarks.results import FAILED, TIMED, Results
 from srn_benchmarks.stages import STAGES, Run
 from srn_benchmarks.tables import sections
 
-from srn_kernels import backends
+from srn_kernels import backends, native
 from srn_kernels.backends import proof
 
 STAGE = {stage.name: stage for stage in STAGES}
@@ -92,6 +92,14 @@ def alive(number: int) -> bool:
         return False
 
 
+def test_a_module_of_other_sources_is_not_measured(monkeypatch: pytest.MonkeyPatch):
+    backend = STAND_INS["new"]
+    monkeypatch.setattr(native, "sources", lambda: "0" * 64)
+    assert stages.unusable(backend) is None
+    monkeypatch.setattr(type(backend), "sources", ("csrc/cell.h",))
+    assert stages.unusable(backend) == "srn_kernels._C was built from other sources than csrc holds now: install again"
+
+
 # -- the tests' outcome, and records -----------------------------------------------------------------------------------
 
 PASSED = '<testcase name="good"/>'
@@ -126,7 +134,8 @@ def test_nothing_but_whole_and_clean_runs_count_as_passed(tmp_path: Path):
         1, "", "[gw3] [ 12%] PASSED tests/a.py::test_one[x] \n[gw0] [ 13%] FAILED tests/a.py::test_two[y] \n"
     )
     assert worker.last_test == ", at tests/a.py::test_two[y]"
-    assert (Outcome(skipped=3) + outcome_of(tmp_path, PASSED)).problem is None  # no compute-sanitizer, say
+    nothing = outcome_of(tmp_path, SKIPPED)  # no compute-sanitizer, say
+    assert (outcome_of(tmp_path, PASSED) + nothing).problem == "no test ran"
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def runs(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     for tool in TOOLS:
         log = folder / f"{tool}.log"
         command = [PROGRAM, "--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20"]
+        command += ["--num-cuda-barriers", "64"]  # of a block, at most: counted by the tool itself, it may find too few
         command += [sys.executable, str(Path(__file__).with_name("sanitized.py")), backend]
         with log.open("w") as output:
             started[tool] = (subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment), log)

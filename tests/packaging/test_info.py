@@ -71,6 +71,15 @@ def test_build_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem.startswith(f"srn_kernels._C was built from version 0.0.1, not {__version__}")
 
 
+def test_build_of_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.stale() is None
+    monkeypatch.setattr(native, "sources", lambda: "0" * 64)
+    problem = "srn_kernels._C was built from other sources than csrc holds now: install again"
+    assert info.collect()["native"]["problem"] == problem
+    monkeypatch.setattr(native, "sources", lambda: None)  # an installed package
+    assert info.collect()["native"]["problem"] is None
+
+
 def check_report_without_library(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout
     assert "native module the native library could not be loaded" in done.stdout

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from srn_kernels import native
 from srn_kernels.backends import cuda
 
 from ..bench import Bench
@@ -37,6 +38,8 @@ def load(path: Path) -> Any:
     kernels = getattr(module, "cuda", module)
     if not hasattr(kernels, "stamp_to"):
         raise ValueError(f"{path} was not built with SRN_STAMPS")
+    if kernels is not module and module.build_info()["sources"] != native.sources():
+        raise ValueError(f"{path} was built from other sources than csrc holds now")
     return kernels
 
 
