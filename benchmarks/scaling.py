@@ -19,6 +19,7 @@ import torch
 from srn_benchmarks.corpus import SpeedCorpus
 from srn_benchmarks.machine import describe, summary
 from srn_benchmarks.names import BATCHED, LATE, PACKED_FUSION
+from srn_benchmarks.report import PageError, put_between
 from srn_benchmarks.workloads.memory import peak_bytes
 from srn_benchmarks.workloads.procedures import SCIBERT, TINY, Setting, Workload
 from tabulate import tabulate
@@ -28,7 +29,7 @@ from cascade.data import Entity, LabelSet, Relation, Sentence
 PROCEDURES = (LATE, PACKED_FUSION, BATCHED)
 SETTING = Setting("cpu", torch.float32)
 LABELS = LabelSet(("Person", "Place"), ("IN", "OF"))
-BEGIN, END = "<!-- scaling: begin -->", "<!-- scaling: end -->"
+MARKERS = "<!-- scaling: begin -->", "<!-- scaling: end -->"
 ROUNDS = 2
 
 
@@ -95,12 +96,8 @@ def filled(page: Path, results: dict[str, Any]) -> str:
         fixed = ", ".join(f"{value} {key}" for key, value in vars(Point()).items() if key != name)
         headers = (name, *(f"{each}, {unit}" for unit in ("ms", "MB") for each in PROCEDURES))
         parts += [f"Against {name}, with {fixed}:", tabulate(rows, headers, tablefmt="github", disable_numparse=True)]
-    before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not closed:
-        raise SystemExit(f"{page}: expected the lines {BEGIN} and {END}")
-    body = "\n\n".join([*parts, f"Measured on: {summary(results['machine'])}."])
-    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+    body = "\n\n".join([*parts, f"Measured on: {summary(results['machine'])}.\n"])
+    return put_between(page, page.read_text("utf-8"), MARKERS, body)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,7 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out.write_text(json.dumps(results, indent=1) + "\n")
     if options.page:
         page, file = options.page
-        page.write_text(filled(page, json.loads(file.read_text())), "utf-8")
+        try:
+            page.write_text(filled(page, json.loads(file.read_text())), "utf-8")
+        except PageError as error:
+            raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -93,12 +93,18 @@ def fill_page(page: Path, files: Sequence[Path]) -> str:
             plots = [os.path.relpath(plot, page.parent) for plot in sorted(file.parent.glob("*.svg"))]
             results = Results.read(file)
             bodies.append(markdown(results, plots, level=3) if part == "results" else shortest(results))
-        text = _between(page, text, part, "\n".join(filter(None, bodies)) or "No results have been committed yet.\n")
+        body = "\n".join(filter(None, bodies)) or "No results have been committed yet.\n"
+        text = put_between(page, text, markers(part), body)
     return text
 
 
-def _between(page: Path, text: str, part: str, body: str) -> str:
-    begin, end = markers(part)
+def put_between(page: Path, text: str, lines: tuple[str, str], body: str) -> str:
+    """The ``text`` of a page with ``body`` between two of its lines.
+
+    Raises:
+        PageError: they are not there, once each, the first before the second.
+    """
+    begin, end = lines
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed) or begin in rest or end in before + after:

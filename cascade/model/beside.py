@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
 from ..tensors import Ragged, Sequences
@@ -64,9 +65,7 @@ def check_beside(trunk: PreTrainedModel, rows: Sequence[Sequence[int]], pad_toke
     has in the text. Two sequences ``rows`` of different lengths are read so, in eval mode.
     """
     lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.full((len(rows), int(lengths.max())), pad_token_id)
-    for row, pieces in zip(ids, rows, strict=True):
-        row[: len(pieces)] = torch.tensor(pieces)
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=pad_token_id)
     none = torch.zeros_like(lengths)
     sequences = Sequences(ids, lengths, Ragged(none), lengths[:0], none, none)
     places = torch.stack([torch.arange(int(lengths.min())).flip(0)] * len(rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import scaling
 
-PAGE = f"# Title\n\nText.\n\n{scaling.BEGIN}\n\nold\n\n{scaling.END}\n\nMore.\n"
+PAGE = "# Title\n\nText.\n\n{}\n\nold\n\n{}\n\nMore.\n".format(*scaling.MARKERS)
 
 
 def test_points_are_measured_and_fill_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_points_are_measured_and_fill_a_page(tmp_path: Path, monkeypatch: pytest
     text = page.read_text()
     assert "old" not in text and text.startswith("# Title") and text.endswith("More.\n")
     page.write_text("no markers")
-    with pytest.raises(SystemExit, match=f"{page}: expected the lines {scaling.BEGIN} and {scaling.END}"):
+    with pytest.raises(SystemExit, match=f"{page}: expected the line {scaling.MARKERS[0]}"):
         scaling.main(["--page", str(page), str(file)])
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
     assert rows[0] == "words" and rows[2:] == ["4", "40"]

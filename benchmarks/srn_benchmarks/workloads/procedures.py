@@ -209,11 +209,9 @@ class Workload:
 
 def trunk_states(model: CascadeModel, tensors: Mapping[str, Tensor]) -> Tensor:
     """(pieces, D): the trunk's last states of a batch's sentences, unmarked."""
-    batch = Batch.of(tensors)
-    sequences = plain(batch, model.config.pad_token_id)
-    place = torch.arange(sequences.input_ids.shape[1], device=batch.piece_ids.device)
-    mask = place < sequences.lengths[:, None]
-    return model.trunk(input_ids=sequences.input_ids, attention_mask=mask.long()).last_hidden_state[mask]
+    sequences = plain(Batch.of(tensors), model.config.pad_token_id)
+    states = model.trunk(input_ids=sequences.input_ids, attention_mask=sequences.mask).last_hidden_state
+    return states[sequences.mask.bool()]
 
 
 def check_spans(extraction: Extraction, sentences: Sequence[Sentence]) -> None:
