@@ -141,7 +141,7 @@ def test_early_fusion_marks_the_best_entities_when_room_is_short() -> None:
     assert int(objects.lengths.max()) <= model.config.max_pieces
 
 
-@pytest.mark.parametrize("positions, context", [(16, 4), (16, 5), (24, 0), (8, 0)])
+@pytest.mark.parametrize("positions, context", [(16, 4), (16, 5), (12, 0), (8, 0)])
 @pytest.mark.parametrize("markers", ["all", "subject"])
 def test_a_subject_has_room_for_its_markers(markers: str, positions: int, context: int) -> None:
     model, tokenizer = tiny_model(
