@@ -25,7 +25,10 @@ template <typename X>
 struct Piece {
   int32_t offset;  // bytes
 
-  SRN_PLAN X* in(unsigned char* memory) const { return reinterpret_cast<X*>(memory + offset); }
+  // Of its number i, by one sum: nvcc joins stores into wide ones only where few sums make their address.
+  SRN_PLAN X* in(unsigned char* memory, int i = 0) const {
+    return reinterpret_cast<X*>(memory + (offset + i * int(sizeof(X))));
+  }
 };
 
 // Deals shared memory out, piece by piece.

@@ -166,7 +166,7 @@ class Team {
       constexpr Chunk chunk = Chunk::of(i, kCount);
       if constexpr (i == chunk.start) {
         const int depth = chunk.depth(unit, plan_.units);
-        store_operands<Element, chunk.size>(numbers + i, at(shared_.owned) + operand_place<Block>(row, depth));
+        store_operands<Element, chunk.size>(numbers + i, at(shared_.owned, operand_place<Block>(row, depth)));
       }
     });
   }
@@ -187,8 +187,8 @@ class Team {
 
  private:
   template <typename X>
-  SRN_BODY X* at(const Piece<X>& piece) const {
-    return piece.in(block_.memory());
+  SRN_BODY X* at(const Piece<X>& piece, int i = 0) const {
+    return piece.in(block_.memory(), i);
   }
 
   const Block& block_;
