@@ -145,17 +145,27 @@ class Team {
   // An item's numbers of the first product, their partial sums added up in order.
   template <int kCount>
   SRN_BODY void totals(int item, float (&sums)[kCount]) const {
-    const int rows = plan_.gathered.rows(), each = plan_.units * kColumnRows;
+    const int rows = plan_.gathered.rows(), each = plan_.units * kColumnRows, splits = plan_.gathered.splits();
     const int column = kRows > kColumnRows && item >= each ? 1 : 0;
-    const float* partial = at(shared_.partials) + column * (rows * kColumnRows - each) + item;
+    const int place = column * (rows * kColumnRows - each) + item;
+    // The offset of a split is the same for all threads: kept apart, it takes them no register.
+    const auto partial = [&](int split, int a) {
+      return *shared_.partials.in(block_.memory() + split * (rows * kRows * int(sizeof(float))), place + a * each);
+    };
     SRN_UNROLL(kCount)
-    for (int a = 0; a < kCount; ++a) sums[a] = partial[a * each];
+    for (int a = 0; a < kCount; ++a) sums[a] = partial(0, a);
+    // There are 0, 1, 3 or 7 more: the loads of three are under way at once.
+    const auto add = [&](int first, auto count) SRN_INLINE_LAMBDA {
+      SRN_UNROLL(3)
+      for (int split = first; split < first + decltype(count)::value; ++split) {
+        SRN_UNROLL(kCount)
+        for (int a = 0; a < kCount; ++a) sums[a] += partial(split, a);
+      }
+    };
+    int split = 1;
     SRN_UNROLL(1)
-    for (int split = 1; split < plan_.gathered.splits(); ++split) {
-      partial += rows * kRows;
-      SRN_UNROLL(kCount)
-      for (int a = 0; a < kCount; ++a) sums[a] += partial[a * each];
-    }
+    for (; split + 3 <= splits; split += 3) add(split, Index<3>{});
+    if (split < splits) add(split, Index<1>{});
   }
 
   // Puts what the slice owns of an item into the operand of the second product.
