@@ -83,6 +83,12 @@ SRN_BODY int operand_place(int row, int depth) {
   return int((k / kDepth * Block::kRows + uint32_t(row)) * kDepth + k % kDepth);
 }
 
+// A number that is kept in a register: nvcc would read a kernel's parameter again for each use, and wait for each.
+SRN_BODY int in_register(int number) {
+  asm("" : "+r"(number));
+  return number;
+}
+
 // The items 0 to count - 1, dealt to the threads of the block.
 template <typename Block, typename F>
 SRN_BODY void each(const Block& block, int count, const F& f) {

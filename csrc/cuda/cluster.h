@@ -71,7 +71,7 @@ class Cluster {
   // The sum for a row of a unit of this member: all loads are under way at once, and no chain of sums is long.
   SRN_BODY float scattered(int unit, int row) const {
     const float* const first = at(shared_.slots) + unit * kRows + row;
-    const int each = plan_.units * kRows;
+    const int each = in_register(plan_.units * kRows);
     float sums[kMostMembers];
     SRN_UNROLL(kMostMembers)
     for (int source = 0; source < kMostMembers; ++source) {
