@@ -48,9 +48,9 @@ SRN_BODY void await(const Block& block, const Word* first, int64_t stride, int c
     });
     unrolled<0, kCount>([&](auto index) SRN_INLINE_LAMBDA {
       constexpr int i = decltype(index)::value;
-      bool there = true;
-      for (int j = 0; j < 4; ++j) there = there && (words[i][j] & 1) == phase;
-      if (there) missing &= ~(1u << i);
+      Word other = 0;  // its lowest bit: whether that of any word is not the phase
+      for (int j = 0; j < 4; ++j) other |= words[i][j] ^ phase;
+      missing &= other << i | ~(1u << i);
     });
     if (missing == 0) break;
     block.wait(++looks);
