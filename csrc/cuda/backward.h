@@ -29,7 +29,7 @@ class BackwardPass {
         team_(block, plan, call, shared.team),
         place_(team_.place()),
         direction_(call.direction[place_.team % call.sizes.directions]),
-        clip_(float(direction_.cell_clip)),
+        clip_(in_register(float(direction_.cell_clip))),
         H_(call.sizes.hidden) {}
 
   SRN_BODY void run() {

@@ -83,10 +83,13 @@ SRN_BODY int operand_place(int row, int depth) {
   return int((k / kDepth * Block::kRows + uint32_t(row)) * kDepth + k % kDepth);
 }
 
-// A number that is kept in a register: nvcc would read a kernel's parameter again for each use, and wait for each.
-SRN_BODY int in_register(int number) {
-  asm("" : "+r"(number));
-  return number;
+// A number of 32 bits that is kept in a register: nvcc would read a kernel's parameter, or convert it, again for each
+// use, and wait for each.
+template <typename X>
+SRN_BODY X in_register(X number) {
+  uint32_t bits = bits_as<uint32_t>(number);
+  asm("" : "+r"(bits));
+  return bits_as<X>(bits);
 }
 
 // The items 0 to count - 1, dealt to the threads of the block.
