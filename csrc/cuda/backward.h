@@ -71,11 +71,11 @@ class BackwardPass {
     start(group, rows);
     for (int i = 0; i < group.steps; ++i) {
       const int step = reverse ? i : group.steps - 1 - i;
-      const Rows next = {rows.before, before(reverse ? step + 1 : step - 1)};
       begin(group, rows);
       block_.stamp(srn::persistent::kBegin);
       // While the gradients of c are on their way.
       recompute(group, rows);
+      const Rows next = {rows.before, before(reverse ? step + 1 : step - 1)};
       block_.stamp(srn::persistent::kRecompute);
       team_.exchange().await_gathered();
       block_.stamp(srn::persistent::kAwaitDc);
