@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from srn_kernels import backends
+from srn_kernels.backends.cuda import EXCHANGE, EXCHANGES, CUDABackend
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS starts: deterministic mode demands it
 sys.path.append(str(Path(__file__).parents[1]))  # for srn.cases and srn.accuracy
@@ -45,6 +46,15 @@ def _skipped(name: str, reason: str) -> object:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if torch.cuda.is_available():
         terminalreporter.write_line(f"random numbers of the GPU tests: replay with --seed {config.option.gpu_seed}")
+
+
+@pytest.fixture(params=EXCHANGES)
+def exchange(request: pytest.FixtureRequest, backend: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way in which a backend's blocks exchange numbers; all but the first are used only on request."""
+    if request.param != EXCHANGES[0] and backend != CUDABackend.name:
+        pytest.skip(f"{backend} has no exchange to choose")
+    monkeypatch.setenv(EXCHANGE, request.param)
+    return request.param
 
 
 @pytest.fixture(autouse=True)

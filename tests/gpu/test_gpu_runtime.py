@@ -22,6 +22,7 @@ RAGGED = Case(steps=12, batch=31, hidden_size=300, input_size=64, directions=2, 
 LONG = Case(steps=200, batch=32, hidden_size=300, input_size=64)
 
 each_case = pytest.mark.parametrize("case", [SMALL, PAPER], ids=["small", "paper"])
+each_exchange = pytest.mark.usefixtures("exchange")
 
 NAP = 100_000_000
 """Cycles for which a stream is kept busy: some 50 ms."""
@@ -53,6 +54,7 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@each_exchange
 @pytest.mark.parametrize("case", [SMALL, PAPER, RAGGED], ids=["small", "paper", "ragged"])
 def test_the_host_does_not_wait(case: Case, backend: str) -> None:
     call = draw_for(backend, case, torch.bfloat16)
@@ -69,6 +71,7 @@ def test_the_host_does_not_wait(case: Case, backend: str) -> None:
 # -- graphs ------------------------------------------------------------------------------------------------------------
 
 
+@each_exchange
 @pytest.mark.parametrize("case", [SMALL, PAPER, RAGGED], ids=["small", "paper", "ragged"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "tf32"])
 def test_a_captured_call_replays_with_new_data(case: Case, dtype: torch.dtype, backend: str) -> None:
@@ -87,6 +90,7 @@ def test_a_captured_call_replays_with_new_data(case: Case, dtype: torch.dtype, b
                 assert torch.equal(one, other), name
 
 
+@each_exchange
 @each_case
 def test_a_captured_training_step_replays_with_new_data(case: Case, backend: str) -> None:
     call = draw_for(backend, case, torch.bfloat16)
@@ -114,6 +118,7 @@ def test_a_captured_training_step_replays_with_new_data(case: Case, backend: str
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
+@each_exchange
 @each_case
 def test_a_call_runs_on_the_current_stream(case: Case, backend: str) -> None:
     """Its input is made on a stream that is still busy: on any other stream it would be read too early."""
@@ -132,6 +137,7 @@ def test_a_call_runs_on_the_current_stream(case: Case, backend: str) -> None:
     assert differing(got, expected) == []
 
 
+@each_exchange
 @pytest.mark.parametrize("case", [SMALL, LONG, RAGGED], ids=["small", "long", "ragged"])
 def test_two_streams_at_once_do_not_disturb_each_other(case: Case, backend: str) -> None:
     """Two calls are started while both streams are busy, and so run side by side; ten times."""
