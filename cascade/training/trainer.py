@@ -141,7 +141,7 @@ class CascadeTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = drops
 
-    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+    def evaluation_loop(self, dataloader: DataLoader[Any], *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As ``Trainer.evaluation_loop``. Raises ValueError for other data than the dev corpus, whose scores these would not
         be: ``Predictor`` and ``score`` do that."""
         if self.compute_metrics is not None and dataloader.dataset is not self.eval_dataset:
