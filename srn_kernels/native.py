@@ -36,7 +36,7 @@ def sources() -> str | None:
     root = Path(__file__).parents[1]
     kinds = (".h", ".cuh", ".cpp", ".cu")
     files = [path.relative_to(root) for path in root.glob("csrc/**/*") if path.suffix in kinds]
-    names = sorted(path.as_posix() for path in files if path.parts[1] != "tests")
+    names = sorted(path.as_posix() for path in files if path.parts[1] != "tests" and path.name[0] != ".")
     text = "".join(f"{name} {sha256((root / name).read_bytes()).hexdigest()}\n" for name in names)
     return sha256(text.encode()).hexdigest() if names else None
 
