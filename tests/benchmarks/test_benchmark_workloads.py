@@ -430,9 +430,11 @@ def test_peak_is_exact_and_counts_what_was_freed_again():
     assert peak_bytes(call, 1) == 6000
 
 
-def test_an_error_inside_is_not_lost():
+def test_an_error_inside_is_not_lost_and_the_threads_stay_as_they_were():
+    before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
-        peak_bytes(lambda: 1 // 0, 1)
+        peak_bytes(lambda: 1 // 0, before + 1)
+    assert torch.get_num_threads() == before
 
 
 def test_formula_by_hand():

@@ -27,10 +27,14 @@ def peak_bytes(call: Callable[[], object], threads: int) -> int:
     which the kernels keep from one call to the next.
     """
     workspaces.forget()
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
-        kept = call()
-    del kept
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
+            kept = call()
+        del kept
+    finally:
+        torch.set_num_threads(before)
     changes = [event for event in records.profiler.kineto_results.events() if event.name() == "[memory]"]
     assert changes, "the profiler has recorded no allocation"
     held = most = 0
